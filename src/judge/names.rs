@@ -1,0 +1,149 @@
+//! Names of apps and units, checked once where they enter.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of an app: `[a-z0-9][a-z0-9-]{0,31}`. It is part of object paths, file names and
+/// template instances, so nothing else may ever be one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AppName(String);
+
+impl AppName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for AppName {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        let bytes = text.as_bytes();
+        let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let fits = (1..=32).contains(&bytes.len())
+            && plain(&bytes[0])
+            && bytes.iter().all(|b| plain(b) || *b == b'-');
+        if fits { Ok(Self(text)) } else { Err(NameError::App(text)) }
+    }
+}
+
+/// The full name of a systemd unit with its suffix, as systemd.unit(5) allows it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UnitName(String);
+
+impl UnitName {
+    /// The name as text, suffix included.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name without its suffix: `web` of `web.service`.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        self.0.rsplit_once('.').map_or(&self.0, |(stem, _)| stem)
+    }
+}
+
+impl TryFrom<String> for UnitName {
+    type Error = NameError;
+    /// systemd.unit(5): at most 255 characters of ASCII letters, digits and `:-_.\@`, then a dot
+    /// and the type of unit.
+    fn try_from(text: String) -> Result<Self, NameError> {
+        const TYPES: [&str; 11] = [
+            "service",
+            "socket",
+            "target",
+            "timer",
+            "mount",
+            "automount",
+            "swap",
+            "path",
+            "slice",
+            "scope",
+            "device",
+        ];
+        let fits = text.len() <= 255
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b))
+            && text.rsplit_once('.').is_some_and(|(stem, kind)| !stem.is_empty() && TYPES.contains(&kind));
+        if fits { Ok(Self(text)) } else { Err(NameError::Unit(text)) }
+    }
+}
+
+/// Why a text is no name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NameError {
+    /// Not the name of an app.
+    App(String),
+    /// Not the name of a unit.
+    Unit(String),
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(text) => write!(
+                f,
+                "\u{201c}{text}\u{201d} is no app name: 1 to 32 of a-z, 0-9 and -, not beginning with -"
+            ),
+            Self::Unit(text) => write!(
+                f,
+                "\u{201c}{text}\u{201d} is no unit name: it needs a suffix such as .service, and only letters, digits and :-_.\\@"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for NameError {}
+
+macro_rules! text_like {
+    ($name:ident) => {
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+text_like!(AppName);
+text_like!(UnitName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn app_names_are_narrow() {
+        for good in ["a", "web", "web-1", "0", &"a".repeat(32)] {
+            assert!(good.parse::<AppName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "Web", "a_b", "a.b", "..", "a/b", &"a".repeat(33), "ä"] {
+            assert!(bad.parse::<AppName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn unit_names_carry_their_type() {
+        for good in ["web.service", "web@1.service", "a\\x2db.service", "app.socket"] {
+            assert!(good.parse::<UnitName>().is_ok(), "{good}");
+        }
+        for bad in ["web", ".service", "web.conf", "a b.service", "../x.service"] {
+            assert!(bad.parse::<UnitName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! app-monitor: keeps the web applications of one server alive through systemd.
+//!
+//! Arrows between the rooms point one way: `judge` is pure and knows nobody; `config` knows the
+//! judge's policy types; `checks`, `systemd`, `recovery` and `alerts` turn the world into
+//! observations and decisions into jobs; `daemon` is the one loop that joins them; `helpers` are
+//! the privileged one-shots; `cli` holds one file per command.
+
+pub mod alerts;
+pub mod checks;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod helpers;
+pub mod judge;
+pub mod recovery;
+pub mod systemd;

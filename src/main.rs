@@ -1,0 +1,3 @@
+//! The binary: everything it does lives in the library.
+
+fn main() {}
