@@ -1,20 +1,52 @@
 //! The judge decides; others carry it out. Pure: it knows no clock, socket, file or bus.
 //!
 //! It is responsible for verdicts, conditions, thresholds, the budget and the plan of a recovery,
-//! and for nothing that touches the world.
+//! and for nothing that touches the world. `Host::handle(now, app, event)` returns effects; whoever
+//! performs them comes back with events.
 
+mod acting;
+mod app;
+mod budget;
+mod diagnose;
+mod effect;
+mod history;
+mod host;
+mod judging;
+mod life;
+mod memory;
 mod names;
 mod observation;
+mod plan;
 mod policy;
+mod probing;
+mod record;
 mod target;
+#[cfg(test)]
+mod testing;
 mod time;
 mod unit;
+mod verdict;
+mod view;
 
+pub use acting::{Intent, LastWill};
+pub use app::App;
+pub use budget::{Breaker, Budget, Gate};
+pub use diagnose::{Facts, diagnose};
+pub use effect::{ActId, Effect, Event, Pause, Request, RoundId};
+pub use history::{Confirmed, History, RoundResult};
+pub use host::{Effects, Host};
+pub use judging::{ConditionState, Incident};
+pub use life::{Change, Ending, Life, LifeMemory, Starter};
+pub use memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
 pub use names::{AppName, NameError, UnitName};
 pub use observation::{CheckKind, Fault, Finding, Observation};
+pub use plan::{Circumstances, Outcome, Step, plan};
 pub use policy::{GiveUp, Mode, Policy, Window};
+pub use record::{EventKind, Priority, Record};
 pub use target::{Address, HttpTarget, Secret, StatusSet, Target};
 pub use time::{Moment, Span};
 pub use unit::{
     ActiveState, Dependency, Exit, InvocationId, JobId, JobResult, LoadState, UnitReading, signal_name,
 };
+pub use verdict::{Condition, Verdict};
+pub use view::{AppView, CheckView, ConditionView};

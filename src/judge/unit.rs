@@ -217,6 +217,12 @@ pub struct UnitReading {
     pub enabled: bool,
     /// `FreezerState` is neither empty nor `running`.
     pub frozen: bool,
+    /// A debugger holds the main process (`TracerPid`, proc_pid_status(5)).
+    #[serde(default)]
+    pub traced: bool,
+    /// The main process is writing a core dump (`CoreDumping`, proc_pid_status(5)).
+    #[serde(default)]
+    pub dumping: bool,
     /// `InactiveExitTimestampMonotonic`: it last began to start.
     pub inactive_exit: Option<Moment>,
     /// `ActiveEnterTimestampMonotonic`: it last was up.

@@ -1,0 +1,451 @@
+//! One app: what is known of it, and the order in which an event is taken in.
+//!
+//! `handle` takes the event in, then settles: rounds that are due, the verdict, what follows from
+//! it, and the verification of a recovery. The parts live in `probing`, `judging` and `acting`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::acting::{Recovery, Want};
+use super::budget::Budget;
+use super::effect::{Effect, Event, Pause, Request};
+use super::history::History;
+use super::judging::{ConditionState, Incident};
+use super::life::{Change, Life, Starter};
+use super::memory::AppMemory;
+use super::names::AppName;
+use super::observation::{CheckKind, Observation};
+use super::policy::Policy;
+use super::probing::Probing;
+use super::record::{EventKind, Priority, Record};
+use super::target::Target;
+use super::time::{Moment, Span};
+use super::unit::{LoadState, UnitReading};
+use super::verdict::{Condition, Verdict};
+
+/// A unit that is found down is read again after this long before anything is concluded: on systemd
+/// 252 a healing unit shows plain `failed` for half a millisecond, and the signals that belong to
+/// its end have to be taken in first.
+pub(super) const SETTLE: Duration = Duration::from_millis(30);
+
+/// How often the unit is read although no signal called for it.
+pub(super) const RECONCILE: Duration = Duration::from_secs(60);
+
+/// What is known of one app, and what is being done about it.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub(super) name: AppName,
+    pub(super) policy: Policy,
+    pub(super) target: Target,
+
+    // The world.
+    pub(super) unit: Option<UnitReading>,
+    pub(super) read_at: Option<Moment>,
+    pub(super) read_asked: Option<Moment>,
+    /// When the reading that was taken last had been asked for.
+    pub(super) read_begun: Option<Moment>,
+    /// Something happened while a reading was under way: it may be older than that.
+    read_again: bool,
+    pub(super) unreadable_since: Option<Moment>,
+    pub(super) load_bad_since: Option<Moment>,
+    pub(super) state_since: Moment,
+    pub(super) down_seen: Option<Moment>,
+    pub(super) stopping: bool,
+    /// It never ran in this boot, and a unit that it needs was down meanwhile.
+    pub(super) kept_down: bool,
+    pub(super) life: Life,
+
+    // The checks.
+    pub(super) probing: Probing,
+    pub(super) history: History,
+    pub(super) latest: BTreeMap<CheckKind, Observation>,
+    pub(super) ever_good: BTreeSet<u64>,
+    pub(super) never_good: BTreeMap<CheckKind, u32>,
+    pub(super) starts: Vec<Duration>,
+    pub(super) good_since_start: bool,
+    pub(super) bad_since_start: bool,
+    pub(super) watched_start: bool,
+    pub(super) grace_from: Option<Moment>,
+    pub(super) last_unanswered: bool,
+    pub(super) blind_since: Option<Moment>,
+
+    // The judgement.
+    pub(super) verdict: Verdict,
+    pub(super) verdict_text: String,
+    pub(super) verdict_since: Moment,
+    pub(super) healthy_since: Option<Moment>,
+    pub(super) conditions: BTreeMap<Condition, ConditionState>,
+    pub(super) incident: Option<Incident>,
+    pub(super) incidents: u64,
+    pub(super) stop_told: bool,
+    pub(super) judged: bool,
+
+    // The act.
+    pub(super) budget: Budget,
+    pub(super) recovery: Option<Recovery>,
+    pub(super) asked: bool,
+    pub(super) acts: u64,
+    pub(super) hold_until: Option<Moment>,
+    pub(super) would_told: Option<Verdict>,
+    pub(super) pause: Option<Pause>,
+
+    pub(super) dirty: bool,
+    wake: Moment,
+}
+
+impl App {
+    /// An app as it is configured, going on from what is remembered of it.
+    #[must_use]
+    pub fn new(name: AppName, policy: Policy, target: Target, memory: AppMemory, now: Moment) -> Self {
+        let signatures: BTreeSet<u64> = target.kinds().iter().map(|kind| target.signature(*kind)).collect();
+        let recovery = memory.intent.map(Recovery::restore);
+        Self {
+            name,
+            policy,
+            target,
+            unit: None,
+            read_at: None,
+            read_asked: None,
+            read_begun: None,
+            read_again: false,
+            unreadable_since: None,
+            load_bad_since: None,
+            state_since: now,
+            down_seen: None,
+            stopping: false,
+            kept_down: false,
+            life: Life::restore(memory.life),
+            probing: Probing::default(),
+            history: History::default(),
+            latest: BTreeMap::new(),
+            // What was good under another target proves nothing about this one.
+            ever_good: memory.ever_good.intersection(&signatures).copied().collect(),
+            never_good: BTreeMap::new(),
+            starts: memory.starts,
+            good_since_start: false,
+            bad_since_start: false,
+            watched_start: false,
+            grace_from: None,
+            last_unanswered: false,
+            blind_since: None,
+            verdict: Verdict::Unknown,
+            verdict_text: "not looked at yet".into(),
+            verdict_since: now,
+            healthy_since: None,
+            conditions: BTreeMap::new(),
+            incident: memory.incident,
+            incidents: memory.incidents,
+            stop_told: false,
+            judged: false,
+            budget: memory.budget,
+            acts: recovery.as_ref().map_or(0, |recovery| recovery.act.0),
+            recovery,
+            asked: false,
+            hold_until: None,
+            would_told: None,
+            pause: memory.pause,
+            dirty: false,
+            wake: now,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &AppName {
+        &self.name
+    }
+
+    /// What it is asked.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Its thresholds.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What has to survive a restart of the monitor.
+    #[must_use]
+    pub fn memory(&self) -> AppMemory {
+        AppMemory {
+            ever_good: self.ever_good.clone(),
+            starts: self.starts.clone(),
+            budget: self.budget.clone(),
+            life: self.life.memory().clone(),
+            intent: self.recovery.as_ref().map(Recovery::intent),
+            incident: self.incident.clone(),
+            incidents: self.incidents,
+            pause: self.pause.clone(),
+        }
+    }
+
+    /// Takes an event in and says what is to be done.
+    #[must_use]
+    pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::Tick => {}
+            Event::Unit(unit) => self.take_reading(now, *unit, &mut out),
+            Event::UnitUnreadable(reason) => self.take_unreadable(now, &reason, &mut out),
+            Event::SignalsLost => {
+                self.life.lost();
+                self.ask_reading(now, &mut out);
+            }
+            Event::JobNew(job) => {
+                self.life.job_new(job);
+                self.ask_reading(now, &mut out);
+            }
+            Event::JobRemoved(job, result) => {
+                self.life.job_removed(job, result);
+                self.ask_reading(now, &mut out);
+            }
+            Event::Check(round, kind, observation) => {
+                self.take_check(now, round, kind, observation, &mut out)
+            }
+            Event::StepQueued(act, job) => self.take_queued(act, job),
+            Event::StepKilled(act) => self.take_killed(act, &mut out),
+            Event::StepEnded(act, outcome) => self.take_outcome(now, act, outcome, &mut out),
+            Event::Stopping(stopping) => self.stopping = stopping,
+            Event::Gap(length) => self.take_gap(now, length),
+            Event::Asked(request) => self.take_request(now, request, &mut out),
+        }
+        self.settle(now, &mut out);
+        self.wake = self.wake_at(now);
+        out
+    }
+
+    /// Begins a recovery for which the host has granted a slot.
+    pub(super) fn recover(&mut self, now: Moment, want: Want) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.begin(now, want, &mut out);
+        self.dirty = false;
+        self.wake = self.wake_at(now);
+        out
+    }
+
+    /// A recovery of it holds a slot.
+    pub(super) fn is_acting(&self) -> bool {
+        self.recovery.as_ref().is_some_and(Recovery::is_acting)
+    }
+
+    /// Something is due.
+    pub(super) fn wake_due(&self, now: Moment) -> bool {
+        self.wake <= now
+    }
+
+    /// When something will be due if nothing else happens.
+    pub(super) fn next_wake(&self) -> Moment {
+        self.wake
+    }
+
+    fn settle(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        self.end_pause(now, out);
+        if let Some(seen) = self.down_seen
+            && now.since(seen) >= SETTLE
+            && self.read_at.is_some_and(|read| read < seen + SETTLE)
+        {
+            self.ask_reading(now, out);
+        } else if self.read_at.is_none_or(|read| now.since(read) >= self.reconcile_every()) {
+            self.ask_reading(now, out);
+        }
+        self.probe(now, out);
+        self.judge(now, out);
+        self.pursue(now, out);
+        if std::mem::take(&mut self.dirty) {
+            // In front: nothing is carried out before the memory of it is written.
+            out.insert(0, Effect::Persist);
+        }
+    }
+
+    fn wake_at(&self, now: Moment) -> Moment {
+        let mut at = now + RECONCILE;
+        let mut by = |moment: Option<Moment>| {
+            if let Some(moment) = moment
+                && moment < at
+            {
+                at = moment;
+            }
+        };
+        by(self.read_due());
+        by(self.pause.as_ref().map(|pause| pause.until));
+        self.probing_due(now).into_iter().for_each(|moment| by(Some(moment)));
+        self.judging_due(now).into_iter().for_each(|moment| by(Some(moment)));
+        self.acting_due(now).into_iter().for_each(|moment| by(Some(moment)));
+        at.max(now + Duration::from_millis(2))
+    }
+
+    fn read_due(&self) -> Option<Moment> {
+        if let Some(asked) = self.read_asked {
+            return Some(asked + READ_AGAIN);
+        }
+        match (self.down_seen, self.read_at) {
+            (Some(seen), Some(read)) if read < seen + SETTLE => Some(seen + SETTLE),
+            (_, read) => read.map(|read| read + self.reconcile_every()),
+        }
+    }
+
+    /// States that wait for another unit are looked at more often, since its signals are not ours.
+    fn reconcile_every(&self) -> Duration {
+        match self.verdict {
+            Verdict::StoppedWithDependency | Verdict::NotStarted | Verdict::Changing | Verdict::Unknown => {
+                self.policy.check_interval.min(RECONCILE)
+            }
+            _ => RECONCILE,
+        }
+    }
+
+    pub(super) fn ask_reading(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        // One at a time; a reading that never came is asked for again.
+        if self.read_asked.is_some_and(|asked| now.since(asked) < READ_AGAIN) {
+            self.read_again = true;
+            return;
+        }
+        self.read_asked = Some(now);
+        self.read_again = false;
+        out.push(Effect::ReadUnit);
+    }
+
+    fn take_reading(&mut self, now: Moment, unit: UnitReading, out: &mut Vec<Effect>) {
+        self.read_at = Some(now);
+        self.read_begun = self.read_asked.take().or(self.read_begun);
+        self.unreadable_since = None;
+        if std::mem::take(&mut self.read_again) {
+            self.ask_reading(now, out);
+        }
+        let class = |unit: &UnitReading| (unit.active, unit.auto_restarting(), unit.job.is_some());
+        if self.unit.as_ref().map(class) != Some(class(&unit)) {
+            self.state_since = now;
+        }
+        let file_gone = !matches!(unit.load, LoadState::Loaded | LoadState::Other);
+        self.load_bad_since = file_gone.then(|| self.load_bad_since.unwrap_or(now));
+
+        let down = unit.active.is_down() && !unit.auto_restarting();
+        let settled = self.down_seen.is_some_and(|seen| now.since(seen) >= SETTLE);
+        self.down_seen = down.then(|| self.down_seen.unwrap_or(now));
+        let acting = self.recovery.as_ref().is_some_and(Recovery::is_acting);
+        match self.life.read(&unit, acting, settled) {
+            Some(Change::Started(starter)) => {
+                self.dirty = true;
+                self.begin_invocation(now, &unit, starter);
+                if starter == Starter::Somebody {
+                    self.foreign_start(now, out);
+                }
+            }
+            Some(Change::Ended(_)) => {
+                self.dirty = true;
+                self.stop_told = false;
+                self.forget_rounds();
+            }
+            None => {}
+        }
+        if unit.active.is_down() && unit.inactive_exit.is_none() {
+            self.kept_down |= unit.dependencies.iter().any(|other| other.needed && other.active.is_down());
+        } else {
+            self.kept_down = false;
+        }
+        self.unit = Some(unit);
+    }
+
+    fn take_unreadable(&mut self, now: Moment, reason: &str, out: &mut Vec<Effect>) {
+        self.read_at = Some(now);
+        self.read_asked = None;
+        if self.unreadable_since.is_none() {
+            self.unreadable_since = Some(now);
+            self.tell(out, EventKind::Blind, Priority::Warning, format!("its unit cannot be read: {reason}"));
+        }
+    }
+
+    fn begin_invocation(&mut self, now: Moment, unit: &UnitReading, starter: Starter) {
+        self.forget_rounds();
+        self.good_since_start = false;
+        self.bad_since_start = false;
+        let up_since = unit.active_enter.or(unit.inactive_exit).unwrap_or(now);
+        // An app that ran for long before we looked is past its grace; its start taught us nothing.
+        self.watched_start = starter != Starter::BeforeUs;
+        self.grace_from = Some(up_since.min(now));
+        if starter == Starter::Systemd
+            && let Some(recovery) = &mut self.recovery
+        {
+            recovery.started_again(now);
+        }
+    }
+
+    /// What a gap voids: rounds under way, and time that nobody could use.
+    fn take_gap(&mut self, now: Moment, length: Duration) {
+        self.probing.void(now);
+        if let Some(recovery) = &mut self.recovery {
+            recovery.prolong(length);
+        }
+        if let Some(grace) = &mut self.grace_from
+            && !self.good_since_start
+        {
+            *grace = (*grace + length).min(now);
+        }
+    }
+
+    fn take_request(&mut self, now: Moment, request: Request, out: &mut Vec<Effect>) {
+        match request {
+            Request::Pause { length, reason } => {
+                let because = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+                self.pause = Some(Pause { until: now + length, reason });
+                self.dirty = true;
+                let text = format!("paused for {}{because}", Span(length));
+                self.tell(out, EventKind::Paused, Priority::Notice, text);
+            }
+            Request::Resume => {
+                if self.pause.take().is_some() {
+                    self.resume(now, out, "resumed");
+                }
+            }
+            Request::Recover => self.asked = true,
+            Request::Reset => {
+                let was_open = self.budget.forgive();
+                self.would_told = None;
+                self.hold_until = None;
+                self.dirty = true;
+                if was_open {
+                    self.tell(out, EventKind::BreakerClosed, Priority::Notice, "reset by a person".into());
+                }
+            }
+        }
+    }
+
+    fn end_pause(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.pause.as_ref().is_some_and(|pause| now >= pause.until) {
+            self.pause = None;
+            self.resume(now, out, "the pause is over");
+        }
+    }
+
+    /// After a pause counters are zero and an app that is up gets the grace of a start.
+    fn resume(&mut self, now: Moment, out: &mut Vec<Effect>, why: &str) {
+        self.dirty = true;
+        self.forget_rounds();
+        self.good_since_start = false;
+        self.watched_start = false;
+        self.grace_from = Some(now);
+        self.tell(out, EventKind::Resumed, Priority::Notice, why.to_owned());
+    }
+
+    pub(super) fn tell(&self, out: &mut Vec<Effect>, event: EventKind, priority: Priority, text: String) {
+        self.tell_all(out, event, priority, text, false);
+    }
+
+    pub(super) fn tell_all(
+        &self,
+        out: &mut Vec<Effect>,
+        event: EventKind,
+        priority: Priority,
+        text: String,
+        alert: bool,
+    ) {
+        let incident = self.incident.as_ref().map(|incident| incident.id.clone());
+        out.push(Effect::Record(Record { event, priority, text, incident, alert }));
+    }
+}
+
+/// A reading that was asked for and never came is asked for again after this long.
+const READ_AGAIN: Duration = Duration::from_secs(10);

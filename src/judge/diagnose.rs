@@ -1,0 +1,356 @@
+//! Diagnosis: one pure function from what is known to one verdict and its evidence.
+//!
+//! The order of the questions is the order of precedence in `Verdict`.
+
+use std::time::Duration;
+
+use super::history::Confirmed;
+use super::life::Ending;
+use super::observation::Fault;
+use super::time::Span;
+use super::unit::{ActiveState, LoadState, UnitReading};
+use super::verdict::Verdict;
+
+/// How long a unit file may be missing or masked before that is the verdict: a package upgrade
+/// takes it away for a moment.
+pub const FILE_GONE_FOR: Duration = Duration::from_secs(30);
+
+/// What is known of an app at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The unit as last read; none while it cannot be read.
+    pub unit: Option<&'a UnitReading>,
+    /// For how long its file could not be used.
+    pub load_bad_for: Option<Duration>,
+    /// The host goes down.
+    pub stopping: bool,
+    /// Why nothing is to be done: a pause, and its reason.
+    pub paused: Option<&'a str>,
+    /// How its last run ended.
+    pub ending: Option<&'a Ending>,
+    /// A job that is not ours is pending.
+    pub foreign_job: bool,
+    /// A recovery of ours is between its first and its last step: the verdict stays its cause.
+    pub acting: Option<(Verdict, &'a str)>,
+    /// Its port is held by that somebody, and the app is down or about to be started again.
+    pub port_holder: Option<&'a str>,
+    /// Who holds the port of an app that is down is being looked at.
+    pub port_pending: bool,
+    /// systemd's own restart is overdue.
+    pub healing_overdue: bool,
+    /// Within the grace after a start, no good round yet.
+    pub starting: Option<Duration>,
+    /// A fault that enough rounds agree on.
+    pub confirmed: Option<Confirmed<'a>>,
+    /// A fault that was confirmed holds until enough rounds are good again.
+    pub holding: bool,
+    /// Nothing that is configured could be checked.
+    pub all_unknown: bool,
+    /// The verdict until now, and its evidence: it holds where the world is in between.
+    pub previous: (Verdict, &'a str),
+}
+
+/// Judges. Returns the verdict and its evidence in a few words.
+#[must_use]
+pub fn diagnose(facts: &Facts<'_>) -> (Verdict, String) {
+    let same = || (facts.previous.0, facts.previous.1.to_owned());
+    let Some(unit) = facts.unit else {
+        if facts.stopping {
+            return (Verdict::ShuttingDown, "the host is going down".into());
+        }
+        return (Verdict::Unknown, "its unit cannot be read".into());
+    };
+    if facts.load_bad_for.is_some_and(|length| length >= FILE_GONE_FOR) {
+        return unusable(unit);
+    }
+    if facts.stopping {
+        return (Verdict::ShuttingDown, "the host is going down".into());
+    }
+    if let Some(why) = facts.paused {
+        return (Verdict::Paused, why.to_owned());
+    }
+    if let Some((verdict, text)) = facts.acting {
+        return (verdict, text.to_owned());
+    }
+    let down = unit.active.is_down() && !unit.auto_restarting();
+    if down {
+        return below(facts, unit).unwrap_or_else(same);
+    }
+    if let Some(text) = changing(facts, unit) {
+        return (Verdict::Changing, text);
+    }
+    if let Some(holder) = facts.port_holder {
+        return (Verdict::PortTaken, holder.to_owned());
+    }
+    if unit.auto_restarting() {
+        if facts.healing_overdue {
+            return (Verdict::Crashed, format!("{}, and systemd does not start it again", last_exit(unit)));
+        }
+        return (Verdict::SystemdRestarting, last_exit(unit));
+    }
+    above(facts).unwrap_or_else(same)
+}
+
+fn unusable(unit: &UnitReading) -> (Verdict, String) {
+    match unit.load {
+        LoadState::Masked => (Verdict::Masked, "its unit is masked".into()),
+        LoadState::BadSetting => (Verdict::NotFound, "its unit file has an error that systemd names".into()),
+        LoadState::Error => (Verdict::NotFound, "its unit file cannot be read".into()),
+        _ => (Verdict::NotFound, "systemd knows no such unit".into()),
+    }
+}
+
+/// Verdicts on a unit that is down. None where it is not clear yet.
+fn below(facts: &Facts<'_>, unit: &UnitReading) -> Option<(Verdict, String)> {
+    if facts.foreign_job {
+        return Some((Verdict::Changing, "a job that is not ours is pending".into()));
+    }
+    if facts.load_bad_for.is_some() {
+        return Some((Verdict::Changing, "its unit file is not there at the moment".into()));
+    }
+    match facts.ending {
+        Some(Ending::Stopped) => Some((Verdict::StoppedByAdmin, "stopped by a job that is not ours".into())),
+        Some(Ending::Unloaded) => {
+            Some((Verdict::StoppedByAdmin, "stopped while nobody watched, and unloaded since".into()))
+        }
+        Some(Ending::StoppedWith(other)) => {
+            Some((Verdict::StoppedWithDependency, format!("went down with {other}")))
+        }
+        None if unit.inactive_exit.is_none() => Some(never_ran(unit)),
+        None => None,
+        Some(Ending::ByItself) if unit.active == ActiveState::Inactive && unit.socket_listening => {
+            Some((Verdict::Idle, "its socket waits for work".into()))
+        }
+        Some(Ending::ByItself) => {
+            if let Some(holder) = facts.port_holder {
+                return Some((Verdict::PortTaken, holder.to_owned()));
+            }
+            (!facts.port_pending).then(|| (Verdict::Crashed, last_exit(unit)))
+        }
+    }
+}
+
+fn never_ran(unit: &UnitReading) -> (Verdict, String) {
+    if unit.socket_listening {
+        return (Verdict::Idle, "its socket waits for work".into());
+    }
+    let missing = unit.dependencies.iter().find(|other| other.needed && other.active.is_down());
+    let text = match missing {
+        Some(other) if other.active == ActiveState::Failed => {
+            format!("never started in this boot: {} failed", other.unit)
+        }
+        Some(other) if unit.enabled => format!("never started in this boot: {} is down", other.unit),
+        _ if unit.condition_failed => "never started in this boot: a condition of its unit is not met".into(),
+        _ if unit.enabled => "never started in this boot, though it is enabled".into(),
+        _ => "never started in this boot, and not enabled".into(),
+    };
+    (Verdict::NotStarted, text)
+}
+
+fn changing(facts: &Facts<'_>, unit: &UnitReading) -> Option<String> {
+    let state = match unit.active {
+        ActiveState::Activating if !unit.auto_restarting() => Some("activating"),
+        ActiveState::Deactivating => Some("deactivating"),
+        ActiveState::Reloading => Some("reloading"),
+        ActiveState::Maintenance => Some("maintenance"),
+        _ => None,
+    };
+    if let Some(state) = state {
+        return Some(format!("{state} ({})", unit.sub));
+    }
+    if facts.foreign_job && !unit.auto_restarting() {
+        return Some("a job that is not ours is pending".into());
+    }
+    let busy = unit.dependencies.iter().find(|other| other.needed && other.job);
+    busy.map(|other| format!("a job is pending on {}, which it needs", other.unit))
+}
+
+/// Verdicts on a unit that is up. None where it is not clear yet.
+fn above(facts: &Facts<'_>) -> Option<(Verdict, String)> {
+    if let Some(age) = facts.starting {
+        return Some((Verdict::Starting, format!("up for {}, not answering yet", Span(age))));
+    }
+    if let Some(confirmed) = facts.confirmed {
+        let times = match confirmed.of {
+            None if confirmed.bad == 1 => String::new(),
+            None => format!(", {} times running", confirmed.bad),
+            Some(of) => format!(", {} of the last {of} times", confirmed.bad),
+        };
+        return Some((verdict_of(confirmed.fault), format!("{}{times}", confirmed.text)));
+    }
+    if facts.holding && facts.previous.0.is_fault() {
+        return None;
+    }
+    if facts.all_unknown {
+        return Some((Verdict::Unknown, "nothing that is configured could be checked".into()));
+    }
+    Some((Verdict::Healthy, String::new()))
+}
+
+/// The verdict that a confirmed fault means.
+#[must_use]
+pub fn verdict_of(fault: Fault) -> Verdict {
+    match fault {
+        Fault::NotListening | Fault::Refused => Verdict::PortClosed,
+        Fault::ForeignListener => Verdict::PortTaken,
+        Fault::Unanswered => Verdict::Frozen,
+        Fault::WrongAnswer => Verdict::Erroring,
+        Fault::TooFewProcesses => Verdict::NoProcess,
+    }
+}
+
+/// How the last run ended, for people.
+#[must_use]
+pub fn last_exit(unit: &UnitReading) -> String {
+    let exit = unit.exit.map(|exit| exit.to_string());
+    match (unit.result.as_str(), exit) {
+        ("start-limit-hit", Some(exit)) => {
+            format!("{exit}; systemd gave up restarting it (start-limit-hit)")
+        }
+        ("success" | "exit-code" | "signal" | "core-dump", Some(exit)) => exit,
+        ("success", None) => "ended by itself".into(),
+        (result, Some(exit)) => format!("{result}, {exit}"),
+        (result, None) => format!("failed: {result}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{down, up};
+    use super::super::unit::{Dependency, Exit, JobId};
+    use super::*;
+
+    fn facts(unit: &UnitReading) -> Facts<'_> {
+        Facts {
+            unit: Some(unit),
+            load_bad_for: None,
+            stopping: false,
+            paused: None,
+            ending: None,
+            foreign_job: false,
+            acting: None,
+            port_holder: None,
+            port_pending: false,
+            healing_overdue: false,
+            starting: None,
+            confirmed: None,
+            holding: false,
+            all_unknown: false,
+            previous: (Verdict::Unknown, ""),
+        }
+    }
+
+    fn verdict(facts: &Facts<'_>) -> Verdict {
+        diagnose(facts).0
+    }
+
+    /// Facts under which every verdict holds at once; taking them away one by one walks down the
+    /// table of precedence.
+    #[test]
+    fn precedence_of_a_running_unit() {
+        let unit = UnitReading { load: LoadState::Masked, ..up(1) };
+        let confirmed = Confirmed { fault: Fault::Unanswered, text: "x", bad: 3, of: None };
+        let mut all = Facts {
+            load_bad_for: Some(FILE_GONE_FOR),
+            stopping: true,
+            paused: Some("why"),
+            foreign_job: true,
+            port_holder: Some("nc"),
+            starting: Some(Duration::from_secs(3)),
+            confirmed: Some(confirmed),
+            all_unknown: true,
+            ..facts(&unit)
+        };
+        assert_eq!(verdict(&all), Verdict::Masked);
+        all.load_bad_for = Some(Duration::from_secs(29));
+        assert_eq!(verdict(&all), Verdict::ShuttingDown);
+        all.stopping = false;
+        assert_eq!(verdict(&all), Verdict::Paused);
+        all.paused = None;
+        assert_eq!(verdict(&all), Verdict::Changing);
+        all.foreign_job = false;
+        assert_eq!(verdict(&all), Verdict::PortTaken);
+        all.port_holder = None;
+        assert_eq!(verdict(&all), Verdict::Starting);
+        all.starting = None;
+        assert_eq!(verdict(&all), Verdict::Frozen);
+        all.confirmed = None;
+        assert_eq!(verdict(&all), Verdict::Unknown);
+        all.all_unknown = false;
+        assert_eq!(verdict(&all), Verdict::Healthy);
+    }
+
+    #[test]
+    fn every_ending_has_its_verdict() {
+        let unit = UnitReading { exit: Some(Exit::Status(1)), ..down(1) };
+        let other: super::super::names::UnitName = "db.service".parse().unwrap();
+        for (ending, expected) in [
+            (Ending::ByItself, Verdict::Crashed),
+            (Ending::Stopped, Verdict::StoppedByAdmin),
+            (Ending::Unloaded, Verdict::StoppedByAdmin),
+            (Ending::StoppedWith(other), Verdict::StoppedWithDependency),
+        ] {
+            let known = Facts { ending: Some(&ending), ..facts(&unit) };
+            assert_eq!(verdict(&known), expected);
+            let under_job = Facts { foreign_job: true, ..known };
+            assert_eq!(verdict(&under_job), Verdict::Changing, "{ending:?} with a job pending");
+        }
+        let socket = UnitReading { socket_listening: true, ..down(1) };
+        assert_eq!(
+            verdict(&Facts { ending: Some(&Ending::ByItself), ..facts(&socket) }),
+            Verdict::Idle,
+            "a clean exit before a listening socket"
+        );
+    }
+
+    #[test]
+    fn never_started_says_what_was_missing() {
+        let needs = Dependency {
+            unit: "db.service".parse().unwrap(),
+            active: ActiveState::Failed,
+            job: false,
+            needed: true,
+        };
+        let unit =
+            UnitReading { inactive_exit: None, invocation: None, dependencies: vec![needs], ..down(1) };
+        assert_eq!(
+            diagnose(&facts(&unit)),
+            (Verdict::NotStarted, "never started in this boot: db.service failed".into())
+        );
+        let waiting = UnitReading { socket_listening: true, dependencies: vec![], ..unit };
+        assert_eq!(verdict(&facts(&waiting)), Verdict::Idle);
+    }
+
+    #[test]
+    fn systemd_heals_until_it_is_overdue() {
+        let unit = UnitReading {
+            active: ActiveState::Activating,
+            sub: "auto-restart".into(),
+            job: Some(JobId(3)),
+            ..up(1)
+        };
+        assert_eq!(verdict(&facts(&unit)), Verdict::SystemdRestarting);
+        assert_eq!(verdict(&Facts { healing_overdue: true, ..facts(&unit) }), Verdict::Crashed);
+    }
+
+    #[test]
+    fn a_confirmed_fault_holds_until_it_is_over() {
+        let unit = up(1);
+        let held = Facts { holding: true, previous: (Verdict::Frozen, "timed out"), ..facts(&unit) };
+        assert_eq!(diagnose(&held), (Verdict::Frozen, "timed out".into()));
+        assert_eq!(verdict(&Facts { holding: false, ..held }), Verdict::Healthy);
+    }
+
+    #[test]
+    fn exits_read_as_people_say_them() {
+        let with = |result: &str, exit| last_exit(&UnitReading { result: result.into(), exit, ..down(1) });
+        assert_eq!(with("exit-code", Some(Exit::Status(1))), "exited with status 1");
+        assert_eq!(with("signal", Some(Exit::Signal(9))), "killed by SIGKILL");
+        assert_eq!(with("success", Some(Exit::Status(0))), "exited with status 0");
+        assert_eq!(with("oom-kill", Some(Exit::Signal(9))), "oom-kill, killed by SIGKILL");
+        assert_eq!(
+            with("start-limit-hit", Some(Exit::Status(1))),
+            "exited with status 1; systemd gave up restarting it (start-limit-hit)"
+        );
+    }
+}

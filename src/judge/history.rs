@@ -1,0 +1,162 @@
+//! The rounds of one invocation, and what they add up to.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::observation::Fault;
+use super::policy::Policy;
+use super::time::Moment;
+
+/// What a whole round says of the app.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RoundResult {
+    /// All that counts is good.
+    Good,
+    /// The fault that decides, and its evidence.
+    Bad(Fault, String),
+}
+
+/// The latest rounds of one invocation, in the order in which they began. Rounds that are unknown
+/// are never entered.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    rounds: VecDeque<(Moment, RoundResult)>,
+    usual: Option<Duration>,
+}
+
+impl History {
+    /// Forgets the rounds; the usual latency belongs to the app and stays.
+    pub fn clear(&mut self) {
+        self.rounds.clear();
+    }
+
+    /// Enters a round that began then. Overlapping rounds may end in any order.
+    pub fn enter(&mut self, began: Moment, result: RoundResult, policy: &Policy) {
+        let at = self.rounds.partition_point(|(other, _)| *other <= began);
+        self.rounds.insert(at, (began, result));
+        let most = policy.failures_window.of.max(policy.failures).max(policy.successes) as usize;
+        while self.rounds.len() > most {
+            self.rounds.pop_front();
+        }
+    }
+
+    /// Notes how long a good answer took.
+    pub fn latency(&mut self, took: Duration) {
+        // An eighth of the way to each new value: one slow answer does not move it far.
+        self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
+    }
+
+    /// How long an unanswered check may take before it is suspicious.
+    #[must_use]
+    pub fn suspect_after(&self, policy: &Policy) -> Duration {
+        const LEAST: Duration = Duration::from_secs(1);
+        policy.suspect_after.unwrap_or_else(|| self.usual.map_or(LEAST, |usual| (usual * 4).max(LEAST)))
+    }
+
+    /// The last so many rounds were bad.
+    #[must_use]
+    pub fn bad_in_a_row(&self) -> u32 {
+        self.in_a_row(|result| matches!(result, RoundResult::Bad(..)))
+    }
+
+    /// The last so many rounds were good.
+    #[must_use]
+    pub fn good_in_a_row(&self) -> u32 {
+        self.in_a_row(|result| *result == RoundResult::Good)
+    }
+
+    fn in_a_row(&self, like: impl Fn(&RoundResult) -> bool) -> u32 {
+        let count = self.rounds.iter().rev().take_while(|(_, result)| like(result)).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// The fault that is confirmed now: the latest round is bad, and either enough were bad in a
+    /// row, or enough of the latest (`failures_window`).
+    #[must_use]
+    pub fn confirmed(&self, policy: &Policy) -> Option<Confirmed<'_>> {
+        let Some((_, RoundResult::Bad(fault, text))) = self.rounds.back() else { return None };
+        let in_a_row = self.bad_in_a_row();
+        if in_a_row >= policy.failures {
+            return Some(Confirmed { fault: *fault, text, bad: in_a_row, of: None });
+        }
+        let window = policy.failures_window;
+        let looked_at = self.rounds.iter().rev().take(window.of as usize);
+        let bad = looked_at.filter(|(_, result)| matches!(result, RoundResult::Bad(..))).count();
+        let bad = u32::try_from(bad).unwrap_or(u32::MAX);
+        (bad >= window.bad).then_some(Confirmed { fault: *fault, text, bad, of: Some(window.of) })
+    }
+}
+
+/// A fault that enough rounds agree on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Confirmed<'a> {
+    /// The fault of the latest round.
+    pub fault: Fault,
+    /// Its evidence.
+    pub text: &'a str,
+    /// So many rounds were bad,
+    pub bad: u32,
+    /// in a row, or of the latest so many.
+    pub of: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Moment {
+        Moment::from_micros(seconds * 1_000_000)
+    }
+
+    fn bad() -> RoundResult {
+        RoundResult::Bad(Fault::Unanswered, "timed out".into())
+    }
+
+    #[test]
+    fn three_in_a_row_confirm_and_one_good_clears() {
+        let policy = Policy::default();
+        let mut history = History::default();
+        history.enter(at(1), bad(), &policy);
+        history.enter(at(2), bad(), &policy);
+        assert_eq!(history.confirmed(&policy), None);
+        history.enter(at(3), bad(), &policy);
+        assert_eq!(history.confirmed(&policy).map(|c| (c.fault, c.bad)), Some((Fault::Unanswered, 3)));
+        history.enter(at(4), RoundResult::Good, &policy);
+        assert_eq!(history.confirmed(&policy), None);
+        assert_eq!(history.good_in_a_row(), 1);
+    }
+
+    #[test]
+    fn a_late_answer_of_an_early_round_does_not_outweigh_a_newer_one() {
+        let policy = Policy::default();
+        let mut history = History::default();
+        history.enter(at(2), RoundResult::Good, &policy);
+        history.enter(at(1), bad(), &policy);
+        assert_eq!((history.bad_in_a_row(), history.good_in_a_row()), (0, 1));
+    }
+
+    #[test]
+    fn flapping_is_confirmed_by_the_window_when_the_latest_is_bad() {
+        let policy = Policy::default();
+        let mut history = History::default();
+        for second in 0..10 {
+            assert_eq!(history.confirmed(&policy), None, "round {second}");
+            let result = if second % 2 == 1 { bad() } else { RoundResult::Good };
+            history.enter(at(second), result, &policy);
+        }
+        assert_eq!(history.confirmed(&policy).map(|c| (c.bad, c.of)), Some((5, Some(10))));
+        history.enter(at(10), RoundResult::Good, &policy);
+        assert_eq!(history.confirmed(&policy), None, "acting only when the latest is bad");
+    }
+
+    #[test]
+    fn suspicion_is_relative_to_the_usual_latency() {
+        let policy = Policy::default();
+        let mut history = History::default();
+        assert_eq!(history.suspect_after(&policy), Duration::from_secs(1));
+        history.latency(Duration::from_secs(2));
+        assert_eq!(history.suspect_after(&policy), Duration::from_secs(8));
+        let fixed = Policy { suspect_after: Some(Duration::from_millis(300)), ..Policy::default() };
+        assert_eq!(history.suspect_after(&fixed), Duration::from_millis(300));
+    }
+}

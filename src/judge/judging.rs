@@ -1,0 +1,393 @@
+//! From what is known to the verdict, the conditions and the incident, and what is told of them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::app::App;
+use super::diagnose::{FILE_GONE_FOR, Facts, diagnose};
+use super::effect::Effect;
+use super::life::Ending;
+use super::observation::{CheckKind, Finding};
+use super::record::{EventKind, Priority};
+use super::time::{Moment, Span};
+use super::unit::{ActiveState, UnitReading};
+use super::verdict::{Condition, Verdict};
+
+/// A core dump may take that long before it no longer excuses anything.
+const DUMP_AT_MOST: Duration = Duration::from_secs(120);
+/// What the host gets on top of a unit's own timeouts before a change is overdue.
+const OURS_ON_TOP: Duration = Duration::from_secs(30);
+/// Where a unit's own timeout is infinite.
+const INFINITE: Duration = Duration::from_secs(600);
+/// Blindness that lasts so long is told.
+const BLIND_FOR: Duration = Duration::from_secs(300);
+/// A unit that was not started is given so long: at boot, its turn may still come.
+const NOT_STARTED_FOR: Duration = Duration::from_secs(10);
+
+/// A condition that holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConditionState {
+    /// Since when.
+    pub since: Moment,
+    /// Its evidence.
+    pub text: String,
+}
+
+/// Something that somebody has to be told about, from its beginning to its end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its name, `web-12`: unique for the app.
+    pub id: String,
+    /// The verdict that opened it.
+    pub verdict: Verdict,
+    /// Its evidence.
+    pub text: String,
+    /// Since when.
+    pub since: Moment,
+}
+
+impl App {
+    /// Reaches a verdict and tells what changed.
+    pub(super) fn judge(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.unit.is_none() && self.unreadable_since.is_none() {
+            return;
+        }
+        let (verdict, text) = self.diagnosis(now);
+        self.note_conditions(now, out);
+        if verdict != self.verdict || !self.judged {
+            self.change_verdict(now, verdict, text, out);
+        } else {
+            self.verdict_text = text;
+        }
+        if verdict.is_fault() {
+            self.end_suspicion();
+        }
+        if verdict == Verdict::Healthy {
+            self.healthy_since.get_or_insert(now);
+        } else {
+            self.healthy_since = None;
+        }
+        self.keep_incident(now, out);
+        self.tell_long_stop(now, out);
+        if let Some(since) = self.healthy_since
+            && now.since(since) >= self.policy.healthy_for
+            && self.budget.is_marked()
+        {
+            self.dirty = true;
+            if self.budget.forgive() {
+                let text = format!("healthy for {}; recoveries are allowed again", Span(now.since(since)));
+                self.tell_all(out, EventKind::BreakerClosed, Priority::Notice, text, true);
+            }
+        }
+    }
+
+    fn diagnosis(&self, now: Moment) -> (Verdict, String) {
+        self.diagnosis_with(now, self.pause_reason(now))
+    }
+
+    /// What the verdict would be if nobody worked on the app.
+    pub(super) fn verdict_but_for_pause(&self, now: Moment) -> Verdict {
+        self.diagnosis_with(now, None).0
+    }
+
+    fn diagnosis_with(&self, now: Moment, paused: Option<String>) -> (Verdict, String) {
+        let unit = self.unit.as_ref().filter(|_| self.unreadable_since.is_none());
+        let acting = self.recovery.as_ref().filter(|recovery| recovery.is_acting());
+        let acting = acting.map(|recovery| (recovery.cause, recovery.text.as_str()));
+        let confirmed = self.history.confirmed(&self.policy);
+        let facts = Facts {
+            unit,
+            load_bad_for: self.load_bad_since.map(|since| now.since(since)),
+            stopping: self.stopping,
+            paused: paused.as_deref(),
+            ending: self.life.ending(),
+            foreign_job: self.life.foreign_job().is_some(),
+            acting,
+            port_holder: self.port_holder(),
+            port_pending: self.port_pending(now),
+            healing_overdue: self.overdue_at().is_some_and(|at| now >= at) && self.is_healing(),
+            starting: self.starting(now),
+            confirmed,
+            holding: self.history.good_in_a_row() < self.policy.successes,
+            all_unknown: self.all_unknown(),
+            previous: (self.verdict, &self.verdict_text),
+        };
+        diagnose(&facts)
+    }
+
+    /// Why nothing is to be done, if somebody works on the app.
+    fn pause_reason(&self, now: Moment) -> Option<String> {
+        if let Some(pause) = &self.pause {
+            let left = Span(pause.until.since(now).max(Duration::from_secs(1)));
+            return Some(match &pause.reason {
+                Some(reason) => format!("for another {left}: {reason}"),
+                None => format!("for another {left}"),
+            });
+        }
+        let unit = self.unit.as_ref()?;
+        if unit.frozen {
+            return Some("its cgroup is frozen (systemctl freeze)".into());
+        }
+        if unit.traced {
+            return Some("a debugger holds its main process".into());
+        }
+        if unit.dumping && now.since(self.state_since) < DUMP_AT_MOST {
+            return Some("its main process is writing a core dump".into());
+        }
+        None
+    }
+
+    pub(super) fn is_healing(&self) -> bool {
+        self.unit.as_ref().is_some_and(UnitReading::auto_restarting)
+    }
+
+    /// Up, no good round yet, and within the grace: for how long.
+    fn starting(&self, now: Moment) -> Option<Duration> {
+        let unit = self.unit.as_ref()?;
+        let age = now.since(self.grace_from?);
+        let up = unit.active == ActiveState::Active;
+        (up && !self.good_since_start && !self.target_is_unit_only() && age < self.grace()).then_some(age)
+    }
+
+    fn target_is_unit_only(&self) -> bool {
+        self.target.kinds().is_empty()
+    }
+
+    fn all_unknown(&self) -> bool {
+        let kinds = self.decisive_kinds();
+        !kinds.is_empty()
+            && kinds.iter().all(|kind| {
+                self.latest.get(kind).is_some_and(|seen| seen.finding == Finding::Unknown)
+                    || (self.never_good.contains_key(kind) && !self.was_ever_good(*kind))
+            })
+    }
+
+    /// The checks that decide: where there is a port or a health check, counting processes is not
+    /// one of them.
+    pub(super) fn decisive_kinds(&self) -> Vec<CheckKind> {
+        let mut kinds = self.target.kinds();
+        if kinds.len() > 1 {
+            kinds.retain(|kind| *kind != CheckKind::Processes);
+        }
+        kinds
+    }
+
+    fn change_verdict(&mut self, now: Moment, verdict: Verdict, text: String, out: &mut Vec<Effect>) {
+        let first = !std::mem::replace(&mut self.judged, true);
+        let before = std::mem::replace(&mut self.verdict, verdict);
+        self.verdict_text = text;
+        self.verdict_since = now;
+        self.would_told = None;
+        let line = match verdict {
+            Verdict::Healthy if first => format!("healthy{}", self.evidence()),
+            Verdict::Healthy => format!("healthy again (was {before}){}", self.evidence()),
+            _ => self.headline(),
+        };
+        // Faults are told with their incident; repeating each of them as a warning would be noise.
+        let priority = if verdict.is_well() { Priority::Info } else { Priority::Notice };
+        match verdict {
+            Verdict::StoppedByAdmin => {
+                let line = format!("{line}; left alone until it is started again");
+                self.tell(out, EventKind::StoppedByAdmin, Priority::Info, line);
+                if self.life.ending() == Some(&Ending::Unloaded) {
+                    let text = "it was stopped while nobody watched; if that was not meant, start it";
+                    self.tell_all(out, EventKind::StoppedByAdmin, Priority::Notice, text.into(), true);
+                }
+            }
+            _ => self.tell(out, EventKind::VerdictChanged, priority, line),
+        }
+    }
+
+    /// The verdict with its evidence: `frozen: GET / timed out after 10 s, 3 times running`.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        if self.verdict_text.is_empty() {
+            self.verdict.word().to_owned()
+        } else {
+            format!("{}: {}", self.verdict, self.verdict_text)
+        }
+    }
+
+    /// What the checks see, for the line that says it is healthy.
+    fn evidence(&self) -> String {
+        let seen: Vec<&str> = [CheckKind::Http, CheckKind::Port]
+            .iter()
+            .filter_map(|kind| self.latest.get(kind))
+            .filter(|seen| seen.finding == Finding::Good)
+            .map(|seen| seen.text.as_str())
+            .collect();
+        if seen.is_empty() { String::new() } else { format!(": {}", seen.join(", ")) }
+    }
+
+    fn keep_incident(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let patient = self.verdict == Verdict::NotStarted && now.since(self.verdict_since) < NOT_STARTED_FOR;
+        if self.verdict.opens_incident() && self.incident.is_none() && !patient {
+            self.incidents += 1;
+            let id = format!("{}-{}", self.name, self.incidents);
+            let text = self.headline();
+            self.incident = Some(Incident {
+                id: id.clone(),
+                verdict: self.verdict,
+                text: self.verdict_text.clone(),
+                since: now,
+            });
+            self.dirty = true;
+            if self.budget.fell(now, &self.policy) {
+                self.tell_breaker(out);
+            }
+            self.tell_all(out, EventKind::IncidentOpened, Priority::Warning, text, true);
+        }
+        let over = self.verdict.is_well() && !matches!(self.verdict, Verdict::Starting | Verdict::Paused);
+        if over && self.recovery.is_none() {
+            self.close_incident(now, out);
+        }
+    }
+
+    pub(super) fn close_incident(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(incident) = self.incident.clone() else { return };
+        let text = format!(
+            "{} is over after {}: {}",
+            incident.verdict,
+            Span(now.since(incident.since)),
+            self.headline()
+        );
+        self.tell_all(out, EventKind::IncidentClosed, Priority::Notice, text, true);
+        self.incident = None;
+        self.dirty = true;
+    }
+
+    fn tell_long_stop(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(after) = self.policy.stopped_alert_after else { return };
+        let long = now.since(self.verdict_since) >= after;
+        if self.verdict == Verdict::StoppedByAdmin && long && !self.stop_told {
+            self.stop_told = true;
+            let text = format!("still stopped after {}", Span(now.since(self.verdict_since)));
+            self.tell_all(out, EventKind::StoppedByAdmin, Priority::Warning, text, true);
+        }
+    }
+
+    // Conditions.
+
+    fn note_conditions(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
+        let never = self.never_healthy().filter(|_| up);
+        self.note(now, Condition::NeverHealthy, never, out);
+
+        let answers = self.verdict == Verdict::Healthy && up;
+        let odd = |kind| {
+            let seen = self.latest.get(&kind).filter(|_| answers && self.was_ever_good(kind))?;
+            matches!(seen.finding, Finding::Bad(_)).then(|| seen.text.clone())
+        };
+        let (port, processes) = (odd(CheckKind::Port), odd(CheckKind::Processes));
+        let slow = self.latest.get(&CheckKind::Http).filter(|seen| answers && seen.slow);
+        let slow = slow.map(|seen| seen.text.clone());
+        self.note(now, Condition::PortForeign, port, out);
+        self.note(now, Condition::FewProcesses, processes, out);
+        self.note(now, Condition::Slow, slow, out);
+
+        let blind_for = |since: Option<Moment>| since.is_some_and(|since| now.since(since) >= BLIND_FOR);
+        let blind = (blind_for(self.unreadable_since) || blind_for(self.blind_since))
+            .then(|| "nothing could be checked for more than 5 min".to_owned());
+        self.note(now, Condition::Blind, blind, out);
+
+        let overdue = self.overdue_at().filter(|at| now >= *at).and_then(|_| {
+            let unit = self.unit.as_ref()?;
+            let since = now.since(self.state_since);
+            let state = if unit.auto_restarting() { "auto-restart" } else { unit.sub.as_str() };
+            Some(format!("in {state} for {}", Span(since)))
+        });
+        self.note(now, Condition::Overdue, overdue, out);
+    }
+
+    /// A check that fails and was never good, once that is sure.
+    fn never_healthy(&self) -> Option<String> {
+        let (kind, _) = self
+            .never_good
+            .iter()
+            .rev()
+            .find(|(kind, times)| **times >= self.policy.failures && !self.was_ever_good(**kind))?;
+        let seen = self.latest.get(kind)?;
+        Some(format!("never healthy since it was configured: {}; check the configuration", seen.text))
+    }
+
+    /// Notes that a condition holds (with its evidence) or does not.
+    pub(super) fn note(&mut self, now: Moment, what: Condition, text: Option<String>, out: &mut Vec<Effect>) {
+        match (text, self.conditions.get_mut(&what)) {
+            (Some(text), Some(state)) => state.text = text,
+            (Some(text), None) => {
+                let priority = if what.alerts() { Priority::Warning } else { Priority::Info };
+                let line = format!("{what}: {text}");
+                self.conditions.insert(what, ConditionState { since: now, text });
+                self.tell_all(out, EventKind::ConditionBegan, priority, line, what.alerts());
+            }
+            (None, Some(state)) => {
+                let line = format!("{what} is over after {}", Span(now.since(state.since)));
+                self.conditions.remove(&what);
+                self.tell_all(out, EventKind::ConditionEnded, Priority::Info, line, what.alerts());
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// When the state that the unit is in lasts longer than its own timeouts allow.
+    fn overdue_at(&self) -> Option<Moment> {
+        let unit = self.unit.as_ref()?;
+        let own = if unit.auto_restarting() {
+            unit.restart_delay.unwrap_or(INFINITE) + unit.timeout_start.unwrap_or(INFINITE)
+        } else {
+            match unit.active {
+                ActiveState::Deactivating => unit.timeout_stop.unwrap_or(INFINITE),
+                ActiveState::Activating | ActiveState::Reloading | ActiveState::Maintenance => {
+                    unit.timeout_start.unwrap_or(INFINITE)
+                }
+                _ if unit.job.is_some() && self.life.foreign_job().is_some() => {
+                    unit.timeout_start.unwrap_or(INFINITE) + unit.timeout_stop.unwrap_or(INFINITE)
+                }
+                _ => return None,
+            }
+        };
+        if self.recovery.as_ref().is_some_and(super::acting::Recovery::is_acting) {
+            return None;
+        }
+        Some(self.state_since + own + OURS_ON_TOP)
+    }
+
+    /// When `judge` may find something new although nothing happened.
+    pub(super) fn judging_due(&self, now: Moment) -> Vec<Moment> {
+        let mut due = Vec::new();
+        due.extend(self.load_bad_since.map(|since| since + FILE_GONE_FOR).filter(|at| *at > now));
+        due.extend(self.overdue_at().filter(|at| *at > now));
+        if self.verdict == Verdict::Starting {
+            due.extend(self.grace_from.map(|from| from + self.grace()));
+        }
+        if self.verdict == Verdict::NotStarted && self.incident.is_none() {
+            due.push(self.verdict_since + NOT_STARTED_FOR);
+        }
+        if self.budget.is_marked() {
+            due.extend(self.healthy_since.map(|since| since + self.policy.healthy_for));
+        }
+        if self.verdict == Verdict::StoppedByAdmin && !self.stop_told {
+            due.extend(self.policy.stopped_alert_after.map(|after| self.verdict_since + after));
+        }
+        if !self.conditions.contains_key(&Condition::Blind) {
+            due.extend(self.unreadable_since.map(|since| since + BLIND_FOR));
+        }
+        due
+    }
+
+    pub(super) fn tell_breaker(&self, out: &mut Vec<Effect>) {
+        let next = match self.policy.give_up {
+            super::policy::GiveUp::Retry => {
+                format!("one careful attempt every {} from now on", Span(self.policy.retry_interval))
+            }
+            super::policy::GiveUp::Wait => "nothing more until a person resets it".to_owned(),
+        };
+        let text = format!(
+            "{} recoveries did not help; {next}; app-monitor reset {} tries again",
+            self.budget.allowed(&self.policy),
+            self.name
+        );
+        self.tell_all(out, EventKind::BreakerOpened, Priority::Error, text, true);
+    }
+}

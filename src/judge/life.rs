@@ -1,0 +1,354 @@
+//! Who stopped it: follows one unit from start to end, and says at its end whether somebody asked.
+//!
+//! Live, job signals tell. Afterwards (signals lost, monitor away) timestamps tell: a stop job takes
+//! the unit out of `active` before the main process ends, a process that ends by itself does so
+//! before the unit leaves `active`.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::names::UnitName;
+use super::unit::{ActiveState, InvocationId, JobId, JobResult, UnitReading};
+
+/// How a run ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Nobody asked.
+    ByItself,
+    /// By a stop job that is not ours.
+    Stopped,
+    /// By a stop that took it down together with that unit.
+    StoppedWith(UnitName),
+    /// systemd forgot all about the unit, which it only does after a clean end.
+    Unloaded,
+}
+
+/// Who began a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Starter {
+    /// It ran already when we looked first.
+    BeforeUs,
+    /// A recovery of ours.
+    Ours,
+    /// `Restart=`.
+    Systemd,
+    /// Somebody else: a person, a deploy, a dependency, a socket.
+    Somebody,
+}
+
+/// What a reading changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A new invocation.
+    Started(Starter),
+    /// The last one ended so.
+    Ended(Ending),
+}
+
+/// What is kept over a restart of the monitor, within one boot.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LifeMemory {
+    /// The last invocation that was seen up.
+    pub last_up: Option<InvocationId>,
+    /// How the last one ended, and which it was.
+    pub end: Option<(Option<InvocationId>, Ending)>,
+}
+
+/// Follows one unit.
+#[derive(Clone, Debug, Default)]
+pub struct Life {
+    memory: LifeMemory,
+    /// No signal was lost since the unit was last seen up, so that silence means something.
+    continuous: bool,
+    /// A job on the unit that is not known to be ours.
+    foreign: Option<JobId>,
+    /// One that ended `done` since the unit was last seen up (or since its end was concluded).
+    foreign_done: Option<JobId>,
+    /// Jobs that we were told to be ours; bounded.
+    ours: VecDeque<JobId>,
+    was_auto_restarting: bool,
+    restarts: u32,
+    looked: bool,
+}
+
+impl Life {
+    /// Goes on from what was kept.
+    #[must_use]
+    pub fn restore(memory: LifeMemory) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
+    /// What has to be kept.
+    #[must_use]
+    pub fn memory(&self) -> &LifeMemory {
+        &self.memory
+    }
+
+    /// How the last run ended, if it did.
+    #[must_use]
+    pub fn ending(&self) -> Option<&Ending> {
+        self.memory.end.as_ref().map(|(_, ending)| ending)
+    }
+
+    /// A job that is not ours is pending.
+    #[must_use]
+    pub fn foreign_job(&self) -> Option<JobId> {
+        self.foreign
+    }
+
+    /// Signals may have been lost: from here on timestamps decide, until it is seen up again.
+    pub fn lost(&mut self) {
+        self.continuous = false;
+        self.foreign = None;
+        self.foreign_done = None;
+    }
+
+    /// That job is ours.
+    pub fn ours(&mut self, job: JobId) {
+        if self.foreign == Some(job) {
+            self.foreign = None;
+        }
+        if self.foreign_done == Some(job) {
+            self.foreign_done = None;
+        }
+        self.ours.push_back(job);
+        if self.ours.len() > 16 {
+            self.ours.pop_front();
+        }
+    }
+
+    /// A job was queued on the unit.
+    pub fn job_new(&mut self, job: JobId) {
+        if !self.ours.contains(&job) && !self.was_auto_restarting {
+            self.foreign = Some(job);
+        }
+    }
+
+    /// A job on the unit ended.
+    pub fn job_removed(&mut self, job: JobId, result: JobResult) {
+        if self.foreign == Some(job) {
+            self.foreign = None;
+            if result == JobResult::Done {
+                self.foreign_done = Some(job);
+            }
+        }
+    }
+
+    /// Takes a reading. `acting`: a recovery of ours is between its first and its last step, so an
+    /// end is its doing and nothing is concluded. `settled`: the unit was down at an earlier
+    /// reading already, so that the signals which belong to its end have been taken in.
+    pub fn read(&mut self, unit: &UnitReading, acting: bool, settled: bool) -> Option<Change> {
+        let healing = unit.auto_restarting();
+        if let Some(job) = unit.job {
+            if !self.ours.contains(&job) && !acting && !healing && !self.was_auto_restarting {
+                self.foreign = Some(job);
+            }
+        } else {
+            // Whatever we believed to be pending is over, should its JobRemoved have been lost.
+            self.foreign = None;
+        }
+        let change = if unit.active.is_down() && !healing {
+            (unit.job.is_none() && !acting && settled).then(|| self.conclude(unit)).flatten()
+        } else if matches!(
+            unit.active,
+            ActiveState::Active | ActiveState::Reloading | ActiveState::Activating
+        ) && !healing
+        {
+            self.up(unit, acting)
+        } else {
+            None
+        };
+        if !unit.active.is_down() || change.is_some() {
+            self.was_auto_restarting = healing;
+        }
+        self.restarts = unit.restarts;
+        self.looked = true;
+        change
+    }
+
+    fn up(&mut self, unit: &UnitReading, acting: bool) -> Option<Change> {
+        let starter = if !self.looked {
+            Starter::BeforeUs
+        } else if acting {
+            Starter::Ours
+        } else if self.was_auto_restarting || unit.restarts > self.restarts {
+            Starter::Systemd
+        } else {
+            Starter::Somebody
+        };
+        let known = self.memory.last_up.is_some() && self.memory.last_up == unit.invocation;
+        if unit.job.is_none() {
+            // A job that ended while it stayed up (a reload) explains no later end.
+            self.foreign_done = None;
+        }
+        self.continuous = true;
+        if known && self.memory.end.is_none() {
+            return None;
+        }
+        self.memory = LifeMemory { last_up: unit.invocation, end: None };
+        Some(Change::Started(starter))
+    }
+
+    fn conclude(&mut self, unit: &UnitReading) -> Option<Change> {
+        let asked = self.foreign_done.take().is_some();
+        if let Some((invocation, ending)) = &self.memory.end
+            && *invocation == unit.invocation
+        {
+            // Somebody stops what is down already: that, too, is a wish to keep it down.
+            if asked && *ending == Ending::ByItself && !unit.condition_failed {
+                return Some(self.end(unit, Ending::Stopped));
+            }
+            return None;
+        }
+        if unit.invocation.is_none() && unit.inactive_exit.is_none() {
+            // Never ran in this boot, unless we saw it run.
+            return self.memory.last_up.is_some().then(|| self.end(unit, Ending::Unloaded));
+        }
+        let stopped = if self.continuous {
+            // The moment of a crash may coincide with somebody's reload or restart: then the
+            // timestamps have the last word, but for a stop during the pause before Restart=.
+            asked && (self.was_auto_restarting || stopped_by_job(unit) != Some(false))
+        } else {
+            match stopped_by_job(unit) {
+                // A watchdog or OOM kill takes the unit out of `active` first, too.
+                Some(stopped) => stopped && !matches!(unit.result.as_str(), "watchdog" | "oom-kill"),
+                None => unit.result == "success" && unit.main_exit.is_none(),
+            }
+        };
+        let ending = if stopped { self.stopped_with(unit) } else { Ending::ByItself };
+        Some(self.end(unit, ending))
+    }
+
+    fn stopped_with(&self, unit: &UnitReading) -> Ending {
+        let gone = unit
+            .dependencies
+            .iter()
+            .find(|dependency| dependency.active.is_down() || dependency.active == ActiveState::Deactivating);
+        gone.map_or(Ending::Stopped, |dependency| Ending::StoppedWith(dependency.unit.clone()))
+    }
+
+    fn end(&mut self, unit: &UnitReading, ending: Ending) -> Change {
+        self.memory.end = Some((unit.invocation, ending.clone()));
+        Change::Ended(ending)
+    }
+}
+
+/// What the timestamps of the last run say; nothing when they belong to an earlier one.
+fn stopped_by_job(unit: &UnitReading) -> Option<bool> {
+    let (began, left, exited) = (unit.inactive_exit?, unit.active_exit?, unit.main_exit?);
+    (left >= began && exited >= began).then_some(left < exited)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{down, up};
+    use super::super::time::Moment;
+    use super::*;
+
+    fn at(micros: i64) -> Option<Moment> {
+        Some(Moment::from_micros(micros))
+    }
+
+    /// A unit that ran as invocation 1 and is down; `left` and `exited` are its timestamps.
+    fn ended(left: i64, exited: i64) -> UnitReading {
+        UnitReading { active_exit: at(left), main_exit: at(exited), ..down(1) }
+    }
+
+    #[test]
+    fn down_without_a_job_nobody_asked() {
+        let mut life = Life::default();
+        assert_eq!(life.read(&up(1), false, true), Some(Change::Started(Starter::BeforeUs)));
+        assert_eq!(life.read(&ended(20, 19), false, false), None, "not settled yet");
+        assert_eq!(life.read(&ended(20, 19), false, true), Some(Change::Ended(Ending::ByItself)));
+        assert_eq!(life.read(&ended(20, 19), false, true), None, "told once");
+    }
+
+    #[test]
+    fn down_under_a_foreign_job_is_a_stop() {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.job_new(JobId(7));
+        life.job_removed(JobId(7), JobResult::Done);
+        assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::Stopped)));
+    }
+
+    #[test]
+    fn a_foreign_restart_is_one_job_and_a_new_invocation() {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.job_new(JobId(7));
+        let between = UnitReading { job: Some(JobId(7)), ..ended(19, 20) };
+        assert_eq!(life.read(&between, false, true), None, "never judged at the inactive in between");
+        life.job_removed(JobId(7), JobResult::Done);
+        assert_eq!(life.read(&up(2), false, true), Some(Change::Started(Starter::Somebody)));
+    }
+
+    #[test]
+    fn a_watchdog_kill_is_no_stop_though_its_timestamps_look_like_one() {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        let killed = UnitReading { result: "watchdog".into(), ..ended(19, 20) };
+        assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::ByItself)));
+        let mut away = Life::restore(life.memory().clone());
+        away.memory.end = None;
+        assert_eq!(away.read(&killed, false, true), Some(Change::Ended(Ending::ByItself)));
+    }
+
+    #[test]
+    fn while_we_were_away_the_timestamps_tell() {
+        for (unit, ending) in [
+            (ended(19, 20), Ending::Stopped),
+            (UnitReading { active: ActiveState::Failed, ..ended(19, 20) }, Ending::Stopped),
+            (ended(20, 20), Ending::ByItself),
+            (UnitReading { active: ActiveState::Failed, ..ended(20, 19) }, Ending::ByItself),
+        ] {
+            let mut life = Life::restore(LifeMemory { last_up: unit.invocation, end: None });
+            assert_eq!(life.read(&unit, false, true), Some(Change::Ended(ending)));
+        }
+    }
+
+    #[test]
+    fn a_unit_that_systemd_forgot_was_stopped() {
+        let gone = UnitReading { invocation: None, inactive_exit: None, active_exit: None, ..down(1) };
+        let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+        assert_eq!(life.read(&gone, false, true), Some(Change::Ended(Ending::Unloaded)));
+        let mut fresh = Life::default();
+        assert_eq!(fresh.read(&gone, false, true), None, "never ran in this boot");
+    }
+
+    #[test]
+    fn a_stop_during_the_pause_before_an_automatic_restart_is_a_stop() {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        let healing =
+            UnitReading { active: ActiveState::Activating, sub: "auto-restart".into(), ..ended(20, 19) };
+        assert_eq!(life.read(&healing, false, true), None);
+        life.foreign = Some(JobId(9));
+        life.job_removed(JobId(9), JobResult::Done);
+        assert_eq!(life.read(&ended(20, 19), false, true), Some(Change::Ended(Ending::Stopped)));
+    }
+
+    #[test]
+    fn a_reload_explains_no_later_crash() {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.job_new(JobId(7));
+        life.job_removed(JobId(7), JobResult::Done);
+        let _ = life.read(&up(1), false, true);
+        assert_eq!(life.read(&ended(20, 19), false, true), Some(Change::Ended(Ending::ByItself)));
+    }
+
+    #[test]
+    fn ours_is_known_whichever_comes_first() {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.job_new(JobId(7));
+        life.ours(JobId(7));
+        assert_eq!(life.foreign_job(), None);
+        life.job_removed(JobId(7), JobResult::Done);
+        assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::ByItself)));
+    }
+}

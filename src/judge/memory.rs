@@ -1,0 +1,144 @@
+//! What the judge remembers over restarts of the monitor, and what of it over a reboot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::acting::Intent;
+use super::budget::Budget;
+use super::effect::Pause;
+use super::judging::Incident;
+use super::life::LifeMemory;
+use super::names::AppName;
+use super::time::Moment;
+
+/// What is remembered of one app.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppMemory {
+    /// Signatures of the checks that were good once.
+    pub ever_good: BTreeSet<u64>,
+    /// Times from start to the first good round, oldest first; ten at most.
+    pub starts: Vec<Duration>,
+    /// Attempts, cooldown, breaker.
+    pub budget: Budget,
+    /// The last run and how it ended.
+    pub life: LifeMemory,
+    /// The recovery under way.
+    pub intent: Option<Intent>,
+    /// The incident that is open.
+    pub incident: Option<Incident>,
+    /// How many incidents there were.
+    pub incidents: u64,
+    /// The pause that holds.
+    pub pause: Option<Pause>,
+}
+
+impl AppMemory {
+    /// What is left when the state could not be read: one careful attempt.
+    #[must_use]
+    pub fn lost() -> Self {
+        Self { budget: Budget::reduced(), ..Self::default() }
+    }
+
+    /// Carries the memory over a reboot. What belongs to the runs of the old boot is forgotten:
+    /// what was disabled or stopped then must not be revived, what is enabled has been started.
+    fn over_reboot(mut self, shift: &impl Fn(Moment) -> Moment) -> Self {
+        self.budget.shift(shift);
+        self.life = LifeMemory::default();
+        self.intent = None;
+        if let Some(pause) = &mut self.pause {
+            pause.until = shift(pause.until);
+        }
+        if let Some(incident) = &mut self.incident {
+            incident.since = shift(incident.since);
+        }
+        self
+    }
+}
+
+/// Where the clocks stood when the memory was written.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Clocks {
+    /// /proc/sys/kernel/random/boot_id.
+    pub boot: String,
+    /// CLOCK_MONOTONIC.
+    pub monotonic: Moment,
+    /// CLOCK_REALTIME in seconds since the epoch.
+    pub wall: i64,
+}
+
+/// The whole memory, as state.json holds it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Version of the format.
+    pub version: u32,
+    /// Where the clocks stood.
+    pub clocks: Clocks,
+    /// What is remembered of each app.
+    pub apps: BTreeMap<AppName, AppMemory>,
+}
+
+/// The format that is written.
+pub const MEMORY_VERSION: u32 = 1;
+
+impl Memory {
+    /// Makes the memory fit the clocks as they stand now. Within one boot nothing changes. After a
+    /// reboot the wall clock tells how long ago it was written, as far as it can be believed: a
+    /// clock that went backwards means "just now", so that nothing expires early.
+    #[must_use]
+    pub fn at(self, now: &Clocks) -> Self {
+        if self.clocks.boot == now.boot {
+            return Self { clocks: now.clone(), ..self };
+        }
+        let away = u64::try_from(now.wall.saturating_sub(self.clocks.wall)).unwrap_or(0);
+        let written = self.clocks.monotonic;
+        let shift = |moment: Moment| {
+            let ahead = Moment::from_micros(moment.as_micros().saturating_sub(written.as_micros()));
+            now.monotonic + Duration::from_micros(u64::try_from(ahead.as_micros()).unwrap_or(0))
+                - Duration::from_micros(u64::try_from(-ahead.as_micros()).unwrap_or(0))
+                - Duration::from_secs(away)
+        };
+        let apps = self.apps.into_iter().map(|(name, app)| (name, app.over_reboot(&shift))).collect();
+        Self { version: self.version, clocks: now.clone(), apps }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(until: i64) -> Memory {
+        let pause = Pause { until: Moment::from_micros(until), reason: None };
+        let app = AppMemory { pause: Some(pause), ..AppMemory::default() };
+        Memory {
+            version: MEMORY_VERSION,
+            clocks: Clocks { boot: "a".into(), monotonic: Moment::from_micros(100_000_000), wall: 1_000 },
+            apps: BTreeMap::from([("web".parse().unwrap(), app)]),
+        }
+    }
+
+    fn until(memory: &Memory) -> i64 {
+        memory.apps[&"web".parse::<AppName>().unwrap()].pause.as_ref().unwrap().until.as_micros()
+    }
+
+    #[test]
+    fn within_a_boot_nothing_moves() {
+        let now = Clocks { boot: "a".into(), monotonic: Moment::from_micros(1), wall: 5 };
+        assert_eq!(until(&memory(160_000_000).at(&now)), 160_000_000);
+    }
+
+    #[test]
+    fn after_a_reboot_the_time_away_counts() {
+        // A minute of pause left, ten seconds away, five seconds after boot: 55 seconds after boot.
+        let now = Clocks { boot: "b".into(), monotonic: Moment::from_micros(5_000_000), wall: 1_010 };
+        assert_eq!(until(&memory(160_000_000).at(&now)), 55_000_000);
+    }
+
+    #[test]
+    fn a_wall_clock_that_went_backwards_means_just_now() {
+        let now = Clocks { boot: "b".into(), monotonic: Moment::from_micros(5_000_000), wall: 10 };
+        assert_eq!(until(&memory(160_000_000).at(&now)), 65_000_000);
+    }
+}

@@ -1,0 +1,116 @@
+//! What a recovery does, step by step, and how a step can end.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::Policy;
+use super::time::Span;
+use super::unit::{ActiveState, UnitReading};
+
+/// One step of a recovery. All of them are jobs or calls of systemd on the app's own unit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// ResetFailedUnit: forget failure and start limit.
+    ResetFailed,
+    /// StartUnit.
+    Start,
+    /// RestartUnit: one job for both halves, so that an administrator's stop in the middle shows as
+    /// a job of its own.
+    Restart {
+        /// SIGKILL follows when its stop half takes longer.
+        kill_after: Duration,
+    },
+    /// StopUnit, where something has to happen while the unit is down.
+    Stop {
+        /// SIGKILL follows when it takes longer.
+        kill_after: Duration,
+    },
+    /// KillUnit(all, SIGKILL) on a unit that is down: what `KillMode=process` left behind.
+    KillLeftovers,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ResetFailed => f.write_str("reset-failed"),
+            Self::Start => f.write_str("start"),
+            Self::Restart { kill_after } => write!(f, "restart (SIGKILL after {})", Span(*kill_after)),
+            Self::Stop { kill_after } => write!(f, "stop (SIGKILL after {})", Span(*kill_after)),
+            Self::KillLeftovers => f.write_str("kill what the stop left behind"),
+        }
+    }
+}
+
+/// How a step ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Carried out. Does not mean healthy.
+    Done,
+    /// Nothing was to be done.
+    AlreadySo,
+    /// Our job was canceled: somebody else decided.
+    Canceled,
+    /// Refused because of a pending job of somebody else (job mode `fail`).
+    Conflict(String),
+    /// systemd or polkit refuses it.
+    Refused(String),
+    /// Our deadline, or the job's own, ran out.
+    TimedOut(String),
+    /// The job failed.
+    Failed(String),
+    /// Not applicable to the unit's state.
+    Skipped,
+    /// Nobody knows: the bus was lost or the call was not answered. It may still happen.
+    Unknown(String),
+}
+
+/// What is known when a plan is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The unit as last read.
+    pub unit: &'a UnitReading,
+    /// The last bad round timed out (for whatever verdict): a blocked event loop cannot run its
+    /// SIGTERM handler, so waiting for it is in vain.
+    pub unanswered: bool,
+    /// The app answers well (a person asked for the recovery).
+    pub answers: bool,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+}
+
+/// The steps of a recovery. Pure; the order is the order in which they are carried out.
+#[must_use]
+pub fn plan(policy: &Policy, circumstances: Circumstances<'_>) -> Vec<Step> {
+    let unit = circumstances.unit;
+    let mut steps = Vec::with_capacity(4);
+    if unit.active == ActiveState::Failed {
+        steps.push(Step::ResetFailed);
+    }
+    if unit.active.is_down() || unit.auto_restarting() {
+        steps.push(Step::Start);
+        return steps;
+    }
+    let kill_after = if circumstances.unanswered {
+        policy.kill_after
+    } else if circumstances.answers {
+        // Its own manners count: it is not sick.
+        unit.timeout_stop.unwrap_or(LONGEST_STOP).min(LONGEST_STOP)
+    } else {
+        policy.stop_timeout
+    };
+    // KillMode=process and none leave children behind, which keep the port over a restart. That is
+    // what somebody wanted, so it is overruled only when a plain restart did not help.
+    let leaves_behind = matches!(unit.kill_mode.as_str(), "process" | "none");
+    if leaves_behind && circumstances.attempt > 1 {
+        steps.extend([Step::Stop { kill_after }, Step::KillLeftovers, Step::ResetFailed, Step::Start]);
+    } else {
+        steps.push(Step::Restart { kill_after });
+    }
+    steps
+}
+
+/// The longest that a stop is waited for, where the unit's own timeout is infinite.
+const LONGEST_STOP: Duration = Duration::from_secs(600);

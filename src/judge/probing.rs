@@ -1,0 +1,394 @@
+//! Rounds of checks: when one is due, suspicion and its overlapping confirmation, and what the
+//! answers of a round add up to.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::app::App;
+use super::effect::{Effect, RoundId};
+use super::history::RoundResult;
+use super::observation::{CheckKind, Fault, Finding, Observation};
+use super::record::{EventKind, Priority};
+use super::time::Moment;
+use super::unit::{ActiveState, UnitReading};
+use super::verdict::Verdict;
+
+/// Rounds in flight at a time.
+const OVERLAP: usize = 3;
+/// What a check gets on top of its timeout before it counts as lost.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+/// How long the look at the port of an app that is down may hold back the verdict.
+const PORT_LOOK: Duration = Duration::from_millis(150);
+
+#[derive(Clone, Debug)]
+struct Round {
+    id: RoundId,
+    began: Moment,
+    waiting: Vec<CheckKind>,
+    answers: BTreeMap<CheckKind, Observation>,
+    /// It raised suspicion by not being answered; once is enough.
+    suspected: bool,
+}
+
+/// The rounds under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Probing {
+    rounds: Vec<Round>,
+    next_id: u64,
+    last_began: Option<Moment>,
+    /// While something is suspected: when the next confirming round begins.
+    suspicion: Option<Moment>,
+    /// The look at the port of an app that is down: when it began, and who holds it.
+    port_look: Option<(RoundId, Moment, Option<Observation>)>,
+}
+
+impl Probing {
+    /// Forgets the rounds under way: their answers will mean nothing.
+    pub fn void(&mut self, now: Moment) {
+        self.rounds.clear();
+        self.suspicion = None;
+        self.port_look = None;
+        self.last_began = self.last_began.map(|_| now);
+    }
+
+    fn new_id(&mut self) -> RoundId {
+        self.next_id += 1;
+        RoundId(self.next_id)
+    }
+}
+
+impl App {
+    /// Starts what is due.
+    pub(super) fn probe(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let lost_after = self.longest_timeout() + LOST_AFTER;
+        self.probing.rounds.retain(|round| now.since(round.began) < lost_after);
+        if self.wants_port_look() {
+            self.look_at_port(now, out);
+            return;
+        }
+        self.probing.port_look = None;
+        if !self.is_probed() {
+            self.probing.rounds.clear();
+            self.probing.suspicion = None;
+            return;
+        }
+        self.suspect_unanswered(now, out);
+        if self.round_due().is_some_and(|due| due <= now) {
+            self.begin_round(now, out);
+        }
+    }
+
+    /// When `probe` has something to do.
+    pub(super) fn probing_due(&self, _now: Moment) -> Vec<Moment> {
+        if self.wants_port_look() {
+            let look = self.probing.port_look.as_ref();
+            return look
+                .map(|(_, began, seen)| {
+                    let settled = seen.as_ref().map_or(PORT_LOOK, |_| self.policy.startup_interval);
+                    vec![*began + settled]
+                })
+                .unwrap_or_default();
+        }
+        if !self.is_probed() {
+            return Vec::new();
+        }
+        let suspect_after = self.history.suspect_after(&self.policy);
+        let unsuspected = self.probing.rounds.iter().filter(|round| !round.suspected);
+        let mut due: Vec<Moment> = unsuspected.map(|round| round.began + suspect_after).collect();
+        due.extend(self.round_due());
+        due.extend(self.probing.rounds.iter().map(|round| round.began + self.longest_timeout() + LOST_AFTER));
+        due
+    }
+
+    /// When the app's next round begins; for `status`.
+    #[must_use]
+    pub(super) fn round_due(&self) -> Option<Moment> {
+        if !self.is_probed() || self.probing.rounds.len() >= OVERLAP {
+            return None;
+        }
+        if let Some(next) = self.probing.suspicion {
+            return Some(next);
+        }
+        let Some(last) = self.probing.last_began else { return Some(Moment::default()) };
+        Some(last + self.pace())
+    }
+
+    fn pace(&self) -> Duration {
+        let verifying = self.recovery.as_ref().is_some_and(|recovery| !recovery.is_acting());
+        if self.verdict == Verdict::Starting || (verifying && !self.good_since_start) || !self.judged {
+            self.policy.startup_interval
+        } else if verifying {
+            self.policy.confirm_interval.min(self.policy.check_interval)
+        } else {
+            self.policy.check_interval
+        }
+    }
+
+    fn longest_timeout(&self) -> Duration {
+        let http = self.target.http.as_ref().map_or(Duration::ZERO, |http| http.timeout);
+        http.max(self.policy.timeout)
+    }
+
+    /// Checks are made while the unit is up. An idle one would be woken, a stopped one is down.
+    fn is_probed(&self) -> bool {
+        !self.target.kinds().is_empty()
+            && self
+                .unit
+                .as_ref()
+                .is_some_and(|unit| matches!(unit.active, ActiveState::Active | ActiveState::Reloading))
+    }
+
+    fn begin_round(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let id = self.probing.new_id();
+        let kinds = self.target.kinds();
+        self.probing.last_began = Some(now);
+        if self.probing.suspicion.is_some() {
+            self.probing.suspicion = Some(now + self.policy.confirm_interval);
+        }
+        self.probing.rounds.push(Round {
+            id,
+            began: now,
+            waiting: kinds.clone(),
+            answers: BTreeMap::new(),
+            suspected: false,
+        });
+        out.push(Effect::Check(id, kinds));
+    }
+
+    /// A check that is not answered raises suspicion at once, without waiting for its timeout.
+    fn suspect_unanswered(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let suspect_after = self.history.suspect_after(&self.policy);
+        let mut late = false;
+        for round in &mut self.probing.rounds {
+            if !round.suspected && now.since(round.began) >= suspect_after {
+                round.suspected = true;
+                late = true;
+            }
+        }
+        if late && !self.forgives() {
+            self.suspect(now, out);
+        }
+    }
+
+    /// Begins confirming: the first round at once, the next ones at `confirm_interval`. The unit is
+    /// read as well, so that its state is fresh when it is decided.
+    fn suspect(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.probing.suspicion.is_none() && !self.verdict.is_fault() {
+            self.probing.suspicion = Some(now);
+            self.ask_reading(now, out);
+        }
+    }
+
+    /// Failures are forgiven: within the grace, and before anything good was seen.
+    fn forgives(&self) -> bool {
+        self.verdict == Verdict::Starting
+    }
+
+    pub(super) fn take_check(
+        &mut self,
+        now: Moment,
+        id: RoundId,
+        kind: CheckKind,
+        observation: Observation,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Some((look, _, seen)) = &mut self.probing.port_look
+            && *look == id
+        {
+            *seen = Some(observation);
+            return;
+        }
+        let Some(at) = self.probing.rounds.iter().position(|round| round.id == id) else { return };
+        let round = &mut self.probing.rounds[at];
+        round.waiting.retain(|waiting| *waiting != kind);
+        round.answers.insert(kind, observation);
+        if round.waiting.is_empty() {
+            let round = self.probing.rounds.remove(at);
+            self.take_round(now, round, out);
+        }
+    }
+
+    fn take_round(&mut self, now: Moment, round: Round, out: &mut Vec<Effect>) {
+        for (kind, observation) in &round.answers {
+            self.note_good(*kind, observation);
+        }
+        let result = self.result_of(&round.answers);
+        for (kind, observation) in round.answers {
+            self.latest.insert(kind, observation);
+        }
+        let all_unknown = self.latest.values().all(|seen| seen.finding == Finding::Unknown);
+        self.blind_since = all_unknown.then(|| self.blind_since.unwrap_or(now));
+        match result {
+            None => {}
+            Some(RoundResult::Good) => {
+                if !self.good_since_start {
+                    self.learn_start(now);
+                }
+                self.good_since_start = true;
+                self.last_unanswered = false;
+                self.history.enter(round.began, RoundResult::Good, &self.policy);
+                if self.history.good_in_a_row() >= self.policy.successes {
+                    self.probing.suspicion = None;
+                }
+            }
+            Some(RoundResult::Bad(fault, text)) => {
+                self.bad_since_start = true;
+                if self.forgives() {
+                    return;
+                }
+                let first = self.history.bad_in_a_row() == 0;
+                self.last_unanswered = fault == Fault::Unanswered;
+                self.history.enter(round.began, RoundResult::Bad(fault, text.clone()), &self.policy);
+                // A late answer of an early round changes nothing when a newer one was good.
+                if self.history.bad_in_a_row() > 0 {
+                    if first && !self.verdict.is_fault() {
+                        self.tell(out, EventKind::CheckFailed, Priority::Info, text);
+                    }
+                    self.suspect(now, out);
+                }
+            }
+        }
+    }
+
+    /// A check that is good once is believed from then on.
+    fn note_good(&mut self, kind: CheckKind, observation: &Observation) {
+        match observation.finding {
+            Finding::Good => {
+                self.never_good.remove(&kind);
+                if self.ever_good.insert(self.target.signature(kind)) {
+                    self.dirty = true;
+                }
+                if let Some(latency) = observation.latency {
+                    self.history.latency(latency);
+                }
+            }
+            Finding::Bad(_) if !self.was_ever_good(kind) && !self.forgives() => {
+                *self.never_good.entry(kind).or_default() += 1;
+            }
+            Finding::Bad(_) | Finding::Unknown => {}
+        }
+    }
+
+    pub(super) fn was_ever_good(&self, kind: CheckKind) -> bool {
+        self.ever_good.contains(&self.target.signature(kind))
+    }
+
+    /// What a whole round says of the app; nothing where nothing can be said.
+    ///
+    /// An app that answers its health check is well, whatever else looks odd. A check that was never
+    /// good proves nothing: the next one decides in its place.
+    fn result_of(&self, answers: &BTreeMap<CheckKind, Observation>) -> Option<RoundResult> {
+        let foreign = answers
+            .get(&CheckKind::Port)
+            .filter(|port| port.finding == Finding::Bad(Fault::ForeignListener))
+            .filter(|_| self.was_ever_good(CheckKind::Port));
+        let mut something_good = false;
+        for kind in [CheckKind::Http, CheckKind::Port, CheckKind::Processes] {
+            let Some(seen) = answers.get(&kind) else { continue };
+            match seen.finding {
+                Finding::Good if kind == CheckKind::Processes => something_good = true,
+                Finding::Good => return Some(RoundResult::Good),
+                Finding::Bad(_) if !self.was_ever_good(kind) => {}
+                Finding::Bad(fault) => {
+                    let decisive = foreign.filter(|_| kind == CheckKind::Http).unwrap_or(seen);
+                    let fault = foreign.map_or(fault, |_| Fault::ForeignListener);
+                    return Some(RoundResult::Bad(fault, decisive.text.clone()));
+                }
+                // The one that would decide is blind: the ones behind it do not stand in for it.
+                Finding::Unknown if kind == CheckKind::Http => return None,
+                Finding::Unknown => {}
+            }
+        }
+        // Where every check that could decide was never good, the unit's own state is what is left;
+        // with nothing but processes to count, they decide.
+        let nothing_else = self.target.http.is_none() && self.target.port.is_none();
+        (something_good && nothing_else).then_some(RoundResult::Good)
+    }
+
+    pub(super) fn forget_rounds(&mut self) {
+        self.history.clear();
+        self.probing.rounds.clear();
+        self.probing.suspicion = None;
+        self.probing.port_look = None;
+        self.probing.last_began = None;
+        self.last_unanswered = false;
+    }
+
+    /// Remembers how long the app needed, so that the grace fits it.
+    fn learn_start(&mut self, now: Moment) {
+        let began = self.unit.as_ref().and_then(|unit| unit.active_enter.or(unit.inactive_exit));
+        let Some(began) = began.filter(|_| self.watched_start || self.bad_since_start) else { return };
+        let took = now.since(began);
+        // Quick starts teach nothing that the configured grace does not cover; writing each one down
+        // would touch the disk at every start.
+        if took <= self.policy.startup_grace / 4 && self.starts.is_empty() {
+            return;
+        }
+        self.starts.push(took);
+        if self.starts.len() > 10 {
+            self.starts.remove(0);
+        }
+        self.dirty = true;
+    }
+
+    /// `startup_grace`, or twice the longest of the last ten starts if that is longer; 10 min at
+    /// most.
+    #[must_use]
+    pub(super) fn grace(&self) -> Duration {
+        const MOST: Duration = Duration::from_secs(600);
+        let learned = self.starts.iter().max().map_or(Duration::ZERO, |longest| (*longest * 2).min(MOST));
+        self.policy.startup_grace.max(learned)
+    }
+
+    // The port of an app that is down: is it free to be started?
+
+    fn wants_port_look(&self) -> bool {
+        self.target.port.is_some()
+            && self.was_ever_good(CheckKind::Port)
+            && self.unit.as_ref().is_some_and(|unit| {
+                let down =
+                    unit.active.is_down() && self.life.ending() == Some(&super::life::Ending::ByItself);
+                down || third_automatic_restart(unit)
+            })
+    }
+
+    fn look_at_port(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let due = match &self.probing.port_look {
+            None => true,
+            Some((_, began, Some(_))) => now.since(*began) >= self.policy.startup_interval,
+            Some((_, began, None)) => now.since(*began) >= self.policy.timeout,
+        };
+        if !due {
+            return;
+        }
+        let seen = self.probing.port_look.take().and_then(|(_, _, seen)| seen);
+        let id = self.probing.new_id();
+        self.probing.port_look = Some((id, now, seen));
+        out.push(Effect::Check(id, vec![CheckKind::Port]));
+    }
+
+    /// Who holds the port of the app that is down.
+    pub(super) fn port_holder(&self) -> Option<&str> {
+        let (_, _, seen) = self.probing.port_look.as_ref()?;
+        let seen = seen.as_ref()?;
+        (seen.finding == Finding::Bad(Fault::ForeignListener)).then_some(seen.text.as_str())
+    }
+
+    /// It is not known yet who holds it.
+    pub(super) fn port_pending(&self, now: Moment) -> bool {
+        self.wants_port_look()
+            && match &self.probing.port_look {
+                None => true,
+                Some((_, began, seen)) => seen.is_none() && now.since(*began) < PORT_LOOK,
+            }
+    }
+
+    /// A confirmed fault needs no confirming any more.
+    pub(super) fn end_suspicion(&mut self) {
+        self.probing.suspicion = None;
+    }
+}
+
+fn third_automatic_restart(unit: &UnitReading) -> bool {
+    unit.auto_restarting() && unit.restarts >= 3
+}

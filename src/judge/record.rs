@@ -1,0 +1,189 @@
+//! What is told to the journal and to people: events with stable names and message ids.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The events of the journal. Names and MESSAGE_IDs are public interface: dashboards and the
+/// journal catalogue are written against them (sd_journal_print(3), systemd.journal-fields(7)).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The verdict on an app is another one.
+    VerdictChanged,
+    /// Something about its surroundings or its configuration needs attention.
+    ConditionBegan,
+    /// That is over.
+    ConditionEnded,
+    /// A check was bad for the first time; it is being confirmed.
+    CheckFailed,
+    /// A fault is confirmed.
+    IncidentOpened,
+    /// The fault is over.
+    IncidentClosed,
+    /// A recovery begins.
+    RecoveryStarted,
+    /// One step of it went as planned.
+    StepDone,
+    /// One step of it did not.
+    StepFailed,
+    /// The app is healthy again, and stayed so.
+    RecoveryVerified,
+    /// The app is not healthy again in time, or somebody else decided.
+    RecoveryFailed,
+    /// All attempts are used up.
+    BreakerOpened,
+    /// The app was healthy for long enough, or a person reset it.
+    BreakerClosed,
+    /// Somebody stopped the app; it is left alone.
+    StoppedByAdmin,
+    /// Recoveries are suspended.
+    Paused,
+    /// Recoveries are allowed again.
+    Resumed,
+    /// Somebody was told.
+    AlertSent,
+    /// Somebody could not be told.
+    AlertFailed,
+    /// A new configuration is in force.
+    ConfigReloaded,
+    /// The configuration has errors; the old one stays in force.
+    ConfigRejected,
+    /// A check cannot be made.
+    Blind,
+}
+
+impl EventKind {
+    /// Every event, in the order of the documentation.
+    pub const ALL: [Self; 21] = [
+        Self::VerdictChanged,
+        Self::ConditionBegan,
+        Self::ConditionEnded,
+        Self::CheckFailed,
+        Self::IncidentOpened,
+        Self::IncidentClosed,
+        Self::RecoveryStarted,
+        Self::StepDone,
+        Self::StepFailed,
+        Self::RecoveryVerified,
+        Self::RecoveryFailed,
+        Self::BreakerOpened,
+        Self::BreakerClosed,
+        Self::StoppedByAdmin,
+        Self::Paused,
+        Self::Resumed,
+        Self::AlertSent,
+        Self::AlertFailed,
+        Self::ConfigReloaded,
+        Self::ConfigRejected,
+        Self::Blind,
+    ];
+
+    /// The value of `APP_MONITOR_EVENT=`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::VerdictChanged => "verdict-changed",
+            Self::ConditionBegan => "condition-began",
+            Self::ConditionEnded => "condition-ended",
+            Self::CheckFailed => "check-failed",
+            Self::IncidentOpened => "incident-opened",
+            Self::IncidentClosed => "incident-closed",
+            Self::RecoveryStarted => "recovery-started",
+            Self::StepDone => "step-done",
+            Self::StepFailed => "step-failed",
+            Self::RecoveryVerified => "recovery-verified",
+            Self::RecoveryFailed => "recovery-failed",
+            Self::BreakerOpened => "breaker-opened",
+            Self::BreakerClosed => "breaker-closed",
+            Self::StoppedByAdmin => "stopped-by-admin",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::AlertSent => "alert-sent",
+            Self::AlertFailed => "alert-failed",
+            Self::ConfigReloaded => "config-reloaded",
+            Self::ConfigRejected => "config-rejected",
+            Self::Blind => "blind",
+        }
+    }
+
+    /// The value of `MESSAGE_ID=`.
+    #[must_use]
+    pub fn message_id(self) -> &'static str {
+        match self {
+            Self::VerdictChanged => "89cc2db07772433d824c8818e5de2deb",
+            Self::ConditionBegan => "038e1771ecf1493698976c42e302c273",
+            Self::ConditionEnded => "7376962eec3f4208848686d724f15f0a",
+            Self::CheckFailed => "c5a7f4e7c0624f66b4b14c3e23d9be84",
+            Self::IncidentOpened => "111b4f3fdfa94e22b1b110f87a2fdb7d",
+            Self::IncidentClosed => "e0fac9a4609a4a50b0ae0217bdc82347",
+            Self::RecoveryStarted => "80ec0ff7aad649b0865fb3770c8ea230",
+            Self::StepDone => "d76fabf25941406e816b07e58e929ab9",
+            Self::StepFailed => "88fd5fcdf07f4c6c9bb407553592568a",
+            Self::RecoveryVerified => "3238a4034fd74ecba0bcfdee9f3ea4a9",
+            Self::RecoveryFailed => "ac67292ce2584f8c825e070c76568931",
+            Self::BreakerOpened => "4ccd4e4123cc4cc49ebf0c7ed7357303",
+            Self::BreakerClosed => "5ae9587805534b87b770e1f74fa1d7ef",
+            Self::StoppedByAdmin => "22a158ac04c547a0b00870445faac4be",
+            Self::Paused => "231df815fcc14f36bf136e671170338d",
+            Self::Resumed => "1553795d37024ee68a4cccb09577be39",
+            Self::AlertSent => "73526527bed74583a958faced21910ad",
+            Self::AlertFailed => "828ba0cbcf764291a4a35bbbcedf9b61",
+            Self::ConfigReloaded => "a34aed8f154342618d83b9ccb3a7c945",
+            Self::ConfigRejected => "97482928505f408394fed06e3208763d",
+            Self::Blind => "f40ce5b45f8c46139883b3b5a926e615",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// How urgent a line is: syslog's priorities, as far as they are used.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// A person has to do something.
+    Error,
+    /// Something is wrong and is being dealt with.
+    Warning,
+    /// Significant, and as it should be.
+    Notice,
+    /// For the record.
+    Info,
+    /// Every check.
+    Debug,
+}
+
+/// One line of the journal about an app.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Which event.
+    pub event: EventKind,
+    /// How urgent.
+    pub priority: Priority,
+    /// The line, without the app's name in front.
+    pub text: String,
+    /// The incident that it belongs to.
+    pub incident: Option<String>,
+    /// Somebody is to be told (alerts), not only the journal.
+    pub alert: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn words_and_ids_are_distinct() {
+        let words: BTreeSet<_> = EventKind::ALL.iter().map(|event| event.word()).collect();
+        let ids: BTreeSet<_> = EventKind::ALL.iter().map(|event| event.message_id()).collect();
+        assert_eq!((words.len(), ids.len()), (EventKind::ALL.len(), EventKind::ALL.len()));
+        assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())));
+    }
+}

@@ -1,0 +1,191 @@
+//! How an app looks from outside: what `status`, the bus and the STATUS line of systemd show.
+
+use serde::{Deserialize, Serialize};
+
+use super::app::App;
+use super::budget::Gate;
+use super::host::Host;
+use super::names::AppName;
+use super::observation::{CheckKind, Finding};
+use super::policy::Mode;
+use super::time::{Moment, Span};
+use super::verdict::Verdict;
+
+/// One app at a glance. Lengths of time are whole seconds unless their name says otherwise.
+/// This shape is public interface (`status --json`, the `Report` property on the bus).
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct AppView {
+    /// The app.
+    pub app: AppName,
+    /// Its unit.
+    pub unit: String,
+    /// The verdict in one word.
+    pub verdict: Verdict,
+    /// Its evidence; empty when healthy.
+    pub text: String,
+    /// For how long the verdict has held.
+    pub for_seconds: u64,
+    /// All is well, or as somebody wished it.
+    pub well: bool,
+    /// `act` or `watch`.
+    pub mode: Mode,
+    /// Its main process.
+    pub pid: Option<u32>,
+    /// Each check as last made.
+    pub checks: Vec<CheckView>,
+    /// What holds besides the verdict.
+    pub conditions: Vec<ConditionView>,
+    /// Attempts that are left within `attempts_window`.
+    pub attempts_left: u32,
+    /// `closed`, `open` or `half-open`.
+    pub breaker: String,
+    /// When the next recovery may begin, while one has to wait.
+    pub next_attempt_in_seconds: Option<u64>,
+    /// The recovery under way: `restarting`, `starting it` or `verifying`.
+    pub recovery: Option<String>,
+    /// Its number.
+    pub attempt: Option<u32>,
+    /// What is left of a pause.
+    pub paused_seconds: Option<u64>,
+    /// When the next round of checks begins.
+    pub next_check_in_ms: Option<u64>,
+    /// The incident that is open.
+    pub incident: Option<String>,
+}
+
+/// One check as last made.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CheckView {
+    /// `port`, `http` or `processes`.
+    pub check: CheckKind,
+    /// `good`, `bad` or `unknown`; `none` while it was not made yet.
+    pub result: String,
+    /// Its evidence.
+    pub text: String,
+    /// How long the answer took, in milliseconds.
+    pub latency_ms: Option<u64>,
+}
+
+/// One condition that holds.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ConditionView {
+    /// Its name.
+    pub condition: String,
+    /// Its evidence.
+    pub text: String,
+    /// For how long it has held.
+    pub for_seconds: u64,
+}
+
+impl App {
+    /// The app at a glance.
+    #[must_use]
+    pub fn view(&self, now: Moment) -> AppView {
+        let checks = self.target().kinds().into_iter().map(|kind| self.check_view(kind)).collect();
+        let conditions = self.conditions.iter().map(|(condition, state)| ConditionView {
+            condition: condition.word().to_owned(),
+            text: state.text.clone(),
+            for_seconds: now.since(state.since).as_secs(),
+        });
+        let millis = |at: Moment| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX);
+        AppView {
+            app: self.name.clone(),
+            unit: self.target.unit.to_string(),
+            verdict: self.verdict,
+            text: self.verdict_text.clone(),
+            for_seconds: now.since(self.verdict_since).as_secs(),
+            well: self.is_well(),
+            mode: self.policy.mode,
+            pid: self.unit.as_ref().and_then(|unit| unit.main_pid),
+            checks,
+            conditions: conditions.collect(),
+            attempts_left: self.budget.left(now, &self.policy),
+            breaker: self.budget.breaker().word().to_owned(),
+            next_attempt_in_seconds: match self.next_attempt(now) {
+                Some(Gate::NotBefore(at)) => Some(at.since(now).as_secs()),
+                _ => None,
+            },
+            recovery: self.recovery.as_ref().map(|recovery| recovery.doing().to_owned()),
+            attempt: self.recovery.as_ref().and_then(super::acting::Recovery::attempt),
+            paused_seconds: self.pause.as_ref().map(|pause| pause.until.since(now).as_secs()),
+            next_check_in_ms: self.round_due().map(millis),
+            incident: self.incident.as_ref().map(|incident| incident.id.clone()),
+        }
+    }
+
+    fn check_view(&self, kind: CheckKind) -> CheckView {
+        let seen = self.latest.get(&kind);
+        CheckView {
+            check: kind,
+            result: match seen.map(|seen| seen.finding) {
+                None => "none",
+                Some(Finding::Good) => "good",
+                Some(Finding::Bad(_)) => "bad",
+                Some(Finding::Unknown) => "unknown",
+            }
+            .to_owned(),
+            text: seen.map_or_else(String::new, |seen| seen.text.clone()),
+            latency_ms: seen
+                .and_then(|seen| seen.latency)
+                .map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Needs nobody: the verdict is well and so is what surrounds it.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.verdict.is_well() && !self.conditions.keys().any(|condition| condition.alerts())
+    }
+
+    fn phrase(&self, now: Moment) -> String {
+        let age = Span(now.since(self.verdict_since).max(std::time::Duration::from_secs(1)));
+        let mut phrase = format!("{}: {} for {age}", self.name, self.verdict);
+        if let Some(recovery) = &self.recovery {
+            phrase = format!("{phrase}, {}", recovery.doing());
+            if let Some(number) = recovery.attempt() {
+                phrase = format!("{phrase} (attempt {number} of {})", self.budget.allowed(&self.policy));
+            }
+        } else {
+            match self.next_attempt(now) {
+                Some(Gate::NotBefore(at)) => {
+                    phrase = format!("{phrase}, next attempt in {}", Span(at.since(now)));
+                }
+                Some(Gate::Never) => phrase = format!("{phrase}, given up until app-monitor reset"),
+                _ => {}
+            }
+        }
+        for condition in self.conditions.keys().filter(|condition| condition.alerts()) {
+            phrase = format!("{phrase}, {condition}");
+        }
+        phrase
+    }
+}
+
+impl Host {
+    /// One true sentence on all apps, for `systemctl status` (sd_notify(3), STATUS=).
+    #[must_use]
+    pub fn status_line(&self, now: Moment) -> String {
+        const MOST: usize = 4;
+        let all: Vec<&App> = self.apps().collect();
+        if all.is_empty() {
+            return "idle: no app is configured; edit /etc/app-monitor/app-monitor.toml, then systemctl reload app-monitor".into();
+        }
+        let healthy = all
+            .iter()
+            .filter(|app| app.verdict == Verdict::Healthy && app.is_well() && app.recovery.is_none())
+            .count();
+        let others: Vec<&&App> = all
+            .iter()
+            .filter(|app| app.verdict != Verdict::Healthy || !app.is_well() || app.recovery.is_some())
+            .collect();
+        let mut parts = Vec::new();
+        if healthy > 0 {
+            parts.push(format!("{healthy} {} healthy", if healthy == 1 { "app" } else { "apps" }));
+        }
+        parts.extend(others.iter().take(MOST).map(|app| app.phrase(now)));
+        if others.len() > MOST {
+            parts.push(format!("and {} more", others.len() - MOST));
+        }
+        parts.join("; ")
+    }
+}
