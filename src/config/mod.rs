@@ -1,1 +1,113 @@
-//! config
+//! Configuration: from files and environment to settings, each value with its place.
+//!
+//! A source (file, drop-in, environment) becomes a fragment; fragments are laid over each other;
+//! what is merged becomes `Settings` in the judge's types. All errors are found in one go, and each
+//! names file, line, column, key and what was expected. This room reads files and writes one (what
+//! is in force, see [`resolved`]); it asks systemd nothing, and opens no connection.
+
+mod alert;
+mod aliases;
+pub mod duration;
+pub mod environment;
+mod error;
+mod files;
+mod fragment;
+mod http;
+mod keys;
+mod merge;
+mod origin;
+mod raw;
+pub mod resolved;
+mod settings;
+mod shown;
+pub mod size;
+mod status;
+mod url;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+pub use alert::{Alert, AlertEvent};
+pub use error::{ConfigError, Errors, Notice};
+pub use files::{LARGEST_FILE, MAIN_FILE};
+pub use origin::Origin;
+pub use settings::{App, LogLevel, Settings};
+pub use shown::Shown;
+
+use fragment::{Gathered, Section};
+use merge::Merged;
+
+/// Where a configuration is read from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// `/`, or a directory that looks like a system.
+    pub root: PathBuf,
+    /// Names and values; those that do not begin with `APP_MONITOR_` are passed over.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A configuration without errors.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loaded {
+    /// What is in force.
+    pub settings: Settings,
+    /// The same for people, each value with its place.
+    pub shown: Vec<Shown>,
+    /// What somebody should know all the same.
+    pub notices: Vec<Notice>,
+}
+
+/// Most errors that are reported; beyond, a file is something else than a configuration.
+const MOST_ERRORS: usize = 200;
+
+/// Reads all sources.
+///
+/// # Errors
+/// Everything that is wrong anywhere in them, in the order of files and lines, 200 at most.
+pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
+    let mut gathered = Gathered::default();
+    let mut merged = Merged::default();
+    let texts = files::read_all(&sources.root, &mut gathered.errors, &mut gathered.notices);
+    // What was not read may hold what seems to be missing.
+    let mut whole = gathered.errors.is_empty();
+    for file in &texts {
+        let before = gathered.errors.len();
+        let entries = raw::read_text(&file.path, &file.text, &mut gathered.errors);
+        whole &= gathered.errors.len() == before;
+        merged.add(fragment::from_entries(&entries, &mut gathered));
+    }
+    let apps: BTreeSet<_> = merged
+        .sections
+        .keys()
+        .filter_map(|section| match section {
+            Section::App(name) => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    merged.add(environment::read(&sources.environment, &apps, whole, &mut gathered));
+
+    let settings = settings::build(&sources.root, &merged, whole, &mut gathered);
+    if gathered.errors.is_empty() {
+        return Ok(Loaded { settings, shown: shown::list(&merged), notices: gathered.notices });
+    }
+    let mut errors = gathered.errors;
+    errors.sort();
+    errors.dedup();
+    if errors.len() > MOST_ERRORS {
+        let more = errors.len() - MOST_ERRORS;
+        errors.truncate(MOST_ERRORS);
+        errors.push(ConfigError::at(Origin::Default, format!("and {more} errors more")));
+    }
+    Err(Errors(errors))
+}
+
+/// `1 error`, `2 errors`.
+#[must_use]
+pub fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}

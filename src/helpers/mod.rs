@@ -1,1 +1,6 @@
-//! helpers
+//! Privileged one-shots: each runs as root for a moment, does its one thing, and is gone.
+//!
+//! They read the root-owned configuration themselves and believe nothing that the daemon says
+//! beyond an app's name. The daemon never calls them; systemd starts them.
+
+pub mod resolve;

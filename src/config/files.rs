@@ -1,0 +1,182 @@
+//! Which files are read, in which order, and which are refused unread.
+//!
+//! The privileged pre-start step grants power over the units that are named here, so a file that
+//! somebody else than root could have written is none of ours.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigError, Notice};
+use super::origin::Origin;
+use super::raw::LineIndex;
+
+/// Most that a file may hold, in bytes.
+pub const LARGEST_FILE: u64 = 1 << 20;
+/// Most files that are read from `conf.d`.
+const MOST_FILES: usize = 256;
+
+const DIRECTORY: &str = "/etc/app-monitor";
+/// The conffile.
+pub const MAIN_FILE: &str = "/etc/app-monitor/app-monitor.toml";
+const DROP_INS: &str = "/etc/app-monitor/conf.d";
+
+/// A file's text and its path as the system sees it.
+pub(super) struct Text {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+/// Reads the conffile and the drop-ins, in that order. A file that does not exist is none.
+pub(super) fn read_all(root: &Path, errors: &mut Vec<ConfigError>, notices: &mut Vec<Notice>) -> Vec<Text> {
+    let mut texts = Vec::new();
+    let mut take = |path: &Path, errors: &mut Vec<ConfigError>| match read(root, path) {
+        Ok(Some(text)) => texts.push(Text { path: path.to_owned(), text }),
+        Ok(None) => {}
+        Err(error) => errors.push(error),
+    };
+    check_directory(root, Path::new(DIRECTORY), errors);
+    take(Path::new(MAIN_FILE), errors);
+    for path in drop_ins(root, errors, notices) {
+        take(&path, errors);
+    }
+    texts
+}
+
+/// `conf.d/*.toml` in the order of their names, by bytes.
+fn drop_ins(root: &Path, errors: &mut Vec<ConfigError>, notices: &mut Vec<Notice>) -> Vec<PathBuf> {
+    let shown = Path::new(DROP_INS);
+    let entries = match std::fs::read_dir(below(root, shown)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            errors.push(ConfigError::at(Origin::file(shown), format!("cannot read it: {}", reason(&error))));
+            return Vec::new();
+        }
+    };
+    check_directory(root, shown, errors);
+    let mut paths = Vec::new();
+    for entry in entries {
+        let name = match entry {
+            Ok(entry) => entry.file_name(),
+            Err(error) => {
+                errors.push(ConfigError::at(
+                    Origin::file(shown),
+                    format!("cannot read it: {}", reason(&error)),
+                ));
+                break;
+            }
+        };
+        // Names beginning with a dot are hidden or an editor's, those ending otherwise are dpkg's,
+        // an editor's or for people. `web.conf` may well be meant, so that is said.
+        let text = name.to_string_lossy();
+        if text.starts_with('.') || text.starts_with('#') {
+            continue;
+        }
+        if text.ends_with(".toml") {
+            paths.push(shown.join(&name));
+        } else if text.ends_with(".conf") || text.ends_with(".tml") || text.ends_with(".TOML") {
+            let message = "is not read: the name of a drop-in has to end in .toml".to_owned();
+            notices.push(Notice { place: Origin::file(shown.join(&name)), message });
+        }
+    }
+    paths.sort();
+    if paths.len() > MOST_FILES {
+        let message = format!("holds {} files; at most {MOST_FILES} are read", paths.len());
+        errors.push(ConfigError::at(Origin::file(shown), message));
+        paths.truncate(MOST_FILES);
+    }
+    paths
+}
+
+fn read(root: &Path, shown: &Path) -> Result<Option<String>, ConfigError> {
+    let path = below(root, shown);
+    let fail = |message: String| ConfigError::at(Origin::file(shown), message);
+    // Not blocking, or a named pipe would hold up the start for ever.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(nonblock).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match std::fs::symlink_metadata(&path) {
+                Ok(_) => Err(fail("is a symbolic link to nothing".to_owned())),
+                Err(_) => Ok(None),
+            };
+        }
+        Err(error) => return Err(fail(format!("cannot read it: {}", reason(&error)))),
+    };
+    let metadata = file.metadata().map_err(|error| fail(format!("cannot read it: {}", reason(&error))))?;
+    if !metadata.is_file() {
+        return Err(fail("is not a regular file".to_owned()));
+    }
+    check_owner(root, &metadata).map_err(fail)?;
+    let bytes = read_bounded(file).map_err(|error| fail(format!("cannot read it: {}", reason(&error))))?;
+    let Some(bytes) = bytes else {
+        return Err(fail(format!("is larger than {}", super::size::show(LARGEST_FILE))));
+    };
+    // A byte order mark is some editors' way to begin UTF-8; its three bytes would be part of the
+    // first key.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").map_or(bytes.clone(), <[u8]>::to_vec);
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let bytes = error.into_bytes();
+        let text = String::from_utf8_lossy(&bytes[..valid]).into_owned();
+        let place = LineIndex::new(shown, &text).origin(valid);
+        ConfigError::at(place, format!("is not UTF-8: byte 0x{:02x}", bytes[valid]))
+    })
+}
+
+fn read_bounded(file: File) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= LARGEST_FILE).then_some(bytes))
+}
+
+fn check_directory(root: &Path, shown: &Path, errors: &mut Vec<ConfigError>) {
+    // One that cannot be looked at is reported with the files in it.
+    if let Ok(metadata) = std::fs::metadata(below(root, shown))
+        && let Err(message) = check_owner(root, &metadata)
+    {
+        errors.push(ConfigError::at(Origin::file(shown), message));
+    }
+}
+
+/// Who could have written it? Below the root of a test everybody is root.
+fn check_owner(root: &Path, metadata: &Metadata) -> Result<(), String> {
+    if root == Path::new("/") && metadata.uid() != 0 {
+        return Err(format!(
+            "belongs to uid {}, who would decide over the units named in it; chown it to root",
+            metadata.uid()
+        ));
+    }
+    if metadata.mode() & 0o002 != 0 {
+        return Err(format!("everybody may write it (mode {:04o}); chmod o-w it", metadata.mode() & 0o7777));
+    }
+    if metadata.mode() & 0o020 != 0 && metadata.gid() != 0 {
+        return Err(format!(
+            "group {} may write it (mode {:04o}); chmod g-w it",
+            metadata.gid(),
+            metadata.mode() & 0o7777
+        ));
+    }
+    Ok(())
+}
+
+/// The operating system's reason, in words.
+fn reason(error: &io::Error) -> String {
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return "its symbolic links lead in a circle".to_owned();
+    }
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; only root and group app-monitor may".to_owned()
+        }
+        io::ErrorKind::NotADirectory => "not a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A path of the system below the root of a test.
+pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}

@@ -1,0 +1,273 @@
+//! The key `http` in all its forms: a path, a URL, or a table.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+
+use super::duration;
+use super::error::quoted;
+use super::keys;
+use super::origin::Origin;
+use super::raw::{Entry, Located, Raw};
+use super::status;
+use super::url::{self, Asked};
+use super::value::{Reporter, read_duration};
+use crate::judge::{Secret, StatusSet};
+
+/// A health check as configured. A path still lacks its port.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct HttpSpec {
+    pub asked: Asked,
+    pub at: Origin,
+    pub method: String,
+    pub headers: Vec<(String, Secret)>,
+    pub status: StatusSet,
+    pub body: Option<String>,
+    pub json: Vec<(String, Json)>,
+    pub max_latency: Option<Duration>,
+    pub timeout: Option<Duration>,
+}
+
+const KEYS: [&str; 8] = ["url", "method", "headers", "status", "body", "json", "max_latency", "timeout"];
+const TENTH: Duration = Duration::from_millis(100);
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+
+/// Reads the key's value, reporting whatever is wrong with it.
+pub(super) fn read(found: &Located, report: &mut Reporter<'_>) -> Option<HttpSpec> {
+    match &found.value {
+        Raw::Text(text) => match url::parse(text) {
+            Ok(asked) => Some(HttpSpec::new(asked, found.at.clone())),
+            Err(why) => report.error(&found.at, "", why),
+        },
+        Raw::Table(entries) => table(found, entries, report),
+        other => report.error(
+            &found.at,
+            "",
+            format!("expected a path, a URL or a table {{ url = … }}, found {}", other.described()),
+        ),
+    }
+}
+
+fn table(found: &Located, entries: &[Entry], report: &mut Reporter<'_>) -> Option<HttpSpec> {
+    let before = report.count();
+    let mut spec = HttpSpec::new(Asked::Path(String::new()), found.at.clone());
+    let mut url_seen = false;
+    for entry in entries {
+        let value = &entry.value;
+        let part = entry.key.as_str();
+        match part {
+            "url" => {
+                url_seen = true;
+                spec.at = value.at.clone();
+                if let Some(text) = text(value, part, report) {
+                    match url::parse(text) {
+                        Ok(asked) => spec.asked = asked,
+                        Err(why) => report.note(&value.at, part, why),
+                    }
+                }
+            }
+            "method" => spec.method = method(value, part, report).unwrap_or_default(),
+            "headers" => spec.headers = headers(value, report),
+            "status" => match status::read(value) {
+                Ok(status) => spec.status = status,
+                Err((at, why)) => report.note(&at, part, why),
+            },
+            "body" => match text(value, part, report) {
+                Some("") => report.note(&value.at, part, "is empty, and would be found in any answer"),
+                text => spec.body = text.map(str::to_owned),
+            },
+            "json" => match &value.value {
+                Raw::Table(inside) => flatten("", &value.at, inside, &mut spec.json, report),
+                other => report.note(
+                    &value.at,
+                    part,
+                    format!("expected a table such as {{ status = \"ok\" }}, found {}", other.described()),
+                ),
+            },
+            "max_latency" => spec.max_latency = read_duration(value, part, TENTH / 100, FIVE_MINUTES, report),
+            "timeout" => spec.timeout = read_duration(value, part, TENTH, FIVE_MINUTES, report),
+            _ => report.note(&entry.at, part, keys::unknown_key(keys::nearest(part, KEYS.into_iter()))),
+        }
+    }
+    if !url_seen {
+        report.note(&found.at, "", "the table lacks url, a path or a URL");
+    }
+    if spec.method == "HEAD" && (spec.body.is_some() || !spec.json.is_empty()) {
+        report.note(
+            &found.at,
+            "method",
+            "an answer to HEAD has no body; use GET, or leave body and json out",
+        );
+    }
+    (report.count() == before).then_some(spec)
+}
+
+fn text<'a>(value: &'a Located, part: &str, report: &mut Reporter<'_>) -> Option<&'a str> {
+    match &value.value {
+        Raw::Text(text) => Some(text),
+        other => report.error(&value.at, part, format!("expected a string, found {}", other.described())),
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn method(value: &Located, part: &str, report: &mut Reporter<'_>) -> Option<String> {
+    const USUAL: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let method = text(value, part, report)?;
+    let upper = method.to_ascii_uppercase();
+    if !is_token(method) || method.len() > 32 || upper == "CONNECT" {
+        return report.error(
+            &value.at,
+            part,
+            format!("expected a method such as \"GET\" or \"HEAD\", found {}", quoted(method)),
+        );
+    }
+    if method != upper && USUAL.contains(&upper.as_str()) {
+        return report.error(
+            &value.at,
+            part,
+            format!("methods are case-sensitive; did you mean \"{upper}\"?"),
+        );
+    }
+    Some(method.to_owned())
+}
+
+/// What is wrong with a header names it, and never shows its value.
+fn headers(value: &Located, report: &mut Reporter<'_>) -> Vec<(String, Secret)> {
+    let Raw::Table(entries) = &value.value else {
+        report.note(&value.at, "headers", "expected a table such as { Accept = \"text/html\" }");
+        return Vec::new();
+    };
+    let mut headers = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let part = format!("headers.{}", quoted(&entry.key).trim_matches('"'));
+        if !is_token(&entry.key) {
+            report.note(&entry.at, &part, "is no name of a header");
+            continue;
+        }
+        let own = ["connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"];
+        if own.contains(&entry.key.to_ascii_lowercase().as_str()) {
+            report.note(&entry.at, &part, "is set by the check itself; leave it out");
+            continue;
+        }
+        match &entry.value.value {
+            Raw::Text(text) if text.chars().any(|c| c.is_control() && c != '\t') => report.note(
+                &entry.value.at,
+                &part,
+                "the value holds a line break or another control character, which no header may",
+            ),
+            Raw::Text(text) => headers.push((entry.key.clone(), Secret(text.clone()))),
+            _ => report.note(&entry.value.at, &part, "expected a string"),
+        }
+    }
+    headers
+}
+
+/// Tables within the table, be they written as such or as dotted keys, are steps of the path.
+fn flatten(
+    prefix: &str,
+    at: &Origin,
+    entries: &[Entry],
+    out: &mut Vec<(String, Json)>,
+    report: &mut Reporter<'_>,
+) {
+    if entries.is_empty() {
+        report.note(at, "json", "an empty table expects nothing; leave it out");
+    }
+    for entry in entries {
+        let dot = if prefix.is_empty() { "" } else { "." };
+        let path = format!("{prefix}{dot}{}", entry.key);
+        if path.split('.').any(str::is_empty) {
+            report.note(&entry.at, "json", format!("the path {} has an empty step", quoted(&path)));
+            continue;
+        }
+        if let Raw::Table(inside) = &entry.value.value {
+            flatten(&path, &entry.value.at, inside, out, report);
+            continue;
+        }
+        if out.iter().any(|(known, _)| *known == path) {
+            report.note(&entry.at, "json", format!("the path {} is given twice", quoted(&path)));
+            continue;
+        }
+        match json(&entry.value.value) {
+            Some(value) => out.push((path, value)),
+            None => report.note(
+                &entry.value.at,
+                "json",
+                format!(
+                    "expected a string, a number, true, false or a list of these at {}, found {}",
+                    quoted(&path),
+                    entry.value.value.described()
+                ),
+            ),
+        }
+    }
+}
+
+fn json(raw: &Raw) -> Option<Json> {
+    match raw {
+        Raw::Text(text) => Some(Json::from(text.as_str())),
+        Raw::Integer(number) => Some(Json::from(*number)),
+        Raw::Float(number) => serde_json::Number::from_f64(*number).map(Json::Number),
+        Raw::Boolean(word) => Some(Json::from(*word)),
+        Raw::List(items) => {
+            items.iter().map(|item| json(&item.value)).collect::<Option<_>>().map(Json::Array)
+        }
+        Raw::Table(_) | Raw::Odd(_) => None,
+    }
+}
+
+impl HttpSpec {
+    fn new(asked: Asked, at: Origin) -> Self {
+        Self {
+            asked,
+            at,
+            method: "GET".to_owned(),
+            headers: Vec::new(),
+            status: StatusSet::default(),
+            body: None,
+            json: Vec::new(),
+            max_latency: None,
+            timeout: None,
+        }
+    }
+
+    /// As it would be written, with the values of headers as `…`.
+    pub fn shown(&self) -> Json {
+        let (Asked::Path(url) | Asked::Url(url)) = &self.asked;
+        let mut table = Map::new();
+        let mut put = |key: &str, value: Json| table.insert(key.to_owned(), value);
+        if self.method != "GET" {
+            put("method", Json::from(self.method.as_str()));
+        }
+        if !self.headers.is_empty() {
+            let shown =
+                self.headers.iter().map(|(name, secret)| (name.clone(), Json::from(secret.to_string())));
+            put("headers", Json::Object(shown.collect()));
+        }
+        if self.status != StatusSet::default() {
+            put("status", Json::from(self.status.to_string()));
+        }
+        if let Some(body) = &self.body {
+            put("body", Json::from(body.as_str()));
+        }
+        if !self.json.is_empty() {
+            put("json", Json::Object(self.json.iter().cloned().collect()));
+        }
+        for (key, value) in [("max_latency", self.max_latency), ("timeout", self.timeout)] {
+            if let Some(value) = value {
+                put(key, Json::from(duration::show(value)));
+            }
+        }
+        if table.is_empty() {
+            return Json::from(url.as_str());
+        }
+        let mut whole = Map::new();
+        whole.insert("url".to_owned(), Json::from(url.as_str()));
+        whole.append(&mut table);
+        Json::Object(whole)
+    }
+}

@@ -1,0 +1,276 @@
+//! The one table of keys: what each is called, where it may stand, what it may be and what it is
+//! when nobody says. Errors, environment variables, near misses and `config show` all read it.
+
+use std::time::Duration;
+
+/// Where a key may stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Above the first table.
+    Top,
+    /// In `[defaults]` and `[app.NAME]`.
+    Shared,
+    /// In `[app.NAME]` alone.
+    App,
+    /// In `[alerts.NAME]`.
+    Alert,
+}
+
+/// What a value may be. Ranges include both ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A whole number.
+    Count(u32, u32),
+    /// A length of time.
+    Duration(Duration, Duration),
+    /// A length of time, or `"never"`.
+    DurationOrNever(Duration, Duration),
+    /// `"5 of 10"`.
+    Window,
+    /// The name of a service; `.service` is appended as systemctl does.
+    Service,
+    /// The name of a template of services.
+    Template,
+    /// A TCP port.
+    Port,
+    /// `"localhost"` or an IP address.
+    Address,
+    /// A health check over HTTP.
+    Http,
+    /// The name of a process.
+    Process,
+    /// An absolute path.
+    Directory,
+    /// Names of events.
+    Events,
+}
+
+/// A key.
+#[derive(Debug)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub scope: Scope,
+    /// What it may be.
+    pub kind: Kind,
+    /// What it is when nobody says, as it would be written or in words. Empty: nothing.
+    pub default: &'static str,
+    /// What it means, in a few words.
+    pub doc: &'static str,
+}
+
+const NONE: Duration = Duration::ZERO;
+const TENTH: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+const fn key(name: &'static str, scope: Scope, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { name, scope, kind, default, doc }
+}
+
+use Kind::{Choice, Count};
+use Scope::{Alert, App, Shared, Top};
+
+/// Every key that this version knows, in the order in which `config show` prints them.
+#[rustfmt::skip]
+pub static KEYS: &[Key] = &[
+    key("log_level", Top, Choice(&["error", "warn", "info", "debug", "trace"]), "info", "least level that is logged"),
+    key("max_parallel", Top, Count(1, 64), "1", "recoveries at a time on this host"),
+    key("unit", App, Kind::Service, "", "the systemd unit of the app"),
+    key("mode", Shared, Choice(&["act", "watch"]), "act", "act, or only say what it would have done"),
+    key("port", App, Kind::Port, "", "TCP port that the app must listen on"),
+    key("address", Shared, Kind::Address, "localhost", "where it listens"),
+    key("http", Shared, Kind::Http, "", "local health check"),
+    key("working_directory", Shared, Kind::Directory, "the unit's WorkingDirectory=", "root of the app's files"),
+    key("min_processes", Shared, Count(0, 100_000), "1", "least processes in the unit"),
+    key("process", Shared, Kind::Process, "any process", "only processes of that name count"),
+    key("check_interval", Shared, Kind::Duration(TENTH, DAY), "10s", "pace when healthy"),
+    key("startup_interval", Shared, Kind::Duration(TENTH, HOUR), "1s", "pace after a start"),
+    key("startup_grace", Shared, Kind::Duration(NONE, HOUR), "30s", "how long failures are forgiven after a start"),
+    key("confirm_interval", Shared, Kind::Duration(TENTH, HOUR), "2s", "pace from suspicion to confirmation"),
+    key("suspect_after", Shared, Kind::Duration(Duration::from_millis(10), FIVE_MINUTES), "1s, or four times the app's usual latency", "unanswered for so long raises suspicion"),
+    key("timeout", Shared, Kind::Duration(TENTH, FIVE_MINUTES), "10s", "one check, wall to wall"),
+    key("failures", Shared, Count(1, 100), "3", "consecutive bad rounds that make a fault"),
+    key("successes", Shared, Count(1, 100), "1", "consecutive good rounds that end it"),
+    key("failures_window", Shared, Kind::Window, "5 of 10", "bad rounds of the latest that make a fault, too"),
+    key("cooldown", Shared, Kind::Duration(NONE, DAY), "1m", "least time between recoveries, doubled each time"),
+    key("cooldown_max", Shared, Kind::Duration(NONE, DAY), "5m", "most that the doubling reaches"),
+    key("max_attempts", Shared, Count(1, 1_000), "3", "attempts before the breaker opens"),
+    key("attempts_window", Shared, Kind::Duration(SECOND, MONTH), "1h", "how long an attempt counts"),
+    key("retry_interval", Shared, Kind::Duration(SECOND, MONTH), "30m", "pace of retries while the breaker is open"),
+    key("healthy_for", Shared, Kind::Duration(SECOND, MONTH), "10m", "health that forgets attempts"),
+    key("give_up", Shared, Choice(&["retry", "wait"]), "retry", "retry, or wait for a person"),
+    key("verify_within", Shared, Kind::Duration(SECOND, HOUR), "startup_grace, 30s at least", "time to be healthy again after a recovery"),
+    key("min_uptime", Shared, Kind::Duration(NONE, HOUR), "10s", "health after which a recovery counts"),
+    key("stop_timeout", Shared, Kind::Duration(TENTH, HOUR), "20s", "how long a stop is given before SIGKILL"),
+    key("kill_after", Shared, Kind::Duration(NONE, HOUR), "5s", "the same, where HTTP went unanswered"),
+    key("stopped_alert_after", Shared, Kind::DurationOrNever(SECOND, MONTH), "never", "tell somebody when an administrator's stop lasts"),
+    key("kind", Alert, Choice(&["unit"]), "", "how somebody is told"),
+    key("unit", Alert, Kind::Template, "", "template that is started with the app's name as instance"),
+    key("events", Alert, Kind::Events, "[\"incident-opened\", \"incident-closed\"]", "what is told"),
+];
+
+/// Keys of the contract that a later version brings. They are named as such, so that nobody is
+/// told to write something else instead.
+const LATER: &[(&str, Scope)] = &[
+    ("instances", App),
+    ("public", Shared),
+    ("egress", Shared),
+    ("proxy", Shared),
+    ("proxy_recover", Shared),
+    ("min_available", Shared),
+    ("max_memory", Shared),
+    ("min_disk", Shared),
+    ("database", Shared),
+    ("public_interval", Shared),
+    ("overload_patience", Shared),
+    ("clear_caches", Shared),
+    ("caches", Shared),
+    ("stragglers", Shared),
+    ("reclaim_swap", Shared),
+    ("preflight", Shared),
+    ("before_start", Shared),
+    ("after_recovery", Shared),
+    ("on_give_up", Shared),
+    ("url", Alert),
+    ("credential", Alert),
+    ("chat", Alert),
+    ("to", Alert),
+    ("from", Alert),
+    ("repeat", Alert),
+    ("min_duration", Alert),
+    ("heartbeat", Top),
+];
+
+/// The tables of the top level.
+const TABLES: &[&str] = &["defaults", "app", "alerts", "web"];
+
+/// The kind of table in which a key was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Table {
+    /// None: the top of a file.
+    Top,
+    /// `[defaults]`.
+    Defaults,
+    /// `[app.NAME]`.
+    App,
+    /// `[alerts.NAME]`.
+    Alert,
+}
+
+impl Table {
+    /// Whether keys of that scope may stand in it.
+    pub fn takes(self, scope: Scope) -> bool {
+        match self {
+            Self::Top => scope == Top,
+            Self::Defaults => scope == Shared,
+            Self::App => matches!(scope, Shared | App),
+            Self::Alert => scope == Alert,
+        }
+    }
+}
+
+/// Why a name is no key there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Miss {
+    /// A later version will know it.
+    Later,
+    /// It is one elsewhere.
+    Elsewhere(Scope),
+    /// Nothing of that name; that one may be meant.
+    Unknown(Option<&'static str>),
+}
+
+impl Miss {
+    /// What is told to somebody who wrote it in a file.
+    pub fn message(self) -> String {
+        match self {
+            Self::Later => LATER_MESSAGE.to_owned(),
+            Self::Elsewhere(Top) => "belongs at the top of the file, above the first [table]".to_owned(),
+            Self::Elsewhere(Shared) => "belongs in [defaults] or [app.NAME]".to_owned(),
+            Self::Elsewhere(App) => "belongs in [app.NAME]".to_owned(),
+            Self::Elsewhere(Alert) => "belongs in [alerts.NAME]".to_owned(),
+            Self::Unknown(near) => unknown_key(near),
+        }
+    }
+}
+
+/// What is told of everything that a later version brings.
+pub const LATER_MESSAGE: &str = "not supported by this version; leave it out";
+
+/// The key of that name in that kind of table.
+///
+/// # Errors
+/// Where it belongs instead, or which key was probably meant.
+pub fn find(table: Table, name: &str) -> Result<&'static Key, Miss> {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name && table.takes(key.scope)) {
+        return Ok(key);
+    }
+    if LATER.iter().any(|(later, scope)| *later == name && table.takes(*scope)) {
+        return Err(Miss::Later);
+    }
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return Err(Miss::Elsewhere(key.scope));
+    }
+    if let Some((_, scope)) = LATER.iter().find(|(later, _)| *later == name) {
+        return Err(Miss::Elsewhere(*scope));
+    }
+    let known = KEYS
+        .iter()
+        .filter(|key| table.takes(key.scope))
+        .map(|key| key.name)
+        .chain(LATER.iter().filter(|(_, scope)| table.takes(*scope)).map(|(name, _)| *name))
+        .chain(TABLES.iter().copied().filter(|_| table == Table::Top));
+    Err(Miss::Unknown(nearest(name, known)))
+}
+
+/// "unknown key; did you mean …?"
+pub fn unknown_key(near: Option<&str>) -> String {
+    near.map_or_else(|| "unknown key".to_owned(), |near| format!("unknown key; did you mean \"{near}\"?"))
+}
+
+/// The known word that was probably meant: at most a third of it wrong. A swap counts once.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Distances cost the product of both lengths; nothing that long is a slip of the finger.
+    if name.len() > 64 {
+        return None;
+    }
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    known
+        .map(|word| (strsim::damerau_levenshtein(&name, &word.to_ascii_lowercase().replace('-', "_")), word))
+        .filter(|(distance, word)| *distance <= (word.len() / 3).max(1))
+        .min()
+        .map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_miss_is_named() {
+        let why = |table, name| find(table, name).map(|key| key.name).unwrap_err().message();
+        assert_eq!(why(Table::App, "chek_interval"), "unknown key; did you mean \"check_interval\"?");
+        assert_eq!(why(Table::App, "Check-Interval"), "unknown key; did you mean \"check_interval\"?");
+        assert_eq!(why(Table::App, "colour"), "unknown key");
+        assert_eq!(why(Table::App, "databse"), "unknown key; did you mean \"database\"?");
+        assert_eq!(why(Table::Top, "default"), "unknown key; did you mean \"defaults\"?");
+        assert_eq!(why(Table::App, &"x".repeat(100_000)), "unknown key");
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
+        let why = |table, name| find(table, name).map(|key| key.name).unwrap_err().message();
+        assert_eq!(why(Table::App, "log_level"), "belongs at the top of the file, above the first [table]");
+        assert_eq!(why(Table::Top, "timeout"), "belongs in [defaults] or [app.NAME]");
+        assert_eq!(why(Table::Defaults, "port"), "belongs in [app.NAME]");
+        assert_eq!(why(Table::App, "events"), "belongs in [alerts.NAME]");
+        assert_eq!(why(Table::App, "database"), "not supported by this version; leave it out");
+    }
+}
