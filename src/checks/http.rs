@@ -191,6 +191,8 @@ impl Ask<'_> {
             Error::Tls(text) => wrong(format!("fails in TLS: {text}")),
             Error::Rustls(error) => Trouble::Unknown(format!("TLS cannot be set up: {error}")),
             Error::Http(_) => Trouble::Unknown("a configured header cannot be sent".to_owned()),
+            // Its text would quote the URL, whose query may hold a token.
+            Error::BadUri(_) => Trouble::Unknown("the URL cannot be asked".to_owned()),
             other => Trouble::Unknown(other.to_string()),
         }
     }
@@ -226,4 +228,4 @@ impl Ask<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

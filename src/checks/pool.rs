@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -205,22 +206,13 @@ impl Drop for Pool {
     }
 }
 
-/// Keeps the count right should a job unwind.
-struct Counted<'a>(&'a Shared);
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.inside().threads -= 1;
-    }
-}
-
 fn serve(shared: &Shared) {
-    let counted = Counted(shared);
     let mut inside = shared.inside();
     loop {
         if let Some(job) = inside.waiting.pop_front() {
             drop(inside);
-            job();
+            // Where panics unwind (tests), the thread outlives them, and with it the jobs behind this one.
+            let _ = catch_unwind(AssertUnwindSafe(job));
             inside = shared.inside();
             continue;
         }
@@ -239,7 +231,6 @@ fn serve(shared: &Shared) {
     // The lock is held from the last look at the queue until the thread no longer counts, or a job
     // that was handed to an idle thread could be left lying.
     inside.threads -= 1;
-    std::mem::forget(counted);
 }
 
 #[cfg(test)]

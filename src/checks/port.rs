@@ -63,7 +63,13 @@ fn judge(probe: &Probe, port: u16, rows: &[Listener]) -> Observation {
         }
         return Observation::bad(Fault::NotListening, text);
     }
-    let owners: Vec<(&Listener, Owner)> = fitting.iter().map(|row| (*row, owner(probe, row))).collect();
+    // SO_REUSEPORT has a row for each worker, all of one cgroup: one of them tells of all.
+    let mut owners: Vec<(&Listener, Owner)> = Vec::with_capacity(fitting.len());
+    for row in &fitting {
+        let alike = owners.iter().find(|(known, _)| known.cgroup.is_some() && known.cgroup == row.cgroup);
+        let owner = alike.map_or_else(|| owner(probe, row), |(_, owner)| *owner);
+        owners.push((row, owner));
+    }
     let of = |which: fn(Owner) -> bool| -> Vec<&Listener> {
         owners.iter().filter(|(_, owner)| which(*owner)).map(|(row, _)| *row).collect()
     };

@@ -11,6 +11,9 @@ use std::sync::OnceLock;
 const MAX_DIRS: usize = 512;
 /// Processes of a unit that are looked at.
 const MAX_PIDS: usize = 4096;
+/// Open files of all processes together among which a socket is looked for: some 100 ms of work.
+const MAX_LINKS: usize = 65_536;
+
 /// The file systems that a check reads, below a root of their own.
 #[derive(Debug)]
 pub struct World {
@@ -133,12 +136,17 @@ impl World {
     pub(super) fn holder_among(&self, pids: impl IntoIterator<Item = u32>, inode: u32, fds: usize) -> Holder {
         let link = format!("socket:[{inode}]");
         let mut hidden = false;
+        let mut looked = 0;
         for pid in pids {
+            if looked >= MAX_LINKS {
+                return Holder::Hidden;
+            }
             let Ok(entries) = fs::read_dir(self.path(&format!("proc/{pid}/fd"))) else {
                 hidden = true;
                 continue;
             };
             for entry in entries.take(fds) {
+                looked += 1;
                 let Ok(entry) = entry else {
                     hidden = true;
                     break;

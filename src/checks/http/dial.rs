@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ureq::config::Config;
+use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::Uri;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -63,6 +63,9 @@ pub(super) fn dial(uri: &Uri, address: Address, allowance: &Allowance) -> Result
             Ok(stream) if stream.local_addr().is_ok_and(|from| from == to) => refused.push(place),
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
+                if let Err(error) = stream.set_nonblocking(true) {
+                    return Err(Undialled::Unknown(format!("cannot use the connection to {place}: {error}")));
+                }
                 return Ok(Dialled { stream, to, tls });
             }
             Err(error) => match error.kind() {
@@ -121,6 +124,8 @@ impl Dialled {
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .user_agent(concat!("app-monitor/", env!("CARGO_PKG_VERSION")))
+            // Not even an empty Accept-Encoding, which some frameworks stumble over.
+            .accept_encoding(AutoHeaderValue::None)
             .max_response_header_size(HEADER_LIMIT)
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
