@@ -1,1 +1,148 @@
-//! checks
+//! The world in, one [`Observation`] out, a deadline around it: the checks of a round.
+//!
+//! Responsible for asking: who listens on the port (sock_diag), what the health check answers
+//! (HTTP), how many processes the unit has (cgroup). Not responsible for the unit itself, which
+//! the room `systemd` reads, nor for what an observation means, which the judge decides, nor for
+//! when to ask again.
+//!
+//! Whatever could block (connecting, resolving, `/proc` of a process stuck in the kernel) runs in
+//! a bounded [`Pool`]; a check that is stuck blinds itself alone.
+
+mod clock;
+mod http;
+mod identity;
+mod pool;
+mod port;
+mod processes;
+mod sock_diag;
+mod text;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::judge::{CheckKind, Observation, Target};
+
+pub use identity::Identity;
+pub use pool::{Allowance, Limits, Missed, Pool};
+pub use sock_diag::{DiagError, Listener, listeners};
+pub use world::World;
+
+/// What the checks of one unit need to know about it.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// What the app is expected to look like.
+    pub target: Arc<Target>,
+    /// `ControlGroup` of the unit as last read; none while it has none.
+    pub control_group: Option<String>,
+    /// A socket unit triggers this one (`TriggeredBy`): a listener of PID 1 is then its own.
+    pub socket_activated: bool,
+    /// The deadline of the port and process checks. The HTTP check has its own in its target.
+    pub timeout: Duration,
+    /// Where `/proc`, `/sys` and `/etc` are.
+    pub world: Arc<World>,
+}
+
+/// Makes one check, once. It never exceeds its deadline by more than a tenth of a second, and
+/// whatever keeps it from being made is [`Finding::Unknown`](crate::judge::Finding::Unknown).
+/// Dropping the future cancels: the result is thrown away, and a check that had not begun never does.
+///
+/// A check that is not configured is unknown and says so.
+pub async fn observe(kind: CheckKind, probe: &Probe, pool: &Pool) -> Observation {
+    let probe = probe.clone();
+    let timeout = match (kind, &probe.target.http) {
+        (CheckKind::Http, Some(http)) => http.timeout,
+        _ => probe.timeout,
+    };
+    let made = pool.run(timeout, move |allowance| match kind {
+        CheckKind::Port => port::check(&probe),
+        CheckKind::Http => http::check(&probe.target, allowance),
+        CheckKind::Processes => processes::check(&probe),
+    });
+    match made.await {
+        Ok(observation) => observation,
+        Err(missed) => Observation::unknown(format!("{kind} check: {missed}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::judge::{Fault, Finding};
+
+    fn serve(rounds: usize) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for _ in 0..rounds {
+                let Ok((mut stream, _)) = listener.accept() else { return };
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK");
+            }
+        });
+        port
+    }
+
+    fn probe(port: u16) -> Probe {
+        let mut target = http::tests::target(&format!("http://localhost:{port}/"));
+        target.port = Some(port);
+        target.min_processes = 1;
+        Probe {
+            target: Arc::new(target),
+            control_group: None,
+            socket_activated: false,
+            timeout: Duration::from_secs(1),
+            world: Arc::new(World::system()),
+        }
+    }
+
+    #[test]
+    fn a_round_side_by_side() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let probe = probe(serve(1));
+        let pool = Pool::new(Limits::default());
+        let (port, http, processes) = runtime.block_on(async {
+            tokio::join!(
+                observe(CheckKind::Port, &probe, &pool),
+                observe(CheckKind::Http, &probe, &pool),
+                observe(CheckKind::Processes, &probe, &pool),
+            )
+        });
+        // The listener is this process, which is no unit's.
+        assert_eq!(port.finding, Finding::Bad(Fault::ForeignListener), "{}", port.text);
+        assert_eq!(http.finding, Finding::Good, "{}", http.text);
+        assert_eq!(processes.finding, Finding::Unknown, "{}", processes.text);
+    }
+
+    #[test]
+    fn hanging_apps_delay_nobody_else() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let pool = Pool::new(Limits::default());
+        let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+        let hung = probe(deaf.local_addr().unwrap().port());
+        let well = probe(serve(20));
+        runtime.block_on(async {
+            let hanging =
+                futures_util::future::join_all((0..30).map(|_| observe(CheckKind::Http, &hung, &pool)));
+            let others = async {
+                for _ in 0..20 {
+                    let seen = observe(CheckKind::Http, &well, &pool).await;
+                    assert_eq!(seen.finding, Finding::Good, "{}", seen.text);
+                    assert!(
+                        seen.latency.is_some_and(|took| took < Duration::from_millis(300)),
+                        "{}",
+                        seen.text
+                    );
+                }
+            };
+            let (hanging, ()) = tokio::join!(hanging, others);
+            assert!(
+                hanging.iter().all(|seen| seen.finding == Finding::Bad(Fault::Unanswered)),
+                "{hanging:?}"
+            );
+        });
+    }
+}

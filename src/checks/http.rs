@@ -1,0 +1,231 @@
+//! The local health check: one request over a connection of its own, followed through redirects
+//! on the same host, compared with what is expected.
+//!
+//! Blocking; runs in the pool. Not responsible for public checks, which ask other questions.
+
+mod dial;
+mod expect;
+mod line;
+mod url;
+
+use std::io::Read;
+use std::time::Duration;
+
+use ureq::http::{Method, Response, Uri, header};
+use ureq::{Body, Error};
+
+use super::clock;
+use super::pool::Allowance;
+use super::text::{bounded, clean, length};
+use crate::judge::{Fault, HttpTarget, Observation, Target};
+
+use dial::{Dialled, Undialled};
+
+/// So much of a body is read; expectations are checked against it. A larger body is fine unless
+/// JSON is expected.
+const BODY_LIMIT: usize = 64 * 1024;
+/// Headers of an answer in all.
+const HEADER_LIMIT: usize = 32 * 1024;
+/// Redirects that are followed (CONTRACT, `status`).
+const MAX_REDIRECTS: usize = 5;
+/// More of the time than this spent in the queue makes a timeout say nothing about the app.
+const MAX_WAITED: Duration = Duration::from_millis(250);
+
+/// Asks the app.
+pub(super) fn check(target: &Target, allowance: Allowance) -> Observation {
+    let Some(http) = &target.http else {
+        return Observation::unknown("no health check is configured");
+    };
+    let (uri, method) = match (http.url.parse::<Uri>(), http.method.parse::<Method>()) {
+        (Ok(uri), Ok(method)) if uri.host().is_some() && uri.scheme().is_some() => (uri, method),
+        (Ok(_), Ok(_)) => {
+            return Observation::unknown("the URL of the health check lacks its scheme or host");
+        }
+        (Err(_), _) => return Observation::unknown("the URL of the health check cannot be read"),
+        (_, Err(_)) => {
+            return Observation::unknown("the method of the health check is none of HTTP\u{2019}s");
+        }
+    };
+    let label = format!("{method} {}", clean(uri.path(), 60));
+    let began = clock::now();
+    let asked = Ask { target, http, allowance }.follow(uri, method);
+    let took = clock::now().since(began);
+    bounded(match asked {
+        Ok(good) => {
+            let slow = http.max_latency.filter(|most| took > *most);
+            let remark = slow.map_or(String::new(), |most| format!(", slower than {}", length(most)));
+            let text =
+                format!("{label} answers {} in {} on {}{remark}", good.status, length(took), good.place);
+            Observation { slow: slow.is_some(), ..Observation::good(text).took(took) }
+        }
+        Err(Trouble::Bad(Fault::Unanswered, _)) if allowance.waited > MAX_WAITED => {
+            let text = format!("{label}: no free probe thread for the first {}", length(allowance.waited));
+            Observation::unknown(text)
+        }
+        Err(Trouble::Bad(fault, text)) => {
+            let bad = Observation::bad(fault, format!("{label} {text}"));
+            if fault == Fault::WrongAnswer { bad.took(took) } else { bad }
+        }
+        Err(Trouble::Unknown(text)) => Observation::unknown(format!("{label}: {text}")),
+    })
+}
+
+/// Why there is no good answer.
+enum Trouble {
+    /// The app's fault. The text goes behind `GET /path`.
+    Bad(Fault, String),
+    /// Not known to be the app's fault.
+    Unknown(String),
+}
+
+fn wrong(text: impl Into<String>) -> Trouble {
+    Trouble::Bad(Fault::WrongAnswer, text.into())
+}
+
+/// An answer that is as expected.
+struct Good {
+    status: u16,
+    place: String,
+}
+
+struct Ask<'a> {
+    target: &'a Target,
+    http: &'a HttpTarget,
+    allowance: Allowance,
+}
+
+impl Ask<'_> {
+    fn follow(&self, first: Uri, mut method: Method) -> Result<Good, Trouble> {
+        let mut uri = first.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let dialled = self.dial(&uri)?;
+            let place = dialled.place();
+            let mut answer = self.send(&uri, &first, &method, dialled)?;
+            let status = answer.status().as_u16();
+            let location = answer.headers().get(header::LOCATION).map(|value| value.as_bytes().to_vec());
+            // A redirect that is configured as good is the answer, not a way to one.
+            let follow = matches!(status, 301 | 302 | 303 | 307 | 308) && !self.http.status.contains(status);
+            let Some(location) = location.filter(|_| follow) else {
+                self.compare(status, &mut answer, &uri, &first)?;
+                return Ok(Good { status, place });
+            };
+            let next = std::str::from_utf8(&location).ok().and_then(|location| url::join(&uri, location));
+            let Some(next) = next else {
+                return Err(wrong(format!("answers {status} with a location that is no URL")));
+            };
+            if !url::same_host(&uri, &next) {
+                return Err(wrong(format!("redirects ({status}) to another host: {}", url::shown(&next))));
+            }
+            if status == 303 || (matches!(status, 301 | 302) && method == Method::POST) {
+                // RFC 9110, 15.4: these turn into GET; HEAD stays what it is.
+                method = if method == Method::HEAD { method } else { Method::GET };
+            }
+            uri = next;
+        }
+        Err(wrong(format!("redirects more than {MAX_REDIRECTS} times, last to {}", url::shown(&uri))))
+    }
+
+    fn dial(&self, uri: &Uri) -> Result<Dialled, Trouble> {
+        dial::dial(uri, self.target.address, &self.allowance).map_err(|undialled| match undialled {
+            Undialled::Refused(place) => Trouble::Bad(Fault::Refused, format!("is refused on {place}")),
+            Undialled::TimedOut(place) => self.timed_out(&format!("connecting to {place}")),
+            Undialled::Broke(text) => wrong(text),
+            Undialled::Unknown(text) => Trouble::Unknown(text),
+        })
+    }
+
+    fn timed_out(&self, stage: &str) -> Trouble {
+        let text = format!("timed out after {} ({stage})", length(self.allowance.whole));
+        Trouble::Bad(Fault::Unanswered, text)
+    }
+
+    fn send(
+        &self,
+        uri: &Uri,
+        first: &Uri,
+        method: &Method,
+        dialled: Dialled,
+    ) -> Result<Response<Body>, Trouble> {
+        let mut request = ureq::http::Request::builder().method(method.clone()).uri(uri.clone());
+        if url::may_have_secrets(first, uri) {
+            for (name, value) in &self.http.headers {
+                request = request.header(name, &value.0);
+            }
+        }
+        let own = |name: &header::HeaderName| {
+            self.http.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name.as_str()))
+        };
+        if !own(&header::CONNECTION) {
+            request = request.header(header::CONNECTION, "close");
+        }
+        let agent = dialled.agent(self.allowance);
+        // A request that usually has a body says that it has none (RFC 9110, 8.6).
+        let bodied = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        let sent = if bodied {
+            request.body(&b""[..]).map_err(Error::Http).and_then(|request| agent.run(request))
+        } else {
+            request.body(()).map_err(Error::Http).and_then(|request| agent.run(request))
+        };
+        sent.map_err(|error| self.explain(error, "waiting for the answer"))
+    }
+
+    /// Puts an error of the client into words, and on whom it falls.
+    fn explain(&self, error: Error, stage: &str) -> Trouble {
+        match error {
+            Error::Timeout(_) => self.timed_out(stage),
+            Error::Io(error) if matches!(error.kind(), std::io::ErrorKind::TimedOut) => self.timed_out(stage),
+            Error::Io(error) => match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => {
+                    wrong(format!("is cut off ({stage}): connection closed"))
+                }
+                std::io::ErrorKind::ConnectionReset
+                | std::io::ErrorKind::ConnectionAborted
+                | std::io::ErrorKind::BrokenPipe => wrong(format!("is cut off ({stage}): connection reset")),
+                // TLS reports a certificate or handshake that it does not accept in this way.
+                _ => wrong(format!("fails ({stage}): {error}")),
+            },
+            Error::Protocol(error) => wrong(format!("is not answered in HTTP: {error}")),
+            Error::LargeResponseHeader(..) => {
+                wrong(format!("answers with over {} KiB of headers", HEADER_LIMIT / 1024))
+            }
+            Error::Tls(text) => wrong(format!("fails in TLS: {text}")),
+            Error::Rustls(error) => Trouble::Unknown(format!("TLS cannot be set up: {error}")),
+            Error::Http(_) => Trouble::Unknown("a configured header cannot be sent".to_owned()),
+            // Its text would quote the URL, whose query may hold a token.
+            Error::BadUri(_) => Trouble::Unknown("the URL cannot be asked".to_owned()),
+            other => Trouble::Unknown(other.to_string()),
+        }
+    }
+
+    fn compare(
+        &self,
+        status: u16,
+        answer: &mut Response<Body>,
+        uri: &Uri,
+        first: &Uri,
+    ) -> Result<(), Trouble> {
+        let mut body = Vec::new();
+        // One byte more tells a body of the limit from a larger one.
+        let read = answer.body_mut().as_reader().take(BODY_LIMIT as u64 + 1).read_to_end(&mut body);
+        if !self.http.status.contains(status) {
+            let at = if uri == first { String::new() } else { format!(" at {}", clean(uri.path(), 40)) };
+            let mut text =
+                format!("answers {status}{at} (expected {})", clean(&self.http.status.to_string(), 30));
+            // What asks for a password is no evidence, and may hold a hint at one.
+            if !matches!(status, 401 | 403) {
+                let head = clean(&String::from_utf8_lossy(&body[..body.len().min(400)]), 80);
+                if !head.is_empty() {
+                    text = format!("{text}: {head}");
+                }
+            }
+            return Err(wrong(text));
+        }
+        if let Err(error) = read {
+            return Err(self.explain(Error::from(error), "reading the body"));
+        }
+        expect::compare(self.http, status, &body).map_err(wrong)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

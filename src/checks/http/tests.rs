@@ -1,0 +1,332 @@
+//! The health check against servers that behave as bad servers do.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+use crate::judge::{Address, Finding, Secret, StatusSet};
+
+pub(in crate::checks) fn target(url: &str) -> Target {
+    let http = HttpTarget {
+        url: url.to_owned(),
+        method: "GET".to_owned(),
+        headers: Vec::new(),
+        status: StatusSet::default(),
+        body: None,
+        json: Vec::new(),
+        max_latency: None,
+        timeout: Duration::from_millis(400),
+    };
+    Target {
+        unit: "web.service".parse().unwrap(),
+        port: None,
+        address: Address::Localhost,
+        http: Some(http),
+        min_processes: 0,
+        process: None,
+        working_directory: None,
+    }
+}
+
+fn ask(target: &Target) -> Observation {
+    let whole = target.http.as_ref().unwrap().timeout;
+    let began = clock::now();
+    let seen = check(target, Allowance::starting_now(whole));
+    let took = clock::now().since(began);
+    assert!(took < whole + Duration::from_millis(100), "took {took:?}: {}", seen.text);
+    assert!(seen.text.chars().count() <= 200 && !seen.text.contains(char::is_control), "{}", seen.text);
+    seen
+}
+
+/// Serves each connection with `serve`, which gets the head of the request. The server ends with
+/// the test's process.
+fn server(address: &str, serve: impl Fn(&mut TcpStream, &str) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind(address).unwrap();
+    let bound = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                head.push(byte[0]);
+            }
+            serve(&mut stream, &String::from_utf8_lossy(&head));
+        }
+    });
+    bound
+}
+
+fn says(answer: impl Into<Vec<u8>>) -> u16 {
+    let answer = answer.into();
+    server("127.0.0.1:0", move |stream, _| {
+        let _ = stream.write_all(&answer);
+    })
+    .port()
+}
+
+fn local(port: u16) -> Target {
+    target(&format!("http://localhost:{port}/api/health?token=secret"))
+}
+
+fn answer(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn a_good_answer() {
+    let seen = ask(&local(says(answer("200 OK", "fine"))));
+    assert_eq!(seen.finding, Finding::Good, "{}", seen.text);
+    assert!(seen.text.starts_with("GET /api/health answers 200 in "), "{}", seen.text);
+    assert!(seen.text.contains(" on 127.0.0.1:"), "{}", seen.text);
+    assert!(seen.latency.is_some() && !seen.slow && !seen.text.contains("secret"));
+}
+
+#[test]
+fn the_request_is_plain_and_closes() {
+    let (tell, told) = mpsc::channel();
+    let port = server("127.0.0.1:0", move |stream, head| {
+        tell.send(head.to_ascii_lowercase()).unwrap();
+        let _ = stream.write_all(answer("200 OK", "").as_bytes());
+    })
+    .port();
+    let mut target = local(port);
+    let http = target.http.as_mut().unwrap();
+    http.headers = vec![("X-Token".to_owned(), Secret("geheim".to_owned()))];
+    let seen = ask(&target);
+    assert_eq!(seen.finding, Finding::Good, "{}", seen.text);
+    let head = told.recv().unwrap();
+    assert!(head.starts_with("get /api/health?token=secret http/1.1\r\n"), "{head}");
+    for line in [
+        "connection: close",
+        "x-token: geheim",
+        &format!("host: localhost:{port}"),
+        "user-agent: app-monitor/",
+    ] {
+        assert!(head.contains(line), "{line} in {head}");
+    }
+    assert!(!head.contains("encoding"), "{head}");
+    target.http.as_mut().unwrap().method = "POST".to_owned();
+    assert_eq!(ask(&target).finding, Finding::Good);
+    assert!(told.recv().unwrap().contains("content-length: 0"));
+    target.http.as_mut().unwrap().method = "HEAD".to_owned();
+    let seen = ask(&target);
+    assert_eq!(seen.finding, Finding::Good, "{}", seen.text);
+}
+
+#[test]
+fn refused_everywhere() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let seen = ask(&local(port));
+    assert_eq!(seen.finding, Finding::Bad(Fault::Refused));
+    let text = format!("GET /api/health is refused on 127.0.0.1:{port} and [::1]:{port}");
+    assert_eq!(seen.text, text);
+}
+
+#[test]
+fn ipv6_only_is_found() {
+    let port = server("[::1]:0", |stream, _| {
+        let _ = stream.write_all(answer("200 OK", "").as_bytes());
+    })
+    .port();
+    let seen = ask(&local(port));
+    assert_eq!(seen.finding, Finding::Good, "{}", seen.text);
+    assert!(seen.text.ends_with(&format!(" on [::1]:{port}")), "{}", seen.text);
+    let mut elsewhere = local(port);
+    elsewhere.address = Address::Ip("127.0.0.1".parse().unwrap());
+    assert_eq!(ask(&elsewhere).finding, Finding::Bad(Fault::Refused));
+    elsewhere.address = Address::Ip("::".parse().unwrap());
+    assert_eq!(ask(&elsewhere).finding, Finding::Good);
+}
+
+#[test]
+fn silence_at_every_stage_is_unanswered() {
+    // Accepted by the kernel, never by the program.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = server("127.0.0.1:0", |_, _| thread::sleep(Duration::from_secs(2))).port();
+    let drip = |head: &'static str| {
+        server("127.0.0.1:0", move |stream, _| {
+            let _ = stream.write_all(head.as_bytes());
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(50));
+            }
+        })
+        .port()
+    };
+    let waiting = "waiting for the answer";
+    let reading = "reading the body";
+    let mut encrypted = local(silent);
+    let http = encrypted.http.as_mut().unwrap();
+    http.url = http.url.replace("http:", "https:");
+    let seen = ask(&encrypted);
+    assert_eq!(seen.finding, Finding::Bad(Fault::Unanswered), "{}", seen.text);
+    for (port, stage) in [
+        (deaf.local_addr().unwrap().port(), waiting),
+        (silent, waiting),
+        (drip("HTTP/1.1 200 OK\r\nX-Long: "), waiting),
+        (drip("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"), reading),
+        (drip("HTTP/1.1 200 OK\r\n\r\n"), reading),
+    ] {
+        let seen = ask(&local(port));
+        assert_eq!(seen.finding, Finding::Bad(Fault::Unanswered), "{}", seen.text);
+        assert_eq!(seen.text, format!("GET /api/health timed out after 400 ms ({stage})"));
+    }
+}
+
+#[test]
+fn a_full_accept_queue_is_unanswered_while_connecting() {
+    let socket =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &"127.0.0.1:0".parse::<std::net::SocketAddrV4>().unwrap()).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    let listener = TcpListener::from(socket);
+    let to = listener.local_addr().unwrap();
+    let _filler = TcpStream::connect(to).unwrap();
+    let seen = ask(&local(to.port()));
+    assert_eq!(seen.finding, Finding::Bad(Fault::Unanswered), "{}", seen.text);
+    assert!(seen.text.ends_with(&format!("(connecting to {to})")), "{}", seen.text);
+}
+
+#[test]
+fn wrong_answers() {
+    let big = format!("HTTP/1.1 200 OK\r\nX-Big: {}\r\n\r\n", "x".repeat(HEADER_LIMIT + 1));
+    for (answer, text) in [
+        (answer("500 Oops", "broken\u{1b}[0m\nback"), "answers 500 (expected 200-299): broken [0m back"),
+        (answer("401 No", "try password123"), "answers 401 (expected 200-299)"),
+        (answer("204 None", ""), ""),
+        ("".to_owned(), "is cut off (waiting for the answer): connection closed"),
+        ("SSH-2.0-OpenSSH_9.2\r\n".to_owned(), "is not answered in HTTP: "),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf".to_owned(),
+            "is cut off (reading the body): connection closed",
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n".to_owned(), "is not answered in HTTP: "),
+        (big, "answers with over 32 KiB of headers"),
+        ("HTTP/1.0 200 OK\r\n\r\nold, but good".to_owned(), ""),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_owned(), ""),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(),
+            "is not answered in HTTP: ",
+        ),
+    ] {
+        let seen = ask(&local(says(answer.clone())));
+        if text.is_empty() {
+            assert_eq!(seen.finding, Finding::Good, "{}", seen.text);
+        } else {
+            assert_eq!(seen.finding, Finding::Bad(Fault::WrongAnswer), "{answer:.60}: {}", seen.text);
+            assert!(seen.text.starts_with(&format!("GET /api/health {text}")), "{}", seen.text);
+        }
+    }
+}
+
+#[test]
+fn a_reset_is_a_wrong_answer() {
+    let port = server("127.0.0.1:0", |stream, _| {
+        rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO)).unwrap();
+    })
+    .port();
+    let seen = ask(&local(port));
+    assert_eq!(seen.finding, Finding::Bad(Fault::WrongAnswer), "{}", seen.text);
+    assert_eq!(seen.text, "GET /api/health is cut off (waiting for the answer): connection reset");
+}
+
+#[test]
+fn large_bodies_are_read_to_the_limit() {
+    let large = answer("200 OK", &"x".repeat(500_000));
+    let mut target = local(says(large));
+    assert_eq!(ask(&target).finding, Finding::Good);
+    target.http.as_mut().unwrap().body = Some("y".to_owned());
+    let seen = ask(&target);
+    assert_eq!(seen.finding, Finding::Bad(Fault::WrongAnswer), "{}", seen.text);
+    assert!(seen.text.contains("in its first 64 KiB"), "{}", seen.text);
+}
+
+#[test]
+fn slow_is_good() {
+    let port = server("127.0.0.1:0", |stream, _| {
+        thread::sleep(Duration::from_millis(60));
+        let _ = stream.write_all(answer("200 OK", "").as_bytes());
+    })
+    .port();
+    let mut target = local(port);
+    target.http.as_mut().unwrap().max_latency = Some(Duration::from_millis(50));
+    let seen = ask(&target);
+    assert!(seen.finding == Finding::Good && seen.slow, "{}", seen.text);
+    assert!(seen.text.ends_with(", slower than 50 ms"), "{}", seen.text);
+}
+
+/// Redirects `/api/health` to `location`; everything else is good.
+fn redirecting(status: u16, location: &str) -> Target {
+    let location = location.to_owned();
+    let port = server("127.0.0.1:0", move |stream, head| {
+        let text = if head.contains(" /api/health") {
+            format!("HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
+        } else {
+            answer("200 OK", "arrived")
+        };
+        let _ = stream.write_all(text.as_bytes());
+    })
+    .port();
+    let mut target = local(port);
+    target.http.as_mut().unwrap().body = Some("arrived".to_owned());
+    target
+}
+
+#[test]
+fn redirects_on_the_same_host_are_followed() {
+    let port = says(answer("200 OK", "arrived"));
+    let elsewhere = [format!("http://127.0.0.1:{port}/x"), format!("//localhost:{port}/x")];
+    for location in ["/login", "other", "?x", &elsewhere[0], &elsewhere[1]].into_iter().filter(|l| *l != "?x")
+    {
+        let seen = ask(&redirecting(302, location));
+        assert_eq!(seen.finding, Finding::Good, "{location}: {}", seen.text);
+    }
+    let seen = ask(&redirecting(307, "https://example.com/login?token=1"));
+    assert_eq!(seen.finding, Finding::Bad(Fault::WrongAnswer));
+    assert_eq!(seen.text, "GET /api/health redirects (307) to another host: https://example.com/login");
+    let seen = ask(&redirecting(301, "/api/health"));
+    assert_eq!(seen.finding, Finding::Bad(Fault::WrongAnswer));
+    assert!(seen.text.starts_with("GET /api/health redirects more than 5 times"), "{}", seen.text);
+    let seen = ask(&redirecting(301, "mailto:root@localhost"));
+    assert!(seen.text.contains("no URL"), "{}", seen.text);
+    let mut expected = redirecting(302, "https://example.com/");
+    let http = expected.http.as_mut().unwrap();
+    http.status = StatusSet(vec![(302, 302)]);
+    http.body = None;
+    assert_eq!(ask(&expected).finding, Finding::Good);
+}
+
+#[test]
+fn tls_that_is_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let mut target = target(&format!("https://localhost:{port}/"));
+    // Reading the trust store takes seconds without optimisation.
+    target.http.as_mut().unwrap().timeout = Duration::from_secs(20);
+    let seen = ask(&target);
+    let no_store = seen.text.contains("TLS cannot be set up");
+    assert!(no_store || seen.finding == Finding::Bad(Fault::WrongAnswer), "{}", seen.text);
+}
+
+#[test]
+fn what_cannot_be_asked_is_unknown() {
+    for url in ["http://no-such-host.invalid/", "not a url", "/api/health"] {
+        let mut target = target(url);
+        target.http.as_mut().unwrap().timeout = Duration::from_secs(5);
+        let seen = check(&target, Allowance::starting_now(Duration::from_secs(5)));
+        assert_eq!(seen.finding, Finding::Unknown, "{url}: {}", seen.text);
+    }
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let late =
+        Allowance { waited: Duration::from_secs(1), ..Allowance::starting_now(Duration::from_millis(50)) };
+    let seen = check(&local(deaf.local_addr().unwrap().port()), late);
+    assert_eq!(seen.finding, Finding::Unknown, "{}", seen.text);
+}

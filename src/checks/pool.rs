@@ -1,0 +1,325 @@
+//! A bounded pool of threads for what blocks.
+//!
+//! Threads are started on demand, have small stacks, and end when idle, so that a steady daemon
+//! holds none between rounds. It is our own because a runtime's blocking pool queues without
+//! bound, has one stack size for everything, and cannot say that a job never got a thread.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::clock;
+use super::text::length;
+use crate::judge::Moment;
+
+/// A job that has the whole of its time used is given this much longer to say so itself: what it
+/// reports (connecting, waiting, reading) is worth more than our "overdue".
+const GRACE: Duration = Duration::from_millis(80);
+
+/// The bounds of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most threads, busy or idle.
+    pub threads: usize,
+    /// Most jobs that wait for a thread.
+    pub queue: usize,
+    /// How long a thread without work stays.
+    pub idle: Duration,
+    /// Bytes of stack of each thread. Only what is touched costs memory.
+    pub stack: usize,
+}
+
+impl Default for Limits {
+    /// 64 threads, 1024 waiting jobs, 10 s, 512 KiB (a TLS handshake in a debug build takes 200).
+    fn default() -> Self {
+        Self { threads: 64, queue: 1024, idle: Duration::from_secs(10), stack: 512 * 1024 }
+    }
+}
+
+/// Why a job has no result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Missed {
+    /// All threads were busy for the whole of its time.
+    NoThread(Duration),
+    /// Too many jobs wait already, or no thread could be started.
+    Full,
+    /// It was begun, and has not come back in time: stuck in the kernel, or in the resolver.
+    Overdue(Duration),
+    /// It ended without a result.
+    Broken,
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoThread(time) => write!(f, "no free probe thread within {}", length(*time)),
+            Self::Full => f.write_str("no free probe thread, and too many checks wait for one"),
+            Self::Overdue(time) => write!(f, "stuck, no result within {}", length(*time)),
+            Self::Broken => f.write_str("ended without a result"),
+        }
+    }
+}
+
+impl std::error::Error for Missed {}
+
+/// The time that a job has.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// It has to have ended by then.
+    pub until: Moment,
+    /// What it was given in all.
+    pub whole: Duration,
+    /// What of it was spent waiting for a thread.
+    pub waited: Duration,
+}
+
+impl Allowance {
+    /// One that begins now.
+    #[must_use]
+    pub fn starting_now(whole: Duration) -> Self {
+        Self { until: clock::now() + whole, whole, waited: Duration::ZERO }
+    }
+
+    /// What is left of it; none when it is over.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        Some(self.until.since(clock::now())).filter(|left| !left.is_zero())
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Inside {
+    waiting: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+struct Shared {
+    inside: Mutex<Inside>,
+    work: Condvar,
+    limits: Limits,
+}
+
+impl Shared {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Threads for what blocks. Cheap to share by reference; dropping it ends idle threads at once and
+/// busy ones after their job, without waiting for them.
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+impl Pool {
+    /// A pool within those bounds, without a thread yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let inside = Inside { waiting: VecDeque::new(), threads: 0, idle: 0, closed: false };
+        Self { shared: Arc::new(Shared { inside: Mutex::new(inside), work: Condvar::new(), limits }) }
+    }
+
+    /// Runs `job` on a thread and waits for it, `whole` and 80 ms at most.
+    ///
+    /// # Errors
+    /// When there is no result in time; the job may then still run, and its result is thrown away.
+    pub async fn run<T, F>(&self, whole: Duration, job: F) -> Result<T, Missed>
+    where
+        T: Send + 'static,
+        F: FnOnce(Allowance) -> T + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let begun = Arc::new(AtomicBool::new(false));
+        let mark = Arc::clone(&begun);
+        let queued = clock::now();
+        self.submit(Box::new(move || {
+            let now = clock::now();
+            let until = queued + whole;
+            // Nobody waits any more: cancelled, or its time was over before it began.
+            if sender.is_closed() || now >= until {
+                return;
+            }
+            mark.store(true, Ordering::Relaxed);
+            let _ = sender.send(job(Allowance { until, whole, waited: now.since(queued) }));
+        }))?;
+        match tokio::time::timeout(whole + GRACE, receiver).await {
+            Ok(Ok(result)) => Ok(result),
+            _ if !begun.load(Ordering::Relaxed) => Err(Missed::NoThread(whole)),
+            Ok(Err(_)) => Err(Missed::Broken),
+            Err(_) => Err(Missed::Overdue(whole)),
+        }
+    }
+
+    /// Threads that exist right now.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.shared.inside().threads
+    }
+
+    fn submit(&self, job: Job) -> Result<(), Missed> {
+        let mut inside = self.shared.inside();
+        if inside.waiting.len() >= self.shared.limits.queue {
+            return Err(Missed::Full);
+        }
+        inside.waiting.push_back(job);
+        if inside.idle >= inside.waiting.len() {
+            drop(inside);
+            self.shared.work.notify_one();
+            return Ok(());
+        }
+        if inside.threads >= self.shared.limits.threads {
+            return Ok(());
+        }
+        inside.threads += 1;
+        drop(inside);
+        let shared = Arc::clone(&self.shared);
+        let builder = thread::Builder::new().name("check".to_owned()).stack_size(self.shared.limits.stack);
+        if builder.spawn(move || serve(&shared)).is_ok() {
+            return Ok(());
+        }
+        // TasksMax= or memory: the threads that exist will come to it; without one it cannot run.
+        let mut inside = self.shared.inside();
+        inside.threads -= 1;
+        if inside.threads == 0 && inside.waiting.pop_back().is_some() {
+            return Err(Missed::Full);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut inside = self.shared.inside();
+        inside.closed = true;
+        inside.waiting.clear();
+        drop(inside);
+        self.shared.work.notify_all();
+    }
+}
+
+fn serve(shared: &Shared) {
+    let mut inside = shared.inside();
+    loop {
+        if let Some(job) = inside.waiting.pop_front() {
+            drop(inside);
+            // Where panics unwind (tests), the thread outlives them, and with it the jobs behind this one.
+            let _ = catch_unwind(AssertUnwindSafe(job));
+            inside = shared.inside();
+            continue;
+        }
+        if inside.closed {
+            break;
+        }
+        inside.idle += 1;
+        let (guard, waited) =
+            shared.work.wait_timeout(inside, shared.limits.idle).unwrap_or_else(PoisonError::into_inner);
+        inside = guard;
+        inside.idle -= 1;
+        if waited.timed_out() && inside.waiting.is_empty() {
+            break;
+        }
+    }
+    // The lock is held from the last look at the queue until the thread no longer counts, or a job
+    // that was handed to an idle thread could be left lying.
+    inside.threads -= 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    fn small(threads: usize, queue: usize) -> Pool {
+        Pool::new(Limits { threads, queue, idle: Duration::from_millis(50), stack: 256 * 1024 })
+    }
+
+    #[test]
+    fn runs_and_ends_idle_threads() {
+        runtime().block_on(async {
+            let pool = small(4, 8);
+            assert_eq!(pool.run(Duration::from_secs(1), |_| 7).await, Ok(7));
+            assert_eq!(pool.threads(), 1);
+            assert_eq!(pool.run(Duration::from_secs(1), |_| 8).await, Ok(8));
+            assert_eq!(pool.threads(), 1);
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            assert_eq!(pool.threads(), 0);
+            assert_eq!(pool.run(Duration::from_secs(1), |_| 9).await, Ok(9));
+        });
+    }
+
+    #[test]
+    fn a_stuck_job_blocks_nobody_else() {
+        runtime().block_on(async {
+            let pool = small(2, 8);
+            let (release, hold) = mpsc::channel::<()>();
+            let short = Duration::from_millis(40);
+            let stuck = pool.run(short, move |_| hold.recv().is_ok());
+            let other = pool.run(Duration::from_secs(1), |_| 1);
+            let (stuck, other) = tokio::join!(stuck, other);
+            assert_eq!((stuck, other), (Err(Missed::Overdue(short)), Ok(1)));
+            drop(release);
+        });
+    }
+
+    #[test]
+    fn without_a_thread_it_says_so_and_never_begins() {
+        runtime().block_on(async {
+            let pool = small(1, 1);
+            let (release, hold) = mpsc::channel::<()>();
+            let (ran, did_run) = mpsc::channel::<()>();
+            let short = Duration::from_millis(40);
+            let first = pool.run(Duration::from_secs(2), move |_| hold.recv().is_ok());
+            let rest = async {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                let second = pool.run(short, move |_| ran.send(()).is_ok());
+                let third = async {
+                    tokio::task::yield_now().await;
+                    pool.run(short, |_| true).await
+                };
+                let both = tokio::join!(second, third);
+                drop(release);
+                both
+            };
+            let (first, (second, third)) = tokio::join!(first, rest);
+            assert_eq!(first, Ok(false));
+            assert_eq!(second, Err(Missed::NoThread(short)));
+            assert_eq!(third, Err(Missed::Full));
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            assert!(did_run.try_recv().is_err());
+        });
+    }
+
+    #[test]
+    fn a_job_that_panics_is_broken_and_frees_its_thread() {
+        runtime().block_on(async {
+            let pool = small(1, 4);
+            let broken = pool.run(Duration::from_secs(1), |_| -> u8 { panic!("on purpose") }).await;
+            assert_eq!(broken, Err(Missed::Broken));
+            assert_eq!(pool.run(Duration::from_secs(1), |_| 3).await, Ok(3));
+        });
+    }
+
+    #[test]
+    fn many_at_once_all_end() {
+        runtime().block_on(async {
+            let pool = small(8, 600);
+            let jobs = (0..500).map(|i| pool.run(Duration::from_secs(5), move |_| i));
+            let sum: i32 = futures_util::future::join_all(jobs).await.into_iter().map(Result::unwrap).sum();
+            assert_eq!(sum, (0..500).sum::<i32>());
+            assert!(pool.threads() <= 8);
+        });
+    }
+}

@@ -1,0 +1,350 @@
+//! Who listens on the app's port: the unit, its socket, somebody else, nobody.
+//!
+//! Whose a listener is, is told by the cgroup of its creator, which sock_diag shows to everybody,
+//! and, where that says "not the unit's", by who holds it open (a unit may hold what systemd's
+//! file descriptor store or its socket unit created for it). Names the holder of a foreign one;
+//! what becomes of it is not decided here.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
+
+use super::Probe;
+use super::identity::{Identity, unit_of, user_name};
+use super::sock_diag::{Listener, listeners};
+use super::text::bounded;
+use super::world::Holder;
+use crate::judge::{Address, Fault, Observation};
+
+/// How far the holder of a socket is looked for where the answer decides: processes, and open files
+/// of each. A listener is opened early; a busy app has thousands of connections behind it.
+const FAR: (usize, usize) = (256, 1024);
+/// How far where it only puts a pid into the text, at every round.
+const NEAR: (usize, usize) = (16, 128);
+
+/// Whose a listener is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    /// The unit's, and the process that holds it, if that can be seen.
+    Unit(Option<u32>),
+    /// PID 1's, on behalf of the unit's socket unit.
+    Socket,
+    /// Not the unit's.
+    Foreign,
+    /// Nobody can tell.
+    Unseen,
+}
+
+/// Looks who listens.
+pub(super) fn check(probe: &Probe) -> Observation {
+    let Some(port) = probe.target.port else {
+        return Observation::unknown("no port is configured");
+    };
+    let rows = match listeners(port) {
+        Ok(rows) => rows,
+        Err(error) => {
+            return bounded(Observation::unknown(format!("cannot see who listens on port {port}: {error}")));
+        }
+    };
+    bounded(judge(probe, port, &rows))
+}
+
+fn judge(probe: &Probe, port: u16, rows: &[Listener]) -> Observation {
+    let wanted = wanted(probe.target.address);
+    let would_do = |row: &Listener| wanted.iter().any(|to| row.takes(*to));
+    let (fitting, elsewhere): (Vec<&Listener>, Vec<&Listener>) = rows.iter().partition(|row| would_do(row));
+    if fitting.is_empty() {
+        let mut text = format!("nobody listens on port {port}");
+        if !elsewhere.is_empty() {
+            let place = match probe.target.address {
+                Address::Localhost => "localhost".to_owned(),
+                Address::Ip(address) => address.to_string(),
+            };
+            text = format!("{text} of {place}, only on {}", addresses(&elsewhere));
+        }
+        return Observation::bad(Fault::NotListening, text);
+    }
+    // SO_REUSEPORT has a row for each worker, all of one cgroup: one of them tells of all.
+    let mut owners: Vec<(&Listener, Owner)> = Vec::with_capacity(fitting.len());
+    for row in &fitting {
+        let alike = owners.iter().find(|(known, _)| known.cgroup.is_some() && known.cgroup == row.cgroup);
+        let owner = alike.map_or_else(|| owner(probe, row), |(_, owner)| *owner);
+        owners.push((row, owner));
+    }
+    let of = |which: fn(Owner) -> bool| -> Vec<&Listener> {
+        owners.iter().filter(|(_, owner)| which(*owner)).map(|(row, _)| *row).collect()
+    };
+    let own = of(|owner| matches!(owner, Owner::Unit(_)));
+    let socket = of(|owner| owner == Owner::Socket);
+    let unseen = of(|owner| owner == Owner::Unseen);
+    let foreign = of(|owner| owner == Owner::Foreign);
+    let beside = match foreign.first() {
+        Some(row) => format!("; {} is held by {}", addresses(&foreign), holder(probe, row)),
+        None => String::new(),
+    };
+    if !own.is_empty() {
+        let pid = owners.iter().find_map(|(_, owner)| match owner {
+            Owner::Unit(pid) => *pid,
+            _ => None,
+        });
+        let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+        return Observation::good(format!("port {port} listens on {}{pid}{beside}", addresses(&own)));
+    }
+    if !socket.is_empty() {
+        let text =
+            format!("port {port} listens on {} (socket unit, held by systemd){beside}", addresses(&socket));
+        return Observation::good(text);
+    }
+    if !unseen.is_empty() {
+        let text = format!("port {port} listens on {} (owner cannot be seen)", addresses(&unseen));
+        return Observation::good(text);
+    }
+    let who = foreign.first().map(|row| holder(probe, row)).unwrap_or_default();
+    let text = format!("port {port} is listened on by {who} on {}", addresses(&foreign));
+    Observation::bad(Fault::ForeignListener, text)
+}
+
+/// The addresses at which a listener would do; any one of them.
+fn wanted(address: Address) -> Vec<IpAddr> {
+    match address {
+        Address::Localhost => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        Address::Ip(IpAddr::V4(ip)) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],
+        Address::Ip(IpAddr::V6(ip)) if ip.is_unspecified() => vec![Ipv6Addr::LOCALHOST.into()],
+        Address::Ip(ip) => vec![ip.to_canonical()],
+    }
+}
+
+fn owner(probe: &Probe, row: &Listener) -> Owner {
+    let world = &probe.world;
+    let id = row.cgroup.filter(|_| world.has_cgroup_ids());
+    let by_cgroup = match (id, &probe.control_group) {
+        (Some(id), Some(group)) => Some(world.cgroup_has_id(group, id)),
+        (Some(_), None) => Some(false),
+        (None, _) => None,
+    };
+    let (processes, files) = if by_cgroup == Some(true) { NEAR } else { FAR };
+    let pids = probe.control_group.as_deref().and_then(|group| world.pids(group).ok()).unwrap_or_default();
+    let held = world.holder_among(pids.into_iter().take(processes), row.inode, files);
+    match (held, by_cgroup) {
+        (Holder::Pid(pid), _) => Owner::Unit(Some(pid)),
+        (_, Some(true)) => Owner::Unit(None),
+        (_, Some(false)) if probe.socket_activated && is_init(probe, id) => Owner::Socket,
+        (_, Some(false)) => Owner::Foreign,
+        (Holder::Nobody, None) if probe.socket_activated && row.uid == 0 => Owner::Unseen,
+        (Holder::Nobody, None) => Owner::Foreign,
+        (Holder::Hidden, None) => Owner::Unseen,
+    }
+}
+
+/// Whether that is the cgroup of PID 1, which creates the listeners of all socket units.
+fn is_init(probe: &Probe, id: Option<u64>) -> bool {
+    let world = &probe.world;
+    let group = world.cgroup_of(1).unwrap_or_else(|| "/init.scope".to_owned());
+    let dir = if group == "/" { Some(world.cgroup_root().to_path_buf()) } else { world.cgroup(&group) };
+    let inode = dir.and_then(|dir| std::fs::metadata(dir).ok()).map(|meta| meta.ino());
+    id.is_some() && id == inode
+}
+
+/// Names whoever holds a foreign listener, as well as can be seen.
+fn holder(probe: &Probe, row: &Listener) -> String {
+    let world = &probe.world;
+    let group = row.cgroup.filter(|_| world.has_cgroup_ids()).and_then(|id| world.cgroup_by_id(id));
+    // Mostly it still lives where it was created; all of /proc is looked through only if not.
+    let near = group.as_deref().and_then(|group| world.pids(group).ok()).unwrap_or_default();
+    let held = match world.holder_among(near.iter().copied(), row.inode, FAR.1) {
+        Holder::Pid(pid) => Holder::Pid(pid),
+        _ => world.holder_among(world.all_pids(), row.inode, FAR.1),
+    };
+    let known = match (held, near.as_slice()) {
+        (Holder::Pid(pid), _) => Identity::of(world, pid),
+        // The only process of its cgroup: it can hardly be another.
+        (_, [only]) => Identity::of(world, *only),
+        _ => None,
+    };
+    if let Some(identity) = known {
+        return identity.to_string();
+    }
+    let user = user_name(world, row.uid);
+    match group.as_deref().map(unit_of) {
+        Some(Some(unit)) => format!("a process of {unit} (user {user})"),
+        Some(None) => format!("a process of user {user}"),
+        None if row.cgroup.is_some() => {
+            format!("a process of user {user} left over from a unit that has ended")
+        }
+        None => format!("a process of user {user}"),
+    }
+}
+
+/// `127.0.0.1`, `[::1] and 127.0.0.1`, `any address`.
+fn addresses(rows: &[&Listener]) -> String {
+    let mut words: Vec<String> = rows
+        .iter()
+        .map(|row| match row.address {
+            IpAddr::V6(ip) if ip.is_unspecified() && !row.v6_only => "any address".to_owned(),
+            IpAddr::V6(ip) if ip.is_unspecified() => "any IPv6 address".to_owned(),
+            IpAddr::V4(ip) if ip.is_unspecified() => "any IPv4 address".to_owned(),
+            ip => ip.to_string(),
+        })
+        .collect();
+    words.sort();
+    words.dedup();
+    let more = words.len().saturating_sub(3);
+    words.truncate(3);
+    let text = words.join(" and ");
+    if more > 0 { format!("{text} and {more} more") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::world::World;
+    use super::super::world::tests::Fake;
+    use super::*;
+    use crate::judge::{Finding, Target};
+
+    const UNIT: &str = "/system.slice/web.service";
+
+    fn probe(world: World, port: u16) -> Probe {
+        let target = Target {
+            unit: "web.service".parse().unwrap(),
+            port: Some(port),
+            address: Address::Localhost,
+            http: None,
+            min_processes: 0,
+            process: None,
+            working_directory: None,
+        };
+        Probe {
+            target: Arc::new(target),
+            control_group: Some(UNIT.to_owned()),
+            socket_activated: false,
+            timeout: Duration::from_secs(1),
+            world: Arc::new(world),
+        }
+    }
+
+    fn row(address: &str, inode: u32, cgroup: Option<u64>) -> Listener {
+        let address = address.parse().unwrap();
+        Listener { address, port: 3000, v6_only: false, inode, uid: 33, cgroup, queued: 0 }
+    }
+
+    struct Scene {
+        _dir: tempfile::TempDir,
+        probe: Probe,
+        own: u64,
+        other: u64,
+        init: u64,
+    }
+
+    fn scene() -> Scene {
+        let fake = Fake::new();
+        let own = fake.procs(UNIT, &[812]);
+        let other = fake.procs("/system.slice/other.service", &[900, 901]);
+        let init = fake.procs("/init.scope", &[1]);
+        fake.process(1, 'S', "systemd", "/sbin/init\0", "/init.scope", &[60]);
+        fake.process(812, 'S', "node", "node\0app.js\0", UNIT, &[70]);
+        fake.process(900, 'S', "sh", "sh\0", "/system.slice/other.service", &[]);
+        fake.process(901, 'S', "python3", "/usr/bin/python3\0", "/system.slice/other.service", &[80]);
+        Scene { _dir: fake.dir, probe: probe(fake.world, 3000), own, other, init }
+    }
+
+    fn seen(scene: &Scene, rows: &[Listener]) -> (Finding, String) {
+        let seen = judge(&scene.probe, 3000, rows);
+        (seen.finding, seen.text)
+    }
+
+    #[test]
+    fn the_unit_listens() {
+        let s = scene();
+        for (address, text) in [
+            ("127.0.0.1", "port 3000 listens on 127.0.0.1 (pid 812)"),
+            ("::1", "port 3000 listens on ::1 (pid 812)"),
+            ("::", "port 3000 listens on any address (pid 812)"),
+            ("0.0.0.0", "port 3000 listens on any IPv4 address (pid 812)"),
+        ] {
+            assert_eq!(seen(&s, &[row(address, 70, Some(s.own))]), (Finding::Good, text.to_owned()));
+        }
+        // Created by the unit, but no process can be named; held by it, but created by another.
+        let unnamed = seen(&s, &[row("127.0.0.1", 71, Some(s.own))]);
+        assert_eq!(unnamed, (Finding::Good, "port 3000 listens on 127.0.0.1".to_owned()));
+        assert_eq!(seen(&s, &[row("127.0.0.1", 70, Some(s.init))]).0, Finding::Good);
+    }
+
+    #[test]
+    fn nobody_listens_where_it_would_do() {
+        let s = scene();
+        let bad = Finding::Bad(Fault::NotListening);
+        assert_eq!(seen(&s, &[]), (bad, "nobody listens on port 3000".to_owned()));
+        let elsewhere = seen(&s, &[row("10.0.0.5", 70, Some(s.own))]);
+        assert_eq!(elsewhere, (bad, "nobody listens on port 3000 of localhost, only on 10.0.0.5".to_owned()));
+    }
+
+    #[test]
+    fn somebody_else_is_named() {
+        let s = scene();
+        let bad = Finding::Bad(Fault::ForeignListener);
+        let named = seen(&s, &[row("127.0.0.1", 80, Some(s.other))]);
+        let text = "port 3000 is listened on by python3 (pid 901, user www-data, other.service) on 127.0.0.1";
+        assert_eq!(named, (bad, text.to_owned()));
+        let unheld = seen(&s, &[row("127.0.0.1", 81, Some(s.other))]);
+        assert_eq!(unheld.0, bad);
+        assert!(unheld.1.contains("a process of other.service (user www-data)"), "{}", unheld.1);
+        let straggler = seen(&s, &[row("127.0.0.1", 81, Some(u64::MAX))]);
+        assert!(straggler.1.contains("left over from a unit that has ended"), "{}", straggler.1);
+    }
+
+    #[test]
+    fn one_own_address_is_enough() {
+        let s = scene();
+        let rows = [row("127.0.0.1", 80, Some(s.other)), row("::1", 70, Some(s.own))];
+        let (finding, text) = seen(&s, &rows);
+        assert_eq!(finding, Finding::Good);
+        assert!(
+            text.starts_with("port 3000 listens on ::1 (pid 812); 127.0.0.1 is held by python3"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_socket_unit_listens_through_pid_1() {
+        let mut s = scene();
+        let rows = [row("127.0.0.1", 60, Some(s.init))];
+        assert_eq!(seen(&s, &rows).0, Finding::Bad(Fault::ForeignListener));
+        s.probe.socket_activated = true;
+        assert_eq!(seen(&s, &rows).0, Finding::Good);
+        let foreign = [row("127.0.0.1", 80, Some(s.other))];
+        assert_eq!(seen(&s, &foreign).0, Finding::Bad(Fault::ForeignListener));
+    }
+
+    #[test]
+    fn a_unit_without_cgroup_owns_nothing() {
+        let mut s = scene();
+        s.probe.control_group = None;
+        assert_eq!(seen(&s, &[row("127.0.0.1", 80, Some(s.other))]).0, Finding::Bad(Fault::ForeignListener));
+    }
+
+    #[test]
+    fn without_cgroup_ids_open_files_tell() {
+        let s = scene();
+        assert_eq!(seen(&s, &[row("127.0.0.1", 70, None)]).0, Finding::Good);
+        assert_eq!(seen(&s, &[row("127.0.0.1", 80, None)]).0, Finding::Bad(Fault::ForeignListener));
+        std::fs::remove_dir_all(s.probe.world.path("proc/812/fd")).unwrap();
+        let (finding, text) = seen(&s, &[row("127.0.0.1", 70, None)]);
+        assert_eq!((finding, text.ends_with("(owner cannot be seen)")), (Finding::Good, true));
+    }
+
+    #[test]
+    fn real_sockets_of_this_process() {
+        let socket = TcpListener::bind("[::1]:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let mut probe = probe(World::system(), port);
+        probe.control_group = None;
+        let seen = check(&probe);
+        assert_eq!(seen.finding, Finding::Bad(Fault::ForeignListener), "{}", seen.text);
+        assert!(seen.text.contains(&format!("(pid {}", std::process::id())), "{}", seen.text);
+        drop(socket);
+        assert_eq!(check(&probe).finding, Finding::Bad(Fault::NotListening));
+    }
+}

@@ -1,0 +1,73 @@
+//! Words for people: bounded, without control characters.
+
+use std::time::Duration;
+
+use crate::judge::Observation;
+
+/// The most characters that the text of an observation has.
+const LIMIT: usize = 200;
+
+/// `text` without control characters, blanks run together, cut to `limit` characters with `…`.
+pub(super) fn clean(text: &str, limit: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(limit * 4));
+    let mut count = 0;
+    let mut blank = true;
+    for c in text.chars() {
+        // Besides the control characters: what reorders or hides text on a terminal.
+        let hidden = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+        let c = if hidden || c.is_whitespace() { ' ' } else { c };
+        if c == ' ' && blank {
+            continue;
+        }
+        if count + 1 >= limit {
+            out.push('…');
+            return out;
+        }
+        blank = c == ' ';
+        out.push(c);
+        count += 1;
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// The same observation with its text bounded.
+pub(super) fn bounded(mut observation: Observation) -> Observation {
+    observation.text = clean(&observation.text, LIMIT);
+    observation
+}
+
+/// `10 s`, `1.5 s`, `12 ms`, `under 1 ms`.
+pub(super) fn length(time: Duration) -> String {
+    let millis = time.as_millis();
+    match millis {
+        0 => "under 1 ms".to_owned(),
+        1..1000 => format!("{millis} ms"),
+        _ if millis.is_multiple_of(1000) => format!("{} s", millis / 1000),
+        _ => format!("{:.1} s", time.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_bounded_and_plain() {
+        assert_eq!(clean("a\u{1b}[31mb\r\n\tc ", 80), "a [31mb c");
+        assert_eq!(clean("äöü", 3), "äöü".chars().take(2).collect::<String>() + "…");
+        assert_eq!(clean("ab", 3), "ab");
+        assert_eq!(clean(&"x".repeat(500), 200).chars().count(), 200);
+        assert_eq!(clean("a\u{202e}b", 80), "a b");
+    }
+
+    #[test]
+    fn lengths_read_well() {
+        for (micros, text) in
+            [(0, "under 1 ms"), (12_400, "12 ms"), (10_000_000, "10 s"), (1_500_000, "1.5 s")]
+        {
+            assert_eq!(length(Duration::from_micros(micros)), text);
+        }
+    }
+}

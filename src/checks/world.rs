@@ -1,0 +1,327 @@
+//! Where `/proc`, the cgroup tree and `/etc` are, and the few bounded ways in which checks read
+//! them. A test is a directory that looks like a system.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Directories of a unit's cgroup subtree that are looked at.
+const MAX_DIRS: usize = 512;
+/// Processes of a unit that are looked at.
+const MAX_PIDS: usize = 4096;
+/// Open files of all processes together among which a socket is looked for: some 100 ms of work.
+const MAX_LINKS: usize = 65_536;
+
+/// The file systems that a check reads, below a root of their own.
+#[derive(Debug)]
+pub struct World {
+    root: PathBuf,
+    hierarchy: OnceLock<Hierarchy>,
+}
+
+/// The cgroup tree in which systemd keeps its units.
+#[derive(Clone, Debug)]
+struct Hierarchy {
+    path: PathBuf,
+    /// cgroup2: directory inodes are the ids that sockets carry.
+    unified: bool,
+}
+
+impl World {
+    /// The machine itself.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::at("/")
+    }
+
+    /// A directory that looks like one.
+    #[must_use]
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), hierarchy: OnceLock::new() }
+    }
+
+    /// A path below the root.
+    pub(super) fn path(&self, below: &str) -> PathBuf {
+        self.root.join(below.trim_start_matches('/'))
+    }
+
+    /// Where the units' cgroups are: cgroup2 at its usual place, or, on hybrid hosts, beside the
+    /// old controllers, or systemd's own named hierarchy (systemd, CGROUP_DELEGATION).
+    fn hierarchy(&self) -> &Hierarchy {
+        self.hierarchy.get_or_init(|| {
+            let base = self.path("sys/fs/cgroup");
+            for path in [base.clone(), base.join("unified")] {
+                if path.join("cgroup.controllers").exists() {
+                    return Hierarchy { path, unified: true };
+                }
+            }
+            Hierarchy { path: base.join("systemd"), unified: false }
+        })
+    }
+
+    /// Whether ids of cgroups can be read at all.
+    pub(super) fn has_cgroup_ids(&self) -> bool {
+        self.hierarchy().unified
+    }
+
+    /// The top of the cgroup tree.
+    pub(super) fn cgroup_root(&self) -> &Path {
+        &self.hierarchy().path
+    }
+
+    /// The directory of a `ControlGroup`; none for a path that leaves the tree.
+    pub(super) fn cgroup(&self, control_group: &str) -> Option<PathBuf> {
+        let below = Path::new(control_group.trim_start_matches('/'));
+        below
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+            .then(|| self.cgroup_root().join(below))
+    }
+
+    /// The cgroup of a process as its `/proc/PID/cgroup` names it (cgroups(7)).
+    pub(super) fn cgroup_of(&self, pid: u32) -> Option<String> {
+        let text = self.read(&self.path(&format!("proc/{pid}/cgroup")), 4096).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let named = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix).map(str::to_owned));
+        let systemd = || {
+            text.lines().find_map(|line| line.split_once(":name=systemd:").map(|(_, path)| path.to_owned()))
+        };
+        if self.hierarchy().unified { named("0::") } else { systemd().or_else(|| named("0::")) }
+    }
+
+    /// The processes in a cgroup and below it, each once, 4096 at most.
+    pub(super) fn pids(&self, control_group: &str) -> io::Result<Vec<u32>> {
+        let top = self.cgroup(control_group).ok_or(io::ErrorKind::InvalidInput)?;
+        let mut pids = Vec::new();
+        // The top has to be readable; what lies below may vanish, or be threaded, at any moment.
+        self.procs(&top, &mut pids)?;
+        walk_below(&top, MAX_DIRS, |dir, _| {
+            let _ = self.procs(dir, &mut pids);
+            pids.len() >= MAX_PIDS
+        });
+        pids.truncate(MAX_PIDS);
+        Ok(pids)
+    }
+
+    fn procs(&self, dir: &Path, pids: &mut Vec<u32>) -> io::Result<()> {
+        let text = self.read(&dir.join("cgroup.procs"), MAX_PIDS * 8)?;
+        // Processes outside our pid namespace read as 0 (cgroups(7)).
+        pids.extend(
+            String::from_utf8_lossy(&text)
+                .lines()
+                .filter_map(|line| line.parse::<u32>().ok())
+                .filter(|pid| *pid != 0),
+        );
+        Ok(())
+    }
+
+    /// Whether that cgroup id is the unit's or one below it.
+    pub(super) fn cgroup_has_id(&self, control_group: &str, id: u64) -> bool {
+        let Some(top) = self.cgroup(control_group) else { return false };
+        let Ok(meta) = fs::metadata(&top) else { return false };
+        meta.ino() == id || {
+            let mut found = false;
+            walk_below(&top, MAX_DIRS, |_, inode| {
+                found |= inode == id;
+                found
+            });
+            found
+        }
+    }
+
+    /// The first of those processes that has that socket among its first `fds` open files, as far
+    /// as we may look.
+    pub(super) fn holder_among(&self, pids: impl IntoIterator<Item = u32>, inode: u32, fds: usize) -> Holder {
+        let link = format!("socket:[{inode}]");
+        let mut hidden = false;
+        let mut looked = 0;
+        for pid in pids {
+            if looked >= MAX_LINKS {
+                return Holder::Hidden;
+            }
+            let Ok(entries) = fs::read_dir(self.path(&format!("proc/{pid}/fd"))) else {
+                hidden = true;
+                continue;
+            };
+            for entry in entries.take(fds) {
+                looked += 1;
+                let Ok(entry) = entry else {
+                    hidden = true;
+                    break;
+                };
+                match rustix::fs::readlink(entry.path(), Vec::new()) {
+                    Ok(target) if target.to_bytes() == link.as_bytes() => return Holder::Pid(pid),
+                    Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => hidden = true,
+                    _ => {}
+                }
+            }
+        }
+        if hidden { Holder::Hidden } else { Holder::Nobody }
+    }
+
+    /// Every process, 8192 at most.
+    pub(super) fn all_pids(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(self.path("proc")) else { return Vec::new() };
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).take(8192).collect()
+    }
+
+    /// The `ControlGroup` of that id, wherever it is in the tree.
+    pub(super) fn cgroup_by_id(&self, id: u64) -> Option<String> {
+        let root = self.cgroup_root();
+        let mut found = None;
+        walk_below(root, MAX_DIRS * 8, |dir, inode| {
+            if inode == id {
+                found = dir.strip_prefix(root).ok().map(|path| format!("/{}", path.display()));
+            }
+            found.is_some()
+        });
+        found
+    }
+
+    /// At most `limit` bytes of a file.
+    pub(super) fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Who has a socket open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Holder {
+    /// That process, perhaps among others.
+    Pid(u32),
+    /// None of those asked about.
+    Nobody,
+    /// None that could be seen; some could not be looked at, or had gone.
+    Hidden,
+}
+
+/// Visits the directories below `top`, breadth first, with their inodes, `limit` at most, until
+/// `visit` says that it is enough. Never follows a symbolic link.
+fn walk_below(top: &Path, limit: usize, mut visit: impl FnMut(&Path, u64) -> bool) {
+    let mut queue = std::collections::VecDeque::from([top.to_path_buf()]);
+    let mut seen = 0;
+    while let Some(dir) = queue.pop_front() {
+        // A directory without sub-directories has two links in cgroupfs, which saves reading the
+        // sixty files of a leaf. File systems that do not count links say 1.
+        if fs::symlink_metadata(&dir).is_ok_and(|meta| meta.nlink() == 2) {
+            continue;
+        }
+        let Ok(entries) = fs::read_dir(&dir) else { continue };
+        for entry in entries.flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let path = entry.path();
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            seen += 1;
+            if visit(&path, meta.ino()) || seen >= limit {
+                return;
+            }
+            queue.push_back(path);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A directory that looks like a system with cgroup2.
+    pub(in crate::checks) struct Fake {
+        pub dir: tempfile::TempDir,
+        pub world: World,
+    }
+
+    impl Fake {
+        pub fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let fake = Self { world: World::at(dir.path()), dir };
+            fake.file("sys/fs/cgroup/cgroup.controllers", "");
+            fake.file("etc/passwd", "root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/sh\n");
+            fake
+        }
+
+        pub fn file(&self, path: &str, text: impl AsRef<[u8]>) {
+            let path = self.dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        pub fn process(
+            &self,
+            pid: u32,
+            state: char,
+            comm: &str,
+            cmdline: &str,
+            cgroup: &str,
+            sockets: &[u32],
+        ) {
+            let zeros = "0 ".repeat(48);
+            self.file(&format!("proc/{pid}/stat"), format!("{pid} ({comm}) {state} 1 {zeros}\n"));
+            self.file(&format!("proc/{pid}/comm"), format!("{comm}\n"));
+            self.file(&format!("proc/{pid}/cmdline"), cmdline);
+            self.file(&format!("proc/{pid}/status"), format!("Name:\t{comm}\nUid:\t33\t33\t33\t33\n"));
+            self.file(&format!("proc/{pid}/cgroup"), format!("0::{cgroup}\n"));
+            let fds = self.dir.path().join(format!("proc/{pid}/fd"));
+            fs::create_dir_all(&fds).unwrap();
+            std::os::unix::fs::symlink("/dev/null", fds.join("0")).unwrap();
+            for (i, inode) in sockets.iter().enumerate() {
+                std::os::unix::fs::symlink(format!("socket:[{inode}]"), fds.join((i + 3).to_string()))
+                    .unwrap();
+            }
+        }
+
+        pub fn procs(&self, cgroup: &str, pids: &[u32]) -> u64 {
+            let text: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
+            let dir = format!("sys/fs/cgroup{cgroup}");
+            self.file(&format!("{dir}/cgroup.procs"), text);
+            fs::metadata(self.dir.path().join(dir)).unwrap().ino()
+        }
+    }
+
+    #[test]
+    fn pids_of_the_whole_subtree() {
+        let fake = Fake::new();
+        let top = fake.procs("/system.slice/web.service", &[3, 0, 4]);
+        let below = fake.procs("/system.slice/web.service/a/b", &[5]);
+        let other = fake.procs("/system.slice/other.service", &[6]);
+        assert_eq!(fake.world.pids("/system.slice/web.service").unwrap(), [3, 4, 5]);
+        assert!(fake.world.pids("/system.slice/gone.service").is_err());
+        assert!(fake.world.pids("/../..").is_err());
+        for (id, inside) in [(top, true), (below, true), (other, false), (1, false)] {
+            assert_eq!(fake.world.cgroup_has_id("/system.slice/web.service", id), inside);
+        }
+        assert_eq!(fake.world.cgroup_by_id(below).unwrap(), "/system.slice/web.service/a/b");
+        assert_eq!(fake.world.cgroup_by_id(u64::MAX), None);
+    }
+
+    #[test]
+    fn holders_of_sockets() {
+        let fake = Fake::new();
+        fake.process(3, 'S', "node", "node\0app.js\0", "/system.slice/web.service", &[70, 71]);
+        assert_eq!(fake.world.holder_among([3], 71, 64), Holder::Pid(3));
+        assert_eq!(fake.world.holder_among([3], 72, 64), Holder::Nobody);
+        assert_eq!(fake.world.holder_among([3, 4], 72, 64), Holder::Hidden);
+        assert_eq!(fake.world.all_pids(), [3]);
+    }
+
+    #[test]
+    fn hybrid_and_old_hierarchies() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("sys/fs/cgroup");
+        fs::create_dir_all(base.join("systemd/a.service")).unwrap();
+        fs::write(base.join("systemd/a.service/cgroup.procs"), "9\n").unwrap();
+        let world = World::at(dir.path());
+        assert!(!world.has_cgroup_ids());
+        assert_eq!(world.pids("/a.service").unwrap(), [9]);
+        fs::create_dir_all(base.join("unified/a.service")).unwrap();
+        fs::write(base.join("unified/cgroup.controllers"), "").unwrap();
+        let world = World::at(dir.path());
+        assert!(world.has_cgroup_ids());
+        assert_eq!(world.cgroup_root(), base.join("unified"));
+    }
+}
