@@ -16,6 +16,11 @@ mod properties;
 mod signals;
 mod unit;
 
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
 pub use bus::{Bus, CALL_DEADLINE, Hand};
 pub use error::Error;
 pub use jobs::{Job, PendingJob, SIGKILL};
