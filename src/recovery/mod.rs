@@ -127,6 +127,10 @@ impl Worker<'_> {
         if !reading.active.is_down() || reading.job.is_some() {
             return Ok(Outcome::Skipped);
         }
+        // systemd would kill nobody and call it a success.
+        if reading.control_group.is_none() {
+            return Ok(Outcome::AlreadySo);
+        }
         match self.hand().await?.kill(self.unit, SIGKILL).await {
             Ok(()) => {
                 self.tell(StepEvent::Killed);

@@ -217,18 +217,21 @@ async fn a_job_that_never_ends_meets_our_deadline() {
 
 #[tokio::test]
 async fn refusals_are_told_apart() {
-    let answers: [(&'static str, fn(&Outcome) -> bool); 5] = [
-        ("org.freedesktop.DBus.Error.AccessDenied", |o| matches!(o, Outcome::Refused(_))),
-        ("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired", |o| matches!(o, Outcome::Refused(_))),
-        ("org.freedesktop.systemd1.TransactionIsDestructive", |o| matches!(o, Outcome::Conflict(_))),
-        ("org.freedesktop.systemd1.NoSuchUnit", |o| matches!(o, Outcome::Failed(_))),
-        ("org.freedesktop.DBus.Error.NoReply", |o| matches!(o, Outcome::Unknown(_))),
+    let refused = Outcome::Refused("not allowed: the fake refuses".into());
+    let conflict = Outcome::Conflict("another job is pending: the fake refuses".into());
+    let answers = [
+        ("org.freedesktop.DBus.Error.AccessDenied", refused.clone()),
+        ("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired", refused),
+        ("org.freedesktop.systemd1.TransactionIsDestructive", conflict),
+        ("org.freedesktop.systemd1.NoSuchUnit", Outcome::Failed("no such unit".into())),
+        ("org.freedesktop.systemd1.UnitMasked", Outcome::Failed("the unit is masked".into())),
+        ("org.freedesktop.DBus.Error.NoReply", Outcome::Unknown("no answer in time".into())),
     ];
     for (name, expected) in answers {
         let fake = with(failed());
         fake.refuse("StartUnit", name);
         let outcome = Run::begin(&fake, Step::Start).await.end().await;
-        assert!(expected(&outcome), "{name}: {outcome:?}");
+        assert_eq!(outcome, expected, "{name}");
     }
 }
 

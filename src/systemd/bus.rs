@@ -93,7 +93,6 @@ impl Bus {
     }
 
     /// The connection itself, for whoever serves an interface on it.
-    #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }

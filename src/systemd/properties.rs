@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use zbus::Variant;
 use zbus::wire::{Signature, Type};
 
@@ -150,16 +150,51 @@ impl<'de> Deserialize<'de> for Properties {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
                 let mut kept = HashMap::new();
-                while let Some((name, value)) = map.next_entry::<&str, Variant<'_>>()? {
-                    if let Some(name) = WANTED.binary_search(&name).ok().map(|at| WANTED[at])
-                        && let Some(value) = plain(&value)
-                    {
-                        kept.insert(name, value);
+                while let Some(name) = map.next_key::<&str>()? {
+                    let Ok(at) = WANTED.binary_search(&name) else {
+                        // Skipped without being built: most of what is sent, command lines and all.
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    };
+                    if let Some(value) = plain(&map.next_value::<Variant<'_>>()?) {
+                        kept.insert(WANTED[at], value);
                     }
                 }
                 Ok(Properties(kept))
             }
         }
         deserializer.deserialize_map(Keep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_can_be_searched() {
+        assert!(WANTED.is_sorted());
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_skipped_whatever_it_is() {
+        let commands: Vec<(&str, Vec<&str>, bool, u64)> = vec![("/bin/sh", vec!["sh", "-c", "x"], false, 7)];
+        let sent: HashMap<&str, Variant<'_>> = [
+            ("ActiveState", Variant::from("active")),
+            ("ExecStart", Variant::from(commands)),
+            ("NRestarts", Variant::from(3_u32)),
+            ("CPUAffinity", Variant::from(vec![1_u8, 2])),
+            ("Zeal", Variant::Variant(Box::new(Variant::from(7_i16)))),
+            ("TimeoutStopUSec", Variant::from(u64::MAX)),
+            // A wanted one of a type that it should not have.
+            ("MainPID", Variant::from(2.5_f64)),
+        ]
+        .into();
+        let message = zbus::Message::signal("/a", "a.b", "C").build(&sent).unwrap();
+        let kept: Properties = message.body().deserialize_ignore_signature().unwrap();
+        assert_eq!(kept.0.len(), 3);
+        assert_eq!(kept.text("ActiveState"), "active");
+        assert_eq!(kept.number("NRestarts"), 3);
+        assert_eq!(kept.unsigned("TimeoutStopUSec"), u64::MAX);
     }
 }
