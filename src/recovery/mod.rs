@@ -1,1 +1,151 @@
-//! recovery
+//! Carries one step of a plan out through systemd, with a deadline, and says how it went.
+//!
+//! It is responsible for following a job to its end, for the SIGKILL that is due in its stop half,
+//! and for naming the outcome. It does not choose steps, count attempts, or decide whether the app
+//! is well afterwards: a job that is `done` is not health.
+
+mod job;
+mod outcome;
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::judge::{ActiveState, JobId, JobResult, UnitName};
+use crate::systemd::{Bus, Error, Hand, SIGKILL};
+
+pub use outcome::Outcome;
+
+/// One step, as the plan has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Clears `failed` and the count of the start limit.
+    ResetFailed,
+    /// Starts the unit.
+    Start,
+    /// Stops and starts the unit in one job.
+    Restart {
+        /// How long the stop half may take before SIGKILL helps it along.
+        kill_after: Duration,
+    },
+    /// Stops the unit.
+    Stop {
+        /// How long it may take before SIGKILL helps it along.
+        kill_after: Duration,
+    },
+    /// Kills what a unit that is down left in its cgroup (`KillMode=process`).
+    KillLeftovers,
+}
+
+/// What is worth knowing while a step is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StepEvent {
+    /// systemd has queued the job, or merged it into that one.
+    Queued(JobId),
+    /// SIGKILL was sent, `kill_after` after the step began or later.
+    Killed,
+}
+
+/// The times by which a step goes, besides `kill_after`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deadlines {
+    /// What a job is given beyond the unit's own timeouts.
+    pub margin: Duration,
+    /// What stands in for an infinite timeout, and is the most of all.
+    pub unbounded: Duration,
+    /// How often systemd is asked whether the job is still there, since signals can be lost.
+    pub poll: Duration,
+    /// How long after a SIGKILL the next one follows, while the stop is still under way.
+    pub kill_again: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            margin: Duration::from_secs(10),
+            unbounded: Duration::from_secs(600),
+            poll: Duration::from_secs(1),
+            kill_again: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Carries a step out.
+///
+/// `removed` brings the ends of jobs (`JobRemoved`) and has to be fed from before the call;
+/// others' ends are ignored. Without it, or when it is closed, the step still ends, a poll later.
+/// `progress` is never waited for: give it room for eight.
+///
+/// Dropping the future leaves a queued job to systemd.
+pub async fn perform(
+    step: Step,
+    unit: &UnitName,
+    bus: &Bus,
+    removed: &mut mpsc::Receiver<(JobId, JobResult)>,
+    progress: &mpsc::Sender<StepEvent>,
+    deadlines: &Deadlines,
+) -> Outcome {
+    let worker = Worker { unit, bus, progress, deadlines };
+    let outcome = match step {
+        Step::ResetFailed => worker.reset_failed().await,
+        Step::KillLeftovers => worker.kill_leftovers().await,
+        Step::Start => worker.follow(job::Kind::Start, None, removed).await,
+        Step::Restart { kill_after } => worker.follow(job::Kind::Restart, Some(kill_after), removed).await,
+        Step::Stop { kill_after } => worker.follow(job::Kind::Stop, Some(kill_after), removed).await,
+    };
+    outcome.unwrap_or_else(Outcome::from)
+}
+
+/// What all steps need.
+struct Worker<'a> {
+    unit: &'a UnitName,
+    bus: &'a Bus,
+    progress: &'a mpsc::Sender<StepEvent>,
+    deadlines: &'a Deadlines,
+}
+
+impl Worker<'_> {
+    /// A connection for acting. Failing to get one means that nothing was done, but also that
+    /// nothing is known.
+    async fn hand(&self) -> Result<Hand, Error> {
+        self.bus.hand().await
+    }
+
+    fn tell(&self, event: StepEvent) {
+        // Whoever does not listen goes without.
+        let _ = self.progress.try_send(event);
+    }
+
+    async fn reset_failed(&self) -> Result<Outcome, Error> {
+        let known = self.hand().await?.reset_failed(self.unit).await?;
+        Ok(if known { Outcome::Done } else { Outcome::AlreadySo })
+    }
+
+    async fn kill_leftovers(&self) -> Result<Outcome, Error> {
+        let reading = self.bus.read_unit_alone(self.unit).await?;
+        // Up again by somebody else's doing: these are no leftovers any more.
+        if !reading.active.is_down() || reading.job.is_some() {
+            return Ok(Outcome::Skipped);
+        }
+        // systemd would kill nobody and call it a success.
+        if reading.control_group.is_none() {
+            return Ok(Outcome::AlreadySo);
+        }
+        match self.hand().await?.kill(self.unit, SIGKILL).await {
+            Ok(()) => {
+                self.tell(StepEvent::Killed);
+                Ok(Outcome::Done)
+            }
+            Err(Error::NoSuchProcess | Error::NoSuchUnit) => Ok(Outcome::AlreadySo),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Up, be it while reading its configuration again.
+fn is_up(active: ActiveState) -> bool {
+    matches!(active, ActiveState::Active | ActiveState::Reloading)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,28 @@
-//! systemd
+//! systemd as seen over the bus: the dozen members in use, unit readings, jobs, signals; and the
+//! two ways in which the daemon speaks back, sd_notify(3) and the journal.
+//!
+//! It is responsible for deadlines on every call, for telling errors apart, and for turning what
+//! systemd says into the judge's plain types. It decides nothing, repeats nothing and reconnects
+//! to nothing: a lost bus is an [`Event::Disconnected`], after which the daemon makes a new
+//! [`Bus`].
+
+mod bus;
+mod error;
+mod jobs;
+pub mod journal;
+pub mod notify;
+mod path;
+mod properties;
+mod signals;
+mod unit;
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
+pub use bus::{Bus, CALL_DEADLINE, Hand};
+pub use error::Error;
+pub use jobs::{Job, PendingJob, SIGKILL};
+pub use path::{unit_from_path, unit_path};
+pub use signals::{Event, Events};

@@ -1,0 +1,201 @@
+//! One job, from its queueing to its end.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, interval, sleep};
+
+use super::{Outcome, StepEvent, Worker, is_up};
+use crate::judge::{ActiveState, JobId, JobResult, Span, UnitReading};
+use crate::systemd::{Error, Hand, SIGKILL};
+
+/// While a restart waits for its turn (other jobs go first), a kill would hit a unit that nobody
+/// is stopping yet: look again this much later.
+const NOT_YET: Duration = Duration::from_millis(100);
+/// A signal that was sent before the job was gone has arrived by then.
+const IN_FLIGHT: Duration = Duration::from_millis(50);
+/// Later than any deadline.
+const FAR: Duration = Duration::from_secs(86_400);
+
+/// What kind of job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Start,
+    Restart,
+    Stop,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Queues the job, follows it to its end, and kills when that is due.
+    pub(super) async fn follow(
+        &self,
+        kind: Kind,
+        kill_after: Option<Duration>,
+        removed: &mut mpsc::Receiver<(JobId, JobResult)>,
+    ) -> Result<Outcome, Error> {
+        // The step begins here: neither our reading nor systemd's answer may delay the kill.
+        let mut kill = std::pin::pin!(sleep(kill_after.unwrap_or(FAR)));
+        let before = self.bus.read_unit_alone(self.unit).await?;
+        let settled = before.job.is_none();
+        match kind {
+            Kind::Start if settled && is_up(before.active) => return Ok(Outcome::AlreadySo),
+            Kind::Stop if settled && before.active.is_down() => return Ok(Outcome::AlreadySo),
+            _ => {}
+        }
+        let mut hand = self.hand().await?;
+        let job = match kind {
+            Kind::Start => hand.start(self.unit).await?,
+            Kind::Restart => hand.restart(self.unit).await?,
+            Kind::Stop => hand.stop(self.unit).await?,
+        };
+        self.tell(StepEvent::Queued(job.id));
+
+        let allowed = self.allowed(kind, kill_after, &before);
+        let mut deadline = std::pin::pin!(sleep(allowed));
+        let mut poll = interval(self.deadlines.poll);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        poll.reset();
+        let mut killing = kill_after.is_some();
+        let mut listening = true;
+        loop {
+            tokio::select! {
+                biased;
+                end = removed.recv(), if listening => match end {
+                    Some((id, result)) if id == job.id => return Ok(ended(kind, result)),
+                    Some(_) => {}
+                    None => listening = false,
+                },
+                () = kill.as_mut(), if killing => {
+                    killing = self.kill_if_due(&mut hand, &before, kill.as_mut()).await;
+                }
+                () = deadline.as_mut() => {
+                    let text = format!(
+                        "{} job {} is still pending after {}", kind.word(), job.id.0, Span(allowed)
+                    );
+                    return Ok(Outcome::TimedOut(text));
+                }
+                _ = poll.tick() => match self.bus.job_pending(job.id).await {
+                    Ok(true) => {}
+                    Ok(false) => return self.conclude(kind, job.id, &before, removed).await,
+                    // PID 1 may be busy; our own deadline still holds.
+                    Err(Error::TimedOut) => {}
+                    Err(error) if self.bus.is_closed() => return Err(error),
+                    // In the middle of a daemon-reexec, jobs go on afterwards.
+                    Err(_) => {}
+                },
+            }
+        }
+    }
+
+    /// How long the job is given: our kill, the unit's own time to start, the pause that systemd
+    /// waits out before an automatic restart that a start merges into, and a margin.
+    fn allowed(&self, kind: Kind, kill_after: Option<Duration>, before: &UnitReading) -> Duration {
+        let mut allowed = self.deadlines.margin.saturating_add(kill_after.unwrap_or_default());
+        if kind != Kind::Stop {
+            let start = before.timeout_start.unwrap_or(self.deadlines.unbounded);
+            allowed = allowed.saturating_add(start);
+            if before.auto_restarting() {
+                allowed = allowed.saturating_add(before.restart_delay.unwrap_or_default());
+            }
+        }
+        allowed.min(self.deadlines.unbounded.max(self.deadlines.margin))
+    }
+
+    /// SIGKILL to the whole unit, if the stop of the invocation that we found is still under way.
+    /// Returns whether to look again, for which `kill` is set anew.
+    async fn kill_if_due(
+        &self,
+        hand: &mut Hand,
+        before: &UnitReading,
+        mut kill: std::pin::Pin<&mut Sleep>,
+    ) -> bool {
+        let again = |mut kill: std::pin::Pin<&mut Sleep>, later: Duration| {
+            let at = sleep(later).deadline();
+            kill.as_mut().reset(at);
+        };
+        let Ok(now) = self.bus.read_unit_alone(self.unit).await else {
+            // Without knowing what is there, nothing is killed.
+            again(kill.as_mut(), self.deadlines.kill_again);
+            return true;
+        };
+        if now.invocation != before.invocation || now.active.is_down() {
+            // A new run, or none: the stop half is over.
+            return false;
+        }
+        if now.active != ActiveState::Deactivating {
+            again(kill.as_mut(), NOT_YET);
+            return true;
+        }
+        if hand.is_closed()
+            && let Ok(fresh) = self.hand().await
+        {
+            *hand = fresh;
+        }
+        if hand.kill(self.unit, SIGKILL).await.is_ok() {
+            self.tell(StepEvent::Killed);
+        }
+        again(kill.as_mut(), self.deadlines.kill_again);
+        true
+    }
+
+    /// The job is gone and nobody said how: the signal is still on its way, or the unit tells.
+    async fn conclude(
+        &self,
+        kind: Kind,
+        id: JobId,
+        before: &UnitReading,
+        removed: &mut mpsc::Receiver<(JobId, JobResult)>,
+    ) -> Result<Outcome, Error> {
+        let mut in_flight = std::pin::pin!(sleep(IN_FLIGHT));
+        loop {
+            tokio::select! {
+                biased;
+                end = removed.recv() => match end {
+                    Some((ended_id, result)) if ended_id == id => return Ok(ended(kind, result)),
+                    Some(_) => {}
+                    None => break,
+                },
+                () = in_flight.as_mut() => break,
+            }
+        }
+        let now = self.bus.read_unit_alone(self.unit).await?;
+        let anew = now.invocation.is_some() && now.invocation != before.invocation;
+        Ok(match kind {
+            Kind::Stop if now.active.is_down() => Outcome::Done,
+            Kind::Stop => Outcome::Canceled,
+            Kind::Start if is_up(now.active) => Outcome::Done,
+            Kind::Restart if is_up(now.active) && anew => Outcome::Done,
+            // A oneshot that ran and is through.
+            Kind::Start | Kind::Restart if anew && now.active == ActiveState::Inactive => Outcome::Done,
+            Kind::Start | Kind::Restart if now.active == ActiveState::Failed => {
+                Outcome::Failed(format!("{} failed (result {})", kind.word(), now.result))
+            }
+            Kind::Start | Kind::Restart if now.condition_failed => Outcome::Skipped,
+            Kind::Start | Kind::Restart => Outcome::Canceled,
+        })
+    }
+}
+
+/// What the end of a job means (org.freedesktop.systemd1(5), JobRemoved).
+fn ended(kind: Kind, result: JobResult) -> Outcome {
+    let failed = |how: &str| Outcome::Failed(format!("{} job {how}", kind.word()));
+    match result {
+        JobResult::Done => Outcome::Done,
+        JobResult::Canceled => Outcome::Canceled,
+        JobResult::Skipped => Outcome::Skipped,
+        JobResult::Timeout => failed("timed out"),
+        JobResult::Failed => failed("failed"),
+        JobResult::Dependency => failed("failed: a unit that it needs did not come up"),
+        JobResult::Other => failed("ended without having been carried out"),
+    }
+}

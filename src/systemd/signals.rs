@@ -1,0 +1,218 @@
+//! What systemd says by itself: units that changed, jobs queued and gone, reloads, shutdown.
+//!
+//! Few match rules, one stream, so that signals keep the order in which they were sent (a change
+//! of state before the end of its job). Signals about units that nobody watches are dropped by
+//! their object path, before their body is looked at. The stream is drained by a task of its own:
+//! zbus stops reading its socket, answers included, while a stream is full.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use zbus::message::Type;
+use zbus::{Message, MessageStream};
+
+use super::bus::{Bus, MANAGER, MANAGER_PATH, SYSTEMD};
+use super::error::Error;
+use super::path::{UNITS, unit_path};
+use crate::judge::{JobId, JobResult, UnitName};
+
+const DBUS: &str = "org.freedesktop.DBus";
+const DBUS_PATH: &str = "/org/freedesktop/DBus";
+/// Events that wait for the daemon. A boot queues some hundred jobs, of which only those on
+/// watched units get this far.
+const WAITING: usize = 256;
+/// The well-known name in a rule outlives a daemon-reexec, which changes the unique one.
+const RULES: [&str; 6] = [
+    "type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.DBus.Properties',\
+     member='PropertiesChanged',path_namespace='/org/freedesktop/systemd1/unit',\
+     arg0='org.freedesktop.systemd1.Unit'",
+    "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
+     interface='org.freedesktop.systemd1.Manager',member='JobNew'",
+    "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
+     interface='org.freedesktop.systemd1.Manager',member='JobRemoved'",
+    "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
+     interface='org.freedesktop.systemd1.Manager',member='Reloading'",
+    "type='signal',sender='org.freedesktop.login1',path='/org/freedesktop/login1',\
+     interface='org.freedesktop.login1.Manager',member='PrepareForShutdown'",
+    "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',\
+     interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.systemd1'",
+];
+/// Units whose start takes the host down (systemd.special(7)).
+const GOING_DOWN: [&str; 6] = [
+    "shutdown.target",
+    "poweroff.target",
+    "reboot.target",
+    "halt.target",
+    "kexec.target",
+    "soft-reboot.target",
+];
+
+/// Whether starting this unit takes the host down.
+pub(super) fn takes_host_down(unit: &str) -> bool {
+    GOING_DOWN.contains(&unit)
+}
+
+/// What systemd told us. Of units, only those that are watched, and those that take the host down.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// Something about a watched unit changed: read it.
+    UnitChanged(UnitName),
+    /// A job was queued. Its type is not told.
+    JobNew {
+        /// The job.
+        id: JobId,
+        /// What it is on.
+        unit: UnitName,
+    },
+    /// A job is over.
+    JobRemoved {
+        /// The job.
+        id: JobId,
+        /// What it was on.
+        unit: UnitName,
+        /// How it ended.
+        result: JobResult,
+    },
+    /// `daemon-reload` begins (true) or has ended (false).
+    ManagerReloading(bool),
+    /// logind announces a shutdown (true) or calls it off (false).
+    PrepareForShutdown(bool),
+    /// Signals were lost (too many at once, or systemd re-executed itself): read everything again.
+    Lost,
+    /// The bus is gone. Nothing follows; make a new [`Bus`].
+    Disconnected,
+}
+
+/// The watched units, by the last part of their object path.
+type Watched = Arc<Mutex<HashMap<String, UnitName>>>;
+
+/// The stream of events of one [`Bus`]. Dropping it ends it.
+#[derive(Debug)]
+pub struct Events {
+    receiver: mpsc::Receiver<Event>,
+    watched: Watched,
+    pump: AbortHandle,
+}
+
+impl Events {
+    /// The next event. Waits for ever when nothing happens; [`Event::Disconnected`] again and
+    /// again once the bus is gone. May be dropped at any time without losing an event.
+    pub async fn next(&mut self) -> Event {
+        self.receiver.recv().await.unwrap_or(Event::Disconnected)
+    }
+
+    /// Replaces the set of watched units. Signals carry canonical names only
+    /// ([`Bus::canonical_name`]).
+    pub fn watch(&self, units: impl IntoIterator<Item = UnitName>) {
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = by_label(units);
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.pump.abort();
+    }
+}
+
+fn by_label(units: impl IntoIterator<Item = UnitName>) -> HashMap<String, UnitName> {
+    units.into_iter().map(|unit| (unit_path(&unit)[UNITS.len()..].to_owned(), unit)).collect()
+}
+
+impl Bus {
+    /// Subscribes to systemd's signals about these units. Read everything once afterwards: what
+    /// happened before was not told.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] and [`Error::Disconnected`], or what the bus refuses.
+    pub async fn events(&self, watched: impl IntoIterator<Item = UnitName>) -> Result<Events, Error> {
+        let watched: Watched = Arc::new(Mutex::new(by_label(watched)));
+        let (sender, receiver) = mpsc::channel(WAITING);
+        // From here on the stream has to be drained, or the answers below would not get through.
+        let stream = MessageStream::from(self.connection());
+        let pump = tokio::spawn(pump(stream, sender, Arc::clone(&watched))).abort_handle();
+        let events = Events { receiver, watched, pump };
+        try_join_all(RULES.iter().map(|rule| self.ask(DBUS, DBUS_PATH, DBUS, "AddMatch", rule))).await?;
+        match self.ask(SYSTEMD, MANAGER_PATH, MANAGER, "Subscribe", &()).await {
+            Ok(_) => {}
+            Err(Error::Other(name, _)) if name == "org.freedesktop.systemd1.AlreadySubscribed" => {}
+            Err(error) => return Err(error),
+        }
+        Ok(events)
+    }
+}
+
+/// Turns messages into events until the bus or the receiver is gone. On overflow one `Lost`
+/// stands for everything until there is room again.
+async fn pump(mut stream: MessageStream, sender: mpsc::Sender<Event>, watched: Watched) {
+    let mut lost = false;
+    loop {
+        let message = tokio::select! {
+            biased;
+            permit = sender.reserve(), if lost => {
+                let Ok(permit) = permit else { return };
+                permit.send(Event::Lost);
+                lost = false;
+                continue;
+            }
+            message = stream.next() => message,
+        };
+        // An error is the last item of a stream.
+        let Some(Ok(message)) = message else { return };
+        if lost {
+            continue;
+        }
+        let event = event(&message, &watched.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(event) = event {
+            match sender.try_send(event) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(_)) => lost = true,
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            }
+        }
+    }
+}
+
+/// What a message tells, if it is one of ours. Judges by the header first.
+fn event(message: &Message, watched: &HashMap<String, UnitName>) -> Option<Event> {
+    if message.message_type() != Type::Signal {
+        return None;
+    }
+    let header = message.header();
+    let path = header.path()?.as_str();
+    let member = header.member()?.as_str();
+    if let Some(label) = path.strip_prefix(UNITS) {
+        return (member == "PropertiesChanged")
+            .then(|| watched.get(label).cloned().map(Event::UnitChanged))
+            .flatten();
+    }
+    let of_interest = |unit: &str| -> Option<UnitName> {
+        if takes_host_down(unit) {
+            return unit.parse().ok();
+        }
+        watched.values().find(|known| known.as_str() == unit).cloned()
+    };
+    let body = message.body();
+    match member {
+        "JobNew" => {
+            let (id, _path, unit): (u32, zbus::ObjectPath<'_>, &str) = body.deserialize().ok()?;
+            Some(Event::JobNew { id: JobId(id), unit: of_interest(unit)? })
+        }
+        "JobRemoved" => {
+            let (id, _path, unit, result): (u32, zbus::ObjectPath<'_>, &str, &str) =
+                body.deserialize().ok()?;
+            let result = JobResult::from_systemd(result);
+            Some(Event::JobRemoved { id: JobId(id), unit: of_interest(unit)?, result })
+        }
+        "Reloading" => Some(Event::ManagerReloading(body.deserialize().ok()?)),
+        "PrepareForShutdown" => Some(Event::PrepareForShutdown(body.deserialize().ok()?)),
+        "NameOwnerChanged" => {
+            let (name, _old, new): (&str, &str, &str) = body.deserialize().ok()?;
+            (name == SYSTEMD && !new.is_empty()).then_some(Event::Lost)
+        }
+        _ => None,
+    }
+}
