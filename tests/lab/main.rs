@@ -11,4 +11,5 @@
 )]
 
 mod machine;
+mod package;
 mod smoke;

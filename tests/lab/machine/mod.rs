@@ -343,7 +343,7 @@ impl Machine {
             .arg(
                 "mkdir -p \"$0\" && echo 0 >\"$0/cgroup.procs\" || exit 125
                  exec timeout --kill-after=2 \"$1\" nsenter --all --target \"$2\" \
-                 --root --wd=/ -- \"${@:3}\"",
+                 -- \"${@:3}\"",
             )
             .arg(self.cgroup.join("payload/lab"))
             .arg(format!("{}", timeout.as_secs_f64()))
