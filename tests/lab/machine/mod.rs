@@ -38,6 +38,10 @@ const BOOT: Duration = Duration::from_secs(60);
 /// How long one command in a machine may take unless it says otherwise.
 const COMMAND: Duration = Duration::from_secs(30);
 
+/// Where units of the administrator, and of packages, are.
+const LOCAL: &str = "/etc/systemd/system";
+const PACKAGED: &str = "/lib/systemd/system";
+
 /// The supervisor, as it is started by bash.
 const SUPERVISE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/machine/supervise.sh");
 
@@ -98,7 +102,7 @@ pub struct Builder {
     suite: String,
     package: bool,
     files: Vec<(String, String)>,
-    enabled: Vec<String>,
+    enabled: Vec<(String, &'static str)>,
     apps: Vec<AppSpec>,
     memory: String,
     settle: bool,
@@ -134,15 +138,21 @@ impl Builder {
             self.files.push((path, text));
         }
         if app.enabled {
-            self.enabled.push(app.unit());
+            self.enabled.push((app.unit(), LOCAL));
         }
         self.apps.push(app);
         self
     }
 
-    /// A unit to be pulled in by multi-user.target at the first boot.
+    /// A unit given as a file to be pulled in by multi-user.target at the first boot.
     pub fn enable(mut self, unit: &str) -> Self {
-        self.enabled.push(unit.to_owned());
+        self.enabled.push((unit.to_owned(), LOCAL));
+        self
+    }
+
+    /// A unit of one of Debian's packages to be pulled in by multi-user.target at the first boot.
+    pub fn enable_packaged(mut self, unit: &str) -> Self {
+        self.enabled.push((unit.to_owned(), PACKAGED));
         self
     }
 
@@ -352,6 +362,14 @@ impl Machine {
         command
     }
 
+    /// A shell in the machine on the terminal of this process, until it is left.
+    pub fn shell(&self) {
+        let _ = Command::new("nsenter")
+            .args(["--all", "--target", &self.leader().to_string(), "--", "bash", "--login"])
+            .env("SYSTEMD_PAGER", "cat")
+            .status();
+    }
+
     /// Runs a shell line in the machine as root, 30 s at most.
     #[track_caller]
     pub fn run(&self, line: &str) -> Output {
@@ -510,10 +528,10 @@ fn stage_files(stage: &Path, builder: &Builder) {
             .expect("the run folder can be written");
         fs::write(&path, text).expect("the run folder can be written");
     }
-    for unit in &builder.enabled {
+    for (unit, folder) in &builder.enabled {
         let wants = inside("/etc/systemd/system/multi-user.target.wants");
         fs::create_dir_all(&wants).expect("the run folder can be written");
-        std::os::unix::fs::symlink(format!("/etc/systemd/system/{unit}"), wants.join(unit))
+        std::os::unix::fs::symlink(format!("{folder}/{unit}"), wants.join(unit))
             .expect("a unit is enabled once");
     }
 }

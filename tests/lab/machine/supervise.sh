@@ -16,7 +16,7 @@ inner() {
     mount -t tmpfs -o "size=$size,mode=0755" lab "$dir"
     mkdir "$dir/upper" "$dir/work" "$dir/root"
     mount -t overlay overlay -o "lowerdir=$lower,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
-    if [ -n "$stage" ]; then cp -a "$stage/." "$dir/root/"; fi
+    if [ -n "$stage" ]; then cp -a --remove-destination "$stage/." "$dir/root/"; fi
     export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
     status=133
     # 133 is nspawn's way to say that the machine wants to be rebooted (--keep-unit).
