@@ -41,6 +41,10 @@ cooldown = \"1s\"
 cooldown_max = \"1s\"
 ";
 
+/// `systemctl status`, without what is the same every time.
+const STATUS: &str =
+    "systemctl status app-monitor --lines=0 | grep -vE '^ +(Docs|Process|Drop-In|Tasks|CGroup):|─|^ *$'";
+
 /// How long a recovery may take here before the demonstration calls it failed.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -81,7 +85,7 @@ fn recover(machine: &Machine, fault: &'static str, act: &dyn Fn() -> Duration) -
             row.detected = Some(event.at.saturating_sub(at));
             if !shown {
                 shown = true;
-                show(machine, "systemctl status app-monitor --no-pager --lines=0 | head -n 7");
+                show(machine, STATUS);
             }
         }
         if row.verdict.is_empty()
@@ -149,7 +153,10 @@ fn main() -> ExitCode {
 
     title("Installing app-monitor");
     machine.copy_in(&deb, "/root/app-monitor.deb");
-    show(&machine, "apt-get install --yes -qq /root/app-monitor.deb 2>&1 | grep -v '^(Reading'");
+    show(
+        &machine,
+        "apt-get install --yes -qq /root/app-monitor.deb 2>&1 | grep -vE '^(\\(Reading|debconf:)'",
+    );
     machine.write("/etc/app-monitor/conf.d/web.toml", CONFIG);
     show(&machine, "cat /etc/app-monitor/conf.d/web.toml; systemctl reload app-monitor");
 
@@ -169,7 +176,7 @@ fn main() -> ExitCode {
     wait_for(PATIENCE, "app-monitor finds the app healthy", || {
         machine.unit_property("app-monitor.service", "StatusText").contains("healthy").then_some(())
     });
-    show(&machine, "systemctl status app-monitor --no-pager --lines=0 | head -n 7");
+    show(&machine, STATUS);
 
     let rows = [
         recover(&machine, "the app crashes", &|| machine.fault("web", "crash")),
@@ -177,10 +184,11 @@ fn main() -> ExitCode {
         recover(&machine, "its health check answers 500", &|| machine.fault("web", "status 500")),
         recover(&machine, "its health check answers, but says no", &|| machine.fault("web", "badjson")),
     ];
+    title("After all that");
+    show(&machine, STATUS);
     let _ = journal.kill();
     let _ = journal.wait();
 
-    show(&machine, "systemctl status app-monitor --no-pager --lines=0 | head -n 7");
     let fine = summary(&rows);
     if interactive {
         title("A shell in the machine; it is gone when you leave it");

@@ -18,7 +18,7 @@ const PACKAGES: &[&str] = &[
     "dbus",
     "polkitd",
     "init-system-helpers",
-    "nginx-light",
+    "nginx",
     "nodejs",
     "iproute2",
     "procps",

@@ -115,7 +115,7 @@ impl Builder {
         self
     }
 
-    /// Another Debian suite than bookworm.
+    /// Another Debian suite than `APP_MONITOR_LAB_SUITE`, or bookworm.
     pub fn suite(mut self, suite: &str) -> Self {
         self.suite = suite.to_owned();
         self
@@ -198,7 +198,7 @@ impl Machine {
     pub fn builder(name: &str) -> Builder {
         Builder {
             name: name.to_owned(),
-            suite: "bookworm".to_owned(),
+            suite: std::env::var("APP_MONITOR_LAB_SUITE").unwrap_or_else(|_| "bookworm".to_owned()),
             package: true,
             files: Vec::new(),
             enabled: Vec::new(),
@@ -423,6 +423,13 @@ impl Machine {
     pub fn write(&self, path: &str, text: &str) {
         let line = format!("mkdir -p \"$(dirname '{path}')\" && cat > '{path}'");
         self.feed(COMMAND, &line, text).expect_ok();
+    }
+
+    /// Adds a drop-in to a unit (later ones replace it) and has systemd read it.
+    #[track_caller]
+    pub fn drop_in(&self, unit: &str, text: &str) {
+        self.write(&format!("/etc/systemd/system/{unit}.d/50-lab.conf"), text);
+        self.must("systemctl daemon-reload");
     }
 
     /// A file of the machine; None when it cannot be read.
