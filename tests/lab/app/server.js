@@ -1,0 +1,103 @@
+'use strict';
+// The app that scenarios break: plain Node, no packages.
+//
+// Environment: PORT, BIND ("::", "::1", "127.0.0.1"; Node's default when empty), START_DELAY (ms
+// before it listens), SIGTERM_HANDLER (1: ends tidily in a handler, which a blocked loop never runs).
+// A fault is a line in the file `fault` of the working directory, taken up on SIGUSR2 and used up
+// by it; the file `fault.sticky` is read at every start as well, and stays.
+const fs = require('fs');
+const http = require('http');
+
+const port = Number(process.env.PORT || 3000);
+const bind = process.env.BIND || undefined;
+const delay = Number(process.env.START_DELAY || 0);
+const good = { status: 'OK', services: { database: 'connected' } };
+
+let answer = (response) => json(response, 200, good);
+const hoard = [];
+let mayListen = true;
+
+function json(response, status, value) {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(value));
+}
+
+const server = http.createServer((request, response) => {
+  if (request.url.startsWith('/api/health')) return answer(response);
+  if (request.url === '/moved') {
+    response.writeHead(302, { location: '/api/health' });
+    return response.end();
+  }
+  if (request.url === '/private') return json(response, 401, { error: 'who are you?' });
+  if (request.url === '/') return response.end('hello\n');
+  return json(response, 404, { error: 'not here' });
+});
+
+const faults = {
+  crash: () => process.exit(1),
+  exit: (code) => process.exit(Number(code || 0)),
+  throw: () => { throw new Error('fault asked for'); },
+  block: () => { for (;;) { /* the event loop never turns again */ } },
+  status: (code) => { answer = (response) => json(response, Number(code), { status: 'ERROR' }); },
+  badjson: () => { answer = (response) => json(response, 200, { status: 'OK', services: { database: 'disconnected' } }); },
+  garbage: () => { answer = (response) => { response.writeHead(200); response.end('<html>not json'); }; },
+  flood: () => {
+    answer = (response) => {
+      response.writeHead(200);
+      const block = Buffer.alloc(65536, 'x');
+      const pour = () => { while (response.write(block)); };
+      response.on('drain', pour);
+      pour();
+    };
+  },
+  drip: () => {
+    answer = (response) => {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      const timer = setInterval(() => response.write(' '), 1000);
+      response.on('close', () => clearInterval(timer));
+    };
+  },
+  // Awaits something that never comes: takes connections and requests, uses no CPU, answers nothing.
+  await: () => { answer = () => {}; },
+  slow: (ms) => { answer = (response) => setTimeout(() => json(response, 200, good), Number(ms)); },
+  unlisten: () => { server.close(); server.closeAllConnections(); },
+  listen: () => server.listen(port, bind),
+  // As fault.sticky: an app that runs, but never listens.
+  deaf: () => { mayListen = false; },
+  leak: () => setInterval(() => hoard.push(Buffer.alloc(4 << 20, 1)), 100),
+  heal: () => { answer = (response) => json(response, 200, good); },
+};
+
+function take(file) {
+  let text;
+  try {
+    text = fs.readFileSync(file, 'utf8').trim();
+  } catch {
+    return;
+  }
+  const [name, argument] = text.split(' ');
+  if (!(name in faults)) return console.error(`no such fault: ${text}`);
+  console.log(`fault: ${text}`);
+  // Not ours to remove when the app runs as a user of its own; it is read on a signal only.
+  if (file === 'fault') try { fs.unlinkSync(file); } catch { /* see above */ }
+  faults[name](argument);
+}
+
+process.on('SIGUSR2', () => take('fault'));
+if (process.env.SIGTERM_HANDLER === '1') {
+  process.on('SIGTERM', () => {
+    console.log('closing');
+    server.close(() => process.exit(0));
+    server.closeAllConnections();
+  });
+}
+
+// Without a listener it would end by itself.
+setInterval(() => {}, 60000);
+console.log(`starting, pid ${process.pid}`);
+// Sticky faults that end the process do so before it listens, as a broken build would.
+take('fault.sticky');
+setTimeout(() => {
+  if (mayListen) server.listen(port, bind, () => console.log(`listening on ${port}`));
+}, delay);
+server.on('error', (error) => { console.error(error.message); process.exit(1); });

@@ -1,0 +1,616 @@
+//! A throw-away Debian with a real systemd, for one scenario.
+//!
+//! [`Machine::boot`] lays an overlay over the cached root, boots it with systemd-nspawn in a cgroup
+//! of its own, and waits for PID 1. Dropping the machine kills it and removes every trace; so does
+//! the supervisor when the test process dies. When a test panics, the machine's journal is printed.
+//! Nothing here knows what app-monitor should do; scenarios say that.
+//!
+//! Everything panics with a clear message where it cannot go on: this is test code, and a scenario
+//! that cannot run has failed.
+
+// Each user of this module (the lab, the demo) leaves another part of it unused.
+#![allow(dead_code)]
+
+mod app;
+pub mod cache;
+mod journal;
+
+#[allow(unused_imports, reason = "each user of this module needs another part of it")]
+pub use {
+    app::{AppSpec, HttpAnswer},
+    journal::Event,
+};
+
+use std::cell::Cell;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Folder of the machines that run now, `PID-NUMBER` each; on /run, since nothing of it is to stay.
+const RUN: &str = "/run/app-monitor-lab";
+/// How long a machine may take from nspawn's start until PID 1 has no more jobs.
+const BOOT: Duration = Duration::from_secs(60);
+/// How long one command in a machine may take unless it says otherwise.
+const COMMAND: Duration = Duration::from_secs(30);
+
+/// Where units of the administrator, and of packages, are.
+const LOCAL: &str = "/etc/systemd/system";
+const PACKAGED: &str = "/lib/systemd/system";
+
+/// The supervisor, as it is started by bash.
+const SUPERVISE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/machine/supervise.sh");
+
+/// CLOCK_MONOTONIC, which machine and host share: comparable with the journal's timestamps.
+pub fn now() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Asks `probe` every 25 ms until it gives something; panics after `deadline`, naming `what`.
+#[track_caller]
+pub fn wait_for<T>(deadline: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = now() + deadline;
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(now() < end, "waited {deadline:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// What a command in a machine said.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Exit status; 124 when its deadline passed, -1 when a signal ended it.
+    pub status: i32,
+    /// Standard output, without the last line break.
+    pub stdout: String,
+    /// Standard error, without the last line break.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Whether it ended with status 0.
+    pub fn ok(&self) -> bool {
+        self.status == 0
+    }
+
+    /// Its standard output; panics when it did not end with status 0.
+    #[track_caller]
+    pub fn expect_ok(self) -> String {
+        assert!(
+            self.ok(),
+            "the command ended with status {}:\n{}\n{}",
+            self.status,
+            self.stdout,
+            self.stderr
+        );
+        self.stdout
+    }
+}
+
+/// How a machine is to be, before it is booted.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    name: String,
+    suite: String,
+    package: bool,
+    files: Vec<(String, String)>,
+    enabled: Vec<(String, &'static str)>,
+    apps: Vec<AppSpec>,
+    memory: String,
+    settle: bool,
+}
+
+impl Builder {
+    /// Without the package: scenarios about installing it bring it in with [`Machine::copy_in`].
+    pub fn without_package(mut self) -> Self {
+        self.package = false;
+        self
+    }
+
+    /// Another Debian suite than `APP_MONITOR_LAB_SUITE`, or bookworm.
+    pub fn suite(mut self, suite: &str) -> Self {
+        self.suite = suite.to_owned();
+        self
+    }
+
+    /// A file that is there before the first boot.
+    pub fn file(mut self, path: &str, text: &str) -> Self {
+        self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// A configuration fragment of app-monitor that is there before the first boot.
+    pub fn config(self, text: &str) -> Self {
+        self.file("/etc/app-monitor/conf.d/50-lab.toml", text)
+    }
+
+    /// A fixture app that is there, enabled if it says so, before the first boot.
+    pub fn app(mut self, app: AppSpec) -> Self {
+        for (path, text) in app.files() {
+            self.files.push((path, text));
+        }
+        if app.enabled {
+            self.enabled.push((app.unit(), LOCAL));
+        }
+        self.apps.push(app);
+        self
+    }
+
+    /// A unit given as a file to be pulled in by multi-user.target at the first boot.
+    pub fn enable(mut self, unit: &str) -> Self {
+        self.enabled.push((unit.to_owned(), LOCAL));
+        self
+    }
+
+    /// A unit of one of Debian's packages to be pulled in by multi-user.target at the first boot.
+    pub fn enable_packaged(mut self, unit: &str) -> Self {
+        self.enabled.push((unit.to_owned(), PACKAGED));
+        self
+    }
+
+    /// Does not wait until the boot's last job is done, only until PID 1 and its bus answer.
+    pub fn without_settling(mut self) -> Self {
+        self.settle = false;
+        self
+    }
+
+    /// Boots it.
+    #[track_caller]
+    pub fn boot(self) -> Machine {
+        Machine::start(self)
+    }
+}
+
+/// A booted machine. Dropping it kills it and removes what it left.
+pub struct Machine {
+    name: String,
+    dir: PathBuf,
+    cgroup: PathBuf,
+    supervisor: rustix::process::Pid,
+    leader: Cell<u32>,
+    wait: Option<JoinHandle<std::process::ExitStatus>>,
+    settle: bool,
+}
+
+/// Boots a machine with the package installed, runs the scenario in it, and removes it.
+#[track_caller]
+pub fn scenario(name: &str, body: impl FnOnce(&Machine)) {
+    let machine = Machine::boot(name);
+    body(&machine);
+}
+
+impl Machine {
+    /// A machine with the package installed, its service running (idle, as nothing is configured).
+    #[track_caller]
+    pub fn boot(name: &str) -> Self {
+        Self::builder(name).boot()
+    }
+
+    /// A machine to be described further before it is booted.
+    pub fn builder(name: &str) -> Builder {
+        Builder {
+            name: name.to_owned(),
+            suite: std::env::var("APP_MONITOR_LAB_SUITE").unwrap_or_else(|_| "bookworm".to_owned()),
+            package: true,
+            files: Vec::new(),
+            enabled: Vec::new(),
+            apps: Vec::new(),
+            memory: "1G".to_owned(),
+            settle: true,
+        }
+    }
+
+    #[track_caller]
+    fn start(builder: Builder) -> Self {
+        let groups = requirements();
+        sweep(&groups);
+        let mut lower = cache::root(&builder.suite);
+        if builder.package {
+            let root = lower.clone();
+            let layer = cache::installed(&root, &cache::package());
+            lower = PathBuf::from(format!("{}:{}", layer.display(), root.display()));
+        }
+
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let id = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let dir = Path::new(RUN).join(&id);
+        let cgroup = groups.join(format!("app-monitor-lab-{id}"));
+        fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("cannot create {}: {error}", dir.display()));
+        let stage = Path::new(RUN).join(format!("{id}-stage"));
+        stage_files(&stage, &builder);
+
+        let console = fs::File::create(Path::new(RUN).join(format!("{id}.console")))
+            .expect("the run folder can be written");
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "TERM", "--", "bash", SUPERVISE])
+            .arg(&dir)
+            .arg(&cgroup)
+            .arg(&lower)
+            .arg(&builder.memory)
+            .arg(&stage)
+            .stdin(Stdio::null())
+            .stdout(console.try_clone().expect("a file can be duplicated"))
+            .stderr(console)
+            // Ctrl-C at the terminal is the test runner's; the machine goes when the test does.
+            .process_group(0);
+        // The death signal is tied to the thread that forks: one that lives as long as the machine.
+        let (tell, told) = std::sync::mpsc::channel();
+        let wait = std::thread::spawn(move || {
+            let mut child = command.spawn().expect("setpriv (util-linux) runs");
+            let _ = tell.send(child.id());
+            child.wait().expect("our own child can be waited for")
+        });
+        let supervisor = told.recv().expect("the machine's supervisor starts");
+        let supervisor = i32::try_from(supervisor)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a process id is positive");
+        let machine = Self {
+            name: builder.name,
+            dir,
+            cgroup,
+            supervisor,
+            leader: Cell::new(0),
+            wait: Some(wait),
+            settle: builder.settle,
+        };
+        machine.wait_until_up(0);
+        machine
+    }
+
+    /// Waits for PID 1 of a boot other than the one that `before` led.
+    #[track_caller]
+    fn wait_until_up(&self, before: u32) {
+        let end = now() + BOOT;
+        let members = self.cgroup.join("payload/init.scope/cgroup.procs");
+        loop {
+            let leader = fs::read_to_string(&members)
+                .unwrap_or_default()
+                .lines()
+                .filter_map(|pid| pid.parse().ok())
+                .find(|pid| is_init(*pid));
+            if let Some(leader) = leader
+                && leader != before
+            {
+                self.leader.set(leader);
+                let state = self.run("systemctl is-system-running").stdout;
+                let up = match state.as_str() {
+                    "running" | "degraded" => true,
+                    "starting" => !self.settle && self.run("busctl status").ok(),
+                    _ => false,
+                };
+                if up {
+                    return;
+                }
+            }
+            let gone = self.wait.as_ref().is_some_and(JoinHandle::is_finished);
+            if gone || now() > end {
+                panic!(
+                    "the machine did not come up ({}); its console said:\n{}",
+                    if gone { "nspawn ended" } else { "deadline passed" },
+                    self.console()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The name of the scenario.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Places on the host that exist while the machine does, and not a moment longer.
+    pub fn traces(&self) -> Vec<PathBuf> {
+        let group = self.cgroup.file_name().unwrap_or_default();
+        vec![
+            self.dir.clone(),
+            self.dir.with_extension("console"),
+            self.cgroup.clone(),
+            Path::new("/sys/fs/cgroup/systemd").join(group),
+        ]
+    }
+
+    /// PID 1 of the machine, as the host numbers it.
+    pub fn leader(&self) -> u32 {
+        self.leader.get()
+    }
+
+    /// What systemd wrote to the console, the last 8 kB.
+    pub fn console(&self) -> String {
+        let text = fs::read(self.console_path()).unwrap_or_default();
+        let from = text.len().saturating_sub(8192);
+        String::from_utf8_lossy(&text[from..]).into_owned()
+    }
+
+    fn console_path(&self) -> PathBuf {
+        self.dir.with_extension("console")
+    }
+
+    /// A command that will run in the machine, as root, outside every unit.
+    pub fn command(&self, timeout: Duration, program: &str) -> Command {
+        let mut command = Command::new("bash");
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("LANG", "C.UTF-8")
+            .env("HOME", "/root")
+            .env("TERM", std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned()))
+            .env("SYSTEMD_PAGER", "cat")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            // A group beside the machine's own, so that what a command leaves running belongs to
+            // no unit, yet dies with the machine.
+            .arg("-c")
+            .arg(
+                "mkdir -p \"$0\" && echo 0 >\"$0/cgroup.procs\" || exit 125
+                 exec timeout --kill-after=2 \"$1\" nsenter --all --target \"$2\" \
+                 -- \"${@:3}\"",
+            )
+            .arg(self.cgroup.join("payload/lab"))
+            .arg(format!("{}", timeout.as_secs_f64()))
+            .arg(self.leader().to_string())
+            .arg(program);
+        command
+    }
+
+    /// A shell in the machine on the terminal of this process, until it is left.
+    pub fn shell(&self) {
+        let _ = Command::new("nsenter")
+            .args(["--all", "--target", &self.leader().to_string(), "--", "bash", "--login"])
+            .env("SYSTEMD_PAGER", "cat")
+            .status();
+    }
+
+    /// Runs a shell line in the machine as root, 30 s at most.
+    #[track_caller]
+    pub fn run(&self, line: &str) -> Output {
+        self.run_for(COMMAND, line)
+    }
+
+    /// Runs a shell line in the machine as root, for `timeout` at most.
+    #[track_caller]
+    pub fn run_for(&self, timeout: Duration, line: &str) -> Output {
+        self.feed(timeout, line, "")
+    }
+
+    /// Runs a shell line in the machine and panics when it fails.
+    #[track_caller]
+    pub fn must(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(
+            output.ok(),
+            "`{line}` ended with status {}:\n{}\n{}",
+            output.status,
+            output.stdout,
+            output.stderr
+        );
+        output.stdout
+    }
+
+    #[track_caller]
+    fn feed(&self, timeout: Duration, line: &str, input: &str) -> Output {
+        let mut child = self
+            .command(timeout, "/bin/sh")
+            .args(["-c", line])
+            .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("bash runs");
+        if let Some(mut stdin) = child.stdin.take() {
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let output = child.wait_with_output().expect("our own child can be waited for");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        Output {
+            status: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
+    /// Writes a file in the machine, with the folders above it.
+    #[track_caller]
+    pub fn write(&self, path: &str, text: &str) {
+        let line = format!("mkdir -p \"$(dirname '{path}')\" && cat > '{path}'");
+        self.feed(COMMAND, &line, text).expect_ok();
+    }
+
+    /// Adds a drop-in to a unit (later ones replace it) and has systemd read it.
+    #[track_caller]
+    pub fn drop_in(&self, unit: &str, text: &str) {
+        self.write(&format!("/etc/systemd/system/{unit}.d/50-lab.conf"), text);
+        self.must("systemctl daemon-reload");
+    }
+
+    /// A file of the machine; None when it cannot be read.
+    pub fn read(&self, path: &str) -> Option<String> {
+        let output = self.run(&format!("cat '{path}'"));
+        output.ok().then_some(output.stdout)
+    }
+
+    /// Copies a file of the host into the machine.
+    #[track_caller]
+    pub fn copy_in(&self, from: &Path, to: &str) {
+        let file =
+            fs::File::open(from).unwrap_or_else(|error| panic!("cannot open {}: {error}", from.display()));
+        let status = self
+            .command(COMMAND, "/bin/sh")
+            .args(["-c", &format!("cat > '{to}'")])
+            .stdin(file)
+            .status()
+            .expect("bash runs");
+        assert!(status.success(), "cannot write {to} in the machine: {status}");
+    }
+
+    /// One property of a unit (or of the manager when `unit` is empty), as `systemctl show` has it.
+    #[track_caller]
+    pub fn unit_property(&self, unit: &str, property: &str) -> String {
+        self.must(&format!("systemctl show --property={property} --value -- {unit}"))
+    }
+
+    /// Main process of a unit; 0 when it has none.
+    #[track_caller]
+    pub fn main_pid(&self, unit: &str) -> u32 {
+        self.unit_property(unit, "MainPID").parse().unwrap_or(0)
+    }
+
+    /// Waits until a property of a unit has a value.
+    #[track_caller]
+    pub fn wait_property(&self, deadline: Duration, unit: &str, property: &str, value: &str) {
+        let mut last = String::new();
+        let end = now() + deadline;
+        while now() < end {
+            last = self.unit_property(unit, property);
+            if last == value {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        panic!("{unit}: {property} is {last:?}, not {value:?}, after {deadline:?}");
+    }
+
+    /// As [`wait_for`], with this machine in mind.
+    #[track_caller]
+    pub fn wait_for<T>(&self, deadline: Duration, what: &str, probe: impl FnMut() -> Option<T>) -> T {
+        wait_for(deadline, what, probe)
+    }
+
+    /// Reboots and waits until the machine is up again. What it wrote is kept, save under /run
+    /// and /tmp, as on a real one.
+    #[track_caller]
+    pub fn reboot(&self) {
+        let before = self.leader();
+        self.must("systemctl reboot");
+        wait_for(Duration::from_secs(30), "the machine goes down", || (!is_init(before)).then_some(()));
+        self.wait_until_up(before);
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- journal of the machine of {} (last 200 lines)", self.name);
+            eprintln!("{}", self.run("journalctl -b --no-pager -o short-monotonic -n 200").stdout);
+            eprintln!("--- end of the journal of {}", self.name);
+        }
+        if let Some(wait) = self.wait.take() {
+            if !wait.is_finished() {
+                let _ = rustix::process::kill_process(self.supervisor, rustix::process::Signal::TERM);
+            }
+            let _ = wait.join();
+        }
+        let _ = fs::remove_file(self.console_path());
+    }
+}
+
+/// Whether a process is PID 1 of a namespace one below ours.
+fn is_init(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
+        status.lines().any(|line| {
+            line.strip_prefix("NSpid:").is_some_and(|ids| {
+                let ids: Vec<_> = ids.split_whitespace().collect();
+                ids.len() == 2 && ids[1] == "1"
+            })
+        })
+    })
+}
+
+/// Lays out, on the host, the files that a machine is to have before its first boot.
+fn stage_files(stage: &Path, builder: &Builder) {
+    let inside = |path: &str| stage.join(path.trim_start_matches('/'));
+    fs::create_dir_all(stage).expect("the run folder can be written");
+    for (path, text) in &builder.files {
+        let path = inside(path);
+        fs::create_dir_all(path.parent().expect("a file lies in a folder"))
+            .expect("the run folder can be written");
+        fs::write(&path, text).expect("the run folder can be written");
+    }
+    for (unit, folder) in &builder.enabled {
+        let wants = inside("/etc/systemd/system/multi-user.target.wants");
+        fs::create_dir_all(&wants).expect("the run folder can be written");
+        std::os::unix::fs::symlink(format!("{folder}/{unit}"), wants.join(unit))
+            .expect("a unit is enabled once");
+    }
+}
+
+/// Refuses to go on where machines cannot run, naming all that is missing; gives the folder under
+/// which machines get their cgroups.
+#[track_caller]
+fn requirements() -> PathBuf {
+    let mut missing = Vec::new();
+    if !rustix::process::geteuid().is_root() {
+        missing.push("root (run `tests/run lab`, which uses sudo)".to_owned());
+    }
+    for (tool, package) in [
+        ("mmdebstrap", "mmdebstrap"),
+        ("systemd-nspawn", "systemd-container"),
+        ("nsenter", "util-linux"),
+        ("unshare", "util-linux"),
+        ("setpriv", "util-linux"),
+    ] {
+        let found = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin"]
+            .iter()
+            .any(|folder| Path::new(folder).join(tool).exists());
+        if !found {
+            missing.push(format!("{tool} (apt-get install {package})"));
+        }
+    }
+    let groups = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.join("cgroup.procs").exists() && path.join("cgroup.controllers").exists());
+    if groups.is_none() {
+        missing.push("a cgroup2 mount on /sys/fs/cgroup or /sys/fs/cgroup/unified".to_owned());
+    }
+    assert!(missing.is_empty(), "the lab cannot run here; missing: {}", missing.join("; "));
+    groups.unwrap_or_default()
+}
+
+/// Removes what machines left whose test process was killed together with its supervisor.
+fn sweep(groups: &Path) {
+    let dead = |name: &str| {
+        name.split(['-', '.'])
+            .next()
+            .and_then(|pid| pid.parse::<u32>().ok())
+            .is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    };
+    let v1 = PathBuf::from("/sys/fs/cgroup/systemd");
+    for parent in [groups, &v1] {
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.strip_prefix("app-monitor-lab-").is_some_and(dead) {
+                let _ = fs::write(entry.path().join("cgroup.kill"), "1");
+                // The killed take a moment to be gone.
+                for _ in 0..20 {
+                    let _ = Command::new("find")
+                        .arg(entry.path())
+                        .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
+                        .stderr(Stdio::null())
+                        .status();
+                    if !entry.path().exists() {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+    for entry in fs::read_dir(RUN).into_iter().flatten().flatten() {
+        if dead(&entry.file_name().to_string_lossy()) {
+            let path = entry.path();
+            // Mounts are in namespaces that died with their processes; these are plain files.
+            let _ = fs::remove_dir_all(&path);
+            let _ = fs::remove_file(&path);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Scenarios on a real systemd: each boots a machine of its own, breaks something, and asserts on
+//! what systemd, the journal and the app say. See README.md in this folder.
+
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code: it runs programs, and a scenario that cannot go on has failed"
+)]
+
+mod machine;
+mod package;
+mod smoke;
