@@ -13,7 +13,7 @@ use super::history::History;
 use super::judging::{ConditionState, Incident};
 use super::life::{Change, Life, Starter};
 use super::memory::AppMemory;
-use super::names::AppName;
+use super::names::{AppName, UnitName};
 use super::observation::{CheckKind, Observation};
 use super::policy::Policy;
 use super::probing::Probing;
@@ -167,6 +167,24 @@ impl App {
         &self.policy
     }
 
+    /// Its unit, and those that it depends on.
+    pub fn units(&self) -> impl Iterator<Item = UnitName> {
+        let others = self.unit.iter().flat_map(|unit| &unit.dependencies).map(|other| other.unit.clone());
+        std::iter::once(self.target.unit.clone()).chain(others)
+    }
+
+    /// `ControlGroup` of its unit as last read.
+    #[must_use]
+    pub fn control_group(&self) -> Option<&str> {
+        self.unit.as_ref()?.control_group.as_deref()
+    }
+
+    /// A socket unit triggers it.
+    #[must_use]
+    pub fn socket_activated(&self) -> bool {
+        self.unit.as_ref().is_some_and(|unit| unit.socket_listening)
+    }
+
     /// What has to survive a restart of the monitor.
     #[must_use]
     pub fn memory(&self) -> AppMemory {
@@ -190,7 +208,9 @@ impl App {
             Event::Tick => {}
             Event::Unit(unit) => self.take_reading(now, *unit, &mut out),
             Event::UnitUnreadable(reason) => self.take_unreadable(now, &reason, &mut out),
+            Event::Changed => self.ask_reading(now, &mut out),
             Event::SignalsLost => {
+                self.read_asked = None;
                 self.life.lost();
                 self.ask_reading(now, &mut out);
             }

@@ -28,6 +28,8 @@ pub enum Event {
     Unit(Box<UnitReading>),
     /// It could not be read, for that reason.
     UnitUnreadable(String),
+    /// Something about the unit, or about one that it depends on, changed: it has to be read.
+    Changed,
     /// Signals may have been lost (the bus was away).
     SignalsLost,
     /// A job was queued on the unit.

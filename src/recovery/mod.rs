@@ -11,31 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::judge::{ActiveState, JobId, JobResult, UnitName};
+use crate::judge::{ActiveState, JobId, JobResult, Outcome, Step, UnitName};
 use crate::systemd::{Bus, Error, Hand, SIGKILL};
-
-pub use outcome::Outcome;
-
-/// One step, as the plan has it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Clears `failed` and the count of the start limit.
-    ResetFailed,
-    /// Starts the unit.
-    Start,
-    /// Stops and starts the unit in one job.
-    Restart {
-        /// How long the stop half may take before SIGKILL helps it along.
-        kill_after: Duration,
-    },
-    /// Stops the unit.
-    Stop {
-        /// How long it may take before SIGKILL helps it along.
-        kill_after: Duration,
-    },
-    /// Kills what a unit that is down left in its cgroup (`KillMode=process`).
-    KillLeftovers,
-}
 
 /// What is worth knowing while a step is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +70,7 @@ pub async fn perform(
         Step::Restart { kill_after } => worker.follow(job::Kind::Restart, Some(kill_after), removed).await,
         Step::Stop { kill_after } => worker.follow(job::Kind::Stop, Some(kill_after), removed).await,
     };
-    outcome.unwrap_or_else(Outcome::from)
+    outcome.unwrap_or_else(outcome::of_error)
 }
 
 /// What all steps need.

@@ -25,4 +25,4 @@ pub use bus::{Bus, CALL_DEADLINE, Hand};
 pub use error::Error;
 pub use jobs::{Job, PendingJob, SIGKILL};
 pub use path::{unit_from_path, unit_path};
-pub use signals::{Event, Events};
+pub use signals::{Event, Events, takes_host_down};

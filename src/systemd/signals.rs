@@ -52,7 +52,7 @@ const GOING_DOWN: [&str; 6] = [
 ];
 
 /// Whether starting this unit takes the host down.
-pub(super) fn takes_host_down(unit: &str) -> bool {
+pub fn takes_host_down(unit: &str) -> bool {
     GOING_DOWN.contains(&unit)
 }
 

@@ -169,6 +169,8 @@ fn reading(unit: &Properties, service: &Properties) -> UnitReading {
     };
     let some_text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     UnitReading {
+        traced: false,
+        dumping: false,
         load: LoadState::from_systemd(unit.text("LoadState")),
         active: ActiveState::from_systemd(unit.text("ActiveState")),
         sub: unit.text("SubState").to_owned(),

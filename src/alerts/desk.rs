@@ -1,0 +1,167 @@
+//! Takes alerts in and hands them out, one after the other.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::config::Alert;
+use crate::judge::{ActiveState, AppName, EventKind, Record, UnitName};
+use crate::systemd::Bus;
+use crate::systemd::journal::{self, Level, Line};
+
+use super::details::{self, Details};
+
+/// Alerts that wait for the ones before them.
+const WAITING: usize = 256;
+/// How long an alert's unit may run before the next one is started.
+const UNIT_WITHIN: Duration = Duration::from_secs(60);
+/// How often a start that is refused is tried, and how long apart.
+const TRIES: u32 = 5;
+const BETWEEN: Duration = Duration::from_secs(2);
+
+struct Task {
+    alert: Alert,
+    details: Details,
+}
+
+type Shared = Arc<Mutex<Option<Bus>>>;
+
+/// The desk. Dropping it ends the telling.
+pub struct Desk {
+    alerts: Vec<Alert>,
+    bus: Shared,
+    tasks: mpsc::Sender<Task>,
+}
+
+impl Desk {
+    /// A desk for those alerts, whose details go into that directory.
+    #[must_use]
+    pub fn new(alerts: Vec<Alert>, directory: PathBuf) -> Self {
+        let (tasks, receiver) = mpsc::channel(WAITING);
+        let bus = Shared::default();
+        tokio::spawn(serve(directory, Arc::clone(&bus), receiver));
+        Self { alerts, bus, tasks }
+    }
+
+    /// The alerts are these now.
+    pub fn configure(&mut self, alerts: Vec<Alert>) {
+        self.alerts = alerts;
+    }
+
+    /// The bus is this one now.
+    pub fn bus(&mut self, bus: Option<Bus>) {
+        *self.bus.lock().unwrap_or_else(PoisonError::into_inner) = bus;
+    }
+
+    /// Tells everybody who wants to know. `wall`: seconds since the epoch.
+    pub fn tell(&mut self, app: &AppName, unit: &UnitName, record: &Record, wall: i64) {
+        for alert in self
+            .alerts
+            .iter()
+            .filter(|alert| alert.events.iter().any(|event| event.word() == record.event.word()))
+        {
+            let details = Details {
+                app: app.clone(),
+                unit: unit.clone(),
+                event: record.event,
+                text: format!("{app}: {}", record.text),
+                incident: record.incident.clone(),
+                time: wall,
+            };
+            if let Err(error) = self.tasks.try_send(Task { alert: alert.clone(), details }) {
+                let task = match &error {
+                    mpsc::error::TrySendError::Full(task) | mpsc::error::TrySendError::Closed(task) => task,
+                };
+                report(task, Err("too many alerts wait already"));
+            }
+        }
+    }
+}
+
+async fn serve(directory: PathBuf, bus: Shared, mut tasks: mpsc::Receiver<Task>) {
+    while let Some(task) = tasks.recv().await {
+        let outcome = deliver(&directory, &bus, &task).await;
+        report(&task, outcome.as_ref().map(String::as_str).map_err(String::as_str));
+    }
+}
+
+/// Starts the unit and waits for its end: an instance that still runs would not be started again,
+/// and what it reads must not change under it.
+async fn deliver(directory: &std::path::Path, bus: &Shared, task: &Task) -> Result<String, String> {
+    let app = &task.details.app;
+    let unit = task.alert.unit_for(app).ok_or("its unit has no valid name for this app")?;
+    details::write(directory, &task.details)
+        .map_err(|error| format!("cannot write {}/{app}.json: {error}", directory.display()))?;
+    let mut why = String::new();
+    for _ in 0..TRIES {
+        let current = bus.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let started = match &current {
+            Some(bus) => start(bus, &unit).await,
+            None => Err("not connected to the bus".to_owned()),
+        };
+        match (started, current) {
+            (Ok(()), Some(bus)) => return ended(&bus, &unit).await,
+            (Err(error), _) => why = error,
+            (Ok(()), None) => {}
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+    Err(format!("cannot start {unit}: {why}"))
+}
+
+async fn start(bus: &Bus, unit: &UnitName) -> Result<(), String> {
+    let hand = bus.hand().await.map_err(|error| error.to_string())?;
+    // A failure of the last alert must not keep this one from being tried.
+    let _ = hand.reset_failed(unit).await;
+    hand.start(unit).await.map(|_| ()).map_err(|error| error.to_string())
+}
+
+async fn ended(bus: &Bus, unit: &UnitName) -> Result<String, String> {
+    let wait = async {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+            match bus.read_unit_alone(unit).await {
+                Ok(reading) if reading.job.is_some() => {}
+                Ok(reading) if reading.active == ActiveState::Failed => {
+                    return Err(format!("{unit} failed: {}", reading.result));
+                }
+                // One that stays up has been started, which is all that was asked for.
+                Ok(reading) if reading.active == ActiveState::Activating => {}
+                Ok(_) => return Ok(format!("{unit} was started")),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    };
+    let late = || Err(format!("{unit} still runs after {} s", UNIT_WITHIN.as_secs()));
+    tokio::time::timeout(UNIT_WITHIN, wait).await.unwrap_or_else(|_| late())
+}
+
+fn report(task: &Task, outcome: Result<&str, &str>) {
+    let details = &task.details;
+    let (event, priority, text) = match outcome {
+        Ok(text) => (
+            EventKind::AlertSent,
+            Level::Info,
+            format!("told {} of {}: {text}", task.alert.name, details.event),
+        ),
+        Err(why) => (
+            EventKind::AlertFailed,
+            Level::Warn,
+            format!("could not tell {} of {}: {why}", task.alert.name, details.event),
+        ),
+    };
+    journal::write(Line {
+        priority,
+        message: format!("{}: {text}", details.app),
+        app: Some(details.app.to_string()),
+        event: Some(event.word()),
+        unit: Some(details.unit.to_string()),
+        incident: details.incident.clone(),
+        message_id: Some(event.message_id()),
+        ..Line::default()
+    });
+}

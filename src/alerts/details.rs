@@ -1,0 +1,38 @@
+//! What a unit that is started for an alert finds about it, in `/run/app-monitor/alerts/APP.json`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::judge::{AppName, EventKind, UnitName};
+
+/// The details of one alert. Its shape is public interface.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Details {
+    /// The app.
+    pub app: AppName,
+    /// Its unit.
+    pub unit: UnitName,
+    /// What happened.
+    pub event: EventKind,
+    /// The same for people, in one line.
+    pub text: String,
+    /// The incident that it belongs to.
+    pub incident: Option<String>,
+    /// When, in seconds since the epoch.
+    pub time: i64,
+}
+
+/// Writes the details, whole or not at all.
+///
+/// # Errors
+/// Whatever keeps the directory from taking the file.
+pub fn write(directory: &Path, details: &Details) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let text = serde_json::to_vec_pretty(details)?;
+    let temporary = directory.join(format!(".{}.json.new", details.app));
+    fs::write(&temporary, text)?;
+    fs::rename(temporary, directory.join(format!("{}.json", details.app)))
+}

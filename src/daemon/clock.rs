@@ -1,0 +1,30 @@
+//! The one place that reads clocks.
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::judge::{Clocks, Moment};
+
+fn micros(clock: ClockId) -> i64 {
+    let time = clock_gettime(clock);
+    time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1_000)
+}
+
+/// CLOCK_MONOTONIC: the clock of every interval, and of systemd's timestamps.
+#[must_use]
+pub fn now() -> Moment {
+    Moment::from_micros(micros(ClockId::Monotonic))
+}
+
+/// How long this host was suspended since boot, in microseconds: CLOCK_BOOTTIME counts that,
+/// CLOCK_MONOTONIC does not (clock_gettime(2)).
+#[must_use]
+pub fn suspended() -> i64 {
+    micros(ClockId::Boottime) - micros(ClockId::Monotonic)
+}
+
+/// All that is needed to read a moment in another boot.
+#[must_use]
+pub fn clocks() -> Clocks {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Clocks { boot: boot.trim().to_owned(), monotonic: now(), wall: micros(ClockId::Realtime) / 1_000_000 }
+}

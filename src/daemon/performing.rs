@@ -1,0 +1,129 @@
+//! Carries effects out as tasks whose outcome comes back as something that happened.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::checks::{Pool, Probe, observe};
+use crate::judge::{ActId, AppName, CheckKind, Event, JobId, JobResult, Outcome, RoundId, Step, UnitName};
+use crate::recovery::{self, Deadlines, StepEvent};
+use crate::systemd::Bus;
+
+use super::looping::Happening;
+use super::process;
+use super::state::{SAVE_DEADLINE, Saved};
+
+/// Sends what happened to the loop. The loop is gone only when the process ends.
+async fn send(to: &mpsc::Sender<Happening>, app: AppName, event: Event) {
+    let _ = to.send(Happening::App(app, event)).await;
+}
+
+/// Reads the unit.
+pub fn read(bus: Bus, app: AppName, unit: UnitName, to: mpsc::Sender<Happening>) {
+    tokio::spawn(async move {
+        let event = match bus.read_unit(&unit).await {
+            Ok(mut reading) => {
+                if let Some(pid) = reading.main_pid {
+                    let attended = process::attended(Path::new("/proc"), pid);
+                    reading.traced = attended.traced;
+                    reading.dumping = attended.dumping;
+                }
+                Event::Unit(Box::new(reading))
+            }
+            // The loop knows of a lost bus before us, and reads everything again on a new one.
+            Err(_) if bus.is_closed() => return,
+            Err(error) => Event::UnitUnreadable(error.to_string()),
+        };
+        send(&to, app, event).await;
+    });
+}
+
+/// Makes one check.
+pub fn check(
+    kind: CheckKind,
+    round: RoundId,
+    probe: Probe,
+    pool: Arc<Pool>,
+    app: AppName,
+    to: mpsc::Sender<Happening>,
+) {
+    tokio::spawn(async move {
+        let observation = observe(kind, &probe, &pool).await;
+        send(&to, app, Event::Check(round, kind, observation)).await;
+    });
+}
+
+/// A step under way.
+pub struct Performance {
+    /// Ends of jobs go in here.
+    pub removed: mpsc::Sender<(JobId, JobResult)>,
+    /// Ends the task; a job that is queued is left to systemd.
+    pub abort: AbortHandle,
+}
+
+/// Carries a step out, once its intent is written.
+pub fn perform(
+    step: Step,
+    act: ActId,
+    app: AppName,
+    unit: UnitName,
+    bus: Bus,
+    saved: Option<oneshot::Receiver<Saved>>,
+    to: mpsc::Sender<Happening>,
+) -> Performance {
+    let (removed, mut removals) = mpsc::channel(64);
+    let task = tokio::spawn(async move {
+        let written = match saved {
+            None => true,
+            Some(saved) => {
+                let answer = tokio::time::timeout(SAVE_DEADLINE, saved).await;
+                answer.is_ok_and(|saved| saved.is_ok_and(|saved| saved.somewhere))
+            }
+        };
+        // What needs a second step must be known to a monitor that is started in between.
+        let outcome = if !written && matches!(step, Step::Stop { .. }) {
+            Outcome::Failed(
+                "the intent could be written nowhere, so nothing that needs a second step is begun".into(),
+            )
+        } else {
+            let (progress, mut told) = mpsc::channel(8);
+            let deadlines = Deadlines::default();
+            let work = recovery::perform(step, &unit, &bus, &mut removals, &progress, &deadlines);
+            tokio::pin!(work);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(event) = told.recv() => send(&to, app.clone(), progress_event(act, event)).await,
+                    outcome = &mut work => break outcome,
+                }
+            }
+        };
+        send(&to, app, Event::StepEnded(act, outcome)).await;
+    });
+    Performance { removed, abort: task.abort_handle() }
+}
+
+fn progress_event(act: ActId, event: StepEvent) -> Event {
+    match event {
+        StepEvent::Queued(job) => Event::StepQueued(act, job),
+        StepEvent::Killed => Event::StepKilled(act),
+    }
+}
+
+/// Leaves no app stopped: helps a stop of ours along if it is still pending, and queues the start.
+/// A start against a pending stop is refused, so it is tried until the stop is through.
+pub async fn last_will(bus: &Bus, unit: &UnitName, kill: bool, at_most: Duration) {
+    let work = async {
+        let Ok(hand) = bus.hand().await else { return };
+        if kill {
+            let _ = hand.kill(unit, crate::systemd::SIGKILL).await;
+        }
+        while hand.start(unit).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let _ = tokio::time::timeout(at_most, work).await;
+}

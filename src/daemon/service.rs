@@ -1,0 +1,395 @@
+//! Our own bus service, `org.appmonitor1`: what others may see and ask of the monitor.
+//!
+//! The objects know nothing themselves. Each call becomes something that happened, and the loop
+//! answers it; a caller that does not wait for the answer costs nothing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+
+use zbus::{Connection, OwnedObjectPath, fdo, interface};
+
+use crate::judge::{AppName, AppView, EventKind, Record, Request};
+use crate::systemd::Bus;
+use crate::systemd::journal::Level;
+
+use super::clock;
+use super::looping::Happening;
+use super::telling;
+
+/// Well-known name of the service.
+pub const NAME: &str = "org.appmonitor1";
+const PATH: &str = "/org/appmonitor1";
+/// The loop answers within microseconds; should it not, the caller is not kept.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Announcements that wait to be sent.
+const WAITING: usize = 64;
+/// A pause is never longer, so that none is forgotten for good: thirty days.
+const LONGEST_PAUSE: u64 = 30 * 86_400;
+
+/// What somebody asks of the loop.
+pub enum Call {
+    /// All apps at a glance.
+    Views(oneshot::Sender<Vec<AppView>>),
+    /// Something that acts.
+    Ask(AppName, Request, oneshot::Sender<Result<(), String>>),
+    /// Put the resolved configuration in force.
+    Reload(oneshot::Sender<Result<(), String>>),
+}
+
+enum Order {
+    Serve(Vec<AppName>),
+    Announce(AppName, Record, Option<Box<AppView>>),
+}
+
+/// The service on one connection. Dropping it ends the task; the objects go with the connection.
+pub struct Served {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Served {
+    /// Puts the service on the bus, in the background.
+    pub fn start(bus: Bus, queue: mpsc::Sender<Happening>, apps: Vec<AppName>) -> Self {
+        let (orders, receiver) = mpsc::channel(WAITING);
+        tokio::spawn(async move {
+            if let Err(error) = serve(bus.connection(), queue, apps, receiver).await {
+                telling::say(Level::Warn, format!("cannot offer {NAME} on the bus: {error}"));
+            }
+        });
+        Self { orders }
+    }
+
+    /// The apps are these now.
+    pub fn serve(&self, apps: Vec<AppName>) {
+        let _ = self.orders.try_send(Order::Serve(apps));
+    }
+
+    /// Signals what was told about an app. Whoever does not keep up misses some.
+    pub fn announce(&self, app: &AppName, record: &Record, view: Option<AppView>) {
+        let signalled = matches!(
+            record.event,
+            EventKind::VerdictChanged
+                | EventKind::StoppedByAdmin
+                | EventKind::IncidentOpened
+                | EventKind::IncidentClosed
+        );
+        if signalled {
+            let order = Order::Announce(app.clone(), record.clone(), view.map(Box::new));
+            let _ = self.orders.try_send(order);
+        }
+    }
+}
+
+async fn serve(
+    connection: &Connection,
+    queue: mpsc::Sender<Happening>,
+    apps: Vec<AppName>,
+    mut orders: mpsc::Receiver<Order>,
+) -> zbus::Result<()> {
+    let server = connection.object_server();
+    server.at(PATH, Manager { queue: queue.clone() }).await?;
+    let mut served = BTreeSet::new();
+    put(connection, &queue, &mut served, apps).await?;
+    connection.request_name(NAME).await?;
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Serve(apps) => put(connection, &queue, &mut served, apps).await?,
+            Order::Announce(app, record, view) => {
+                let _ = announce(connection, &app, &record, view.as_deref()).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn put(
+    connection: &Connection,
+    queue: &mpsc::Sender<Happening>,
+    served: &mut BTreeSet<AppName>,
+    apps: Vec<AppName>,
+) -> zbus::Result<()> {
+    let wanted: BTreeSet<AppName> = apps.into_iter().collect();
+    for gone in served.difference(&wanted) {
+        connection.object_server().remove::<AppObject, _>(path_of(gone)).await?;
+    }
+    for new in wanted.difference(served) {
+        let object = AppObject { app: new.clone(), queue: queue.clone() };
+        connection.object_server().at(path_of(new), object).await?;
+    }
+    *served = wanted;
+    Ok(())
+}
+
+/// `/org/appmonitor1/app/NAME`; a dash, which an object path cannot have, becomes `_2d` as in
+/// sd_bus_path_encode(3).
+fn path_of(app: &AppName) -> OwnedObjectPath {
+    let mut label = String::new();
+    for (at, c) in app.as_str().chars().enumerate() {
+        // sd_bus_path_encode(3) escapes a leading digit as well.
+        if c == '-' || (at == 0 && c.is_ascii_digit()) {
+            label.push_str(&format!("_{:02x}", u32::from(c)));
+        } else {
+            label.push(c);
+        }
+    }
+    // Letters, digits and underscores only: always a valid path.
+    OwnedObjectPath::try_from(format!("{PATH}/app/{label}")).unwrap_or_default()
+}
+
+async fn announce(
+    connection: &Connection,
+    app: &AppName,
+    record: &Record,
+    view: Option<&AppView>,
+) -> zbus::Result<()> {
+    let emitter = SignalEmitter::new(connection, PATH)?;
+    let id = record.incident.as_deref().unwrap_or_default();
+    match record.event {
+        EventKind::IncidentOpened => Manager::incident_opened(&emitter, app.as_str(), id, &record.text).await,
+        EventKind::IncidentClosed => Manager::incident_closed(&emitter, app.as_str(), id, &record.text).await,
+        _ => {
+            let Some(view) = view else { return Ok(()) };
+            Manager::verdict_changed(&emitter, app.as_str(), view.verdict.word(), &view.text).await?;
+            let interface = connection.object_server().interface::<_, AppObject>(path_of(app)).await?;
+            let object = interface.get().await;
+            object.verdict_changed(interface.signal_emitter()).await
+        }
+    }
+}
+
+async fn ask<T>(
+    queue: &mpsc::Sender<Happening>,
+    call: impl FnOnce(oneshot::Sender<T>) -> Call,
+) -> fdo::Result<T> {
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        queue.send(Happening::Call(call(reply))).await.ok()?;
+        answer.await.ok()
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(Some(answer)) => Ok(answer),
+        _ => Err(fdo::Error::TimedOut("the monitor does not answer".into())),
+    }
+}
+
+async fn view_of(queue: &mpsc::Sender<Happening>, app: &AppName) -> fdo::Result<AppView> {
+    let views = ask(queue, Call::Views).await?;
+    let view = views.into_iter().find(|view| view.app == *app);
+    view.ok_or_else(|| fdo::Error::UnknownObject(format!("no app is called {app}")))
+}
+
+/// Who may act: root, and for `Reload` the monitor's own user, as which the unit's reload step
+/// calls.
+async fn authorize(connection: &Connection, header: &Header<'_>, own_user_too: bool) -> fdo::Result<()> {
+    let sender = header.sender().ok_or_else(|| fdo::Error::AccessDenied("a caller without a name".into()))?;
+    let bus = fdo::DBusProxy::new(connection).await?;
+    let asked = bus.get_connection_unix_user(sender.clone().into());
+    let uid = tokio::time::timeout(ANSWER_WITHIN, asked)
+        .await
+        .map_err(|_| fdo::Error::TimedOut("the bus does not say who calls".into()))??;
+    let own = rustix::process::geteuid().as_raw();
+    if uid == 0 || (own_user_too && uid == own) {
+        return Ok(());
+    }
+    Err(fdo::Error::AccessDenied("only root may do that; try it with sudo".into()))
+}
+
+fn app_name(text: &str) -> fdo::Result<AppName> {
+    text.parse().map_err(|error: crate::judge::NameError| fdo::Error::InvalidArgs(error.to_string()))
+}
+
+struct Manager {
+    queue: mpsc::Sender<Happening>,
+}
+
+impl Manager {
+    async fn act(&self, app: &str, request: Request) -> fdo::Result<()> {
+        let app = app_name(app)?;
+        let outcome = ask(&self.queue, |reply| Call::Ask(app, request, reply)).await?;
+        outcome.map_err(fdo::Error::Failed)
+    }
+}
+
+#[interface(name = "org.appmonitor1.Manager")]
+impl Manager {
+    /// Every app: its name, its object, its verdict, and the evidence.
+    async fn apps(&self) -> fdo::Result<Vec<(String, OwnedObjectPath, String, String)>> {
+        let views = ask(&self.queue, Call::Views).await?;
+        let row = |view: AppView| {
+            (view.app.to_string(), path_of(&view.app), view.verdict.word().to_owned(), view.text)
+        };
+        Ok(views.into_iter().map(row).collect())
+    }
+
+    /// All apps at a glance, as JSON: an array of what `status --json` shows.
+    async fn report(&self) -> fdo::Result<String> {
+        let views = ask(&self.queue, Call::Views).await?;
+        serde_json::to_string(&views).map_err(|error| fdo::Error::Failed(error.to_string()))
+    }
+
+    /// Recovers an app now, uncounted.
+    async fn recover(
+        &self,
+        app: &str,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<()> {
+        authorize(connection, &header, false).await?;
+        self.act(app, Request::Recover).await
+    }
+
+    /// Watches an app for so many seconds without acting.
+    async fn pause(
+        &self,
+        app: &str,
+        seconds: u64,
+        reason: &str,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<()> {
+        authorize(connection, &header, false).await?;
+        if !(1..=LONGEST_PAUSE).contains(&seconds) {
+            return Err(fdo::Error::InvalidArgs(format!("a pause lasts from 1 s to {LONGEST_PAUSE} s")));
+        }
+        let reason: String = reason.chars().filter(|c| !c.is_control()).take(200).collect();
+        let reason = (!reason.is_empty()).then_some(reason);
+        self.act(app, Request::Pause { length: Duration::from_secs(seconds), reason }).await
+    }
+
+    /// Acts again.
+    async fn resume(
+        &self,
+        app: &str,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<()> {
+        authorize(connection, &header, false).await?;
+        self.act(app, Request::Resume).await
+    }
+
+    /// Forgets attempts and closes the breaker.
+    async fn reset(
+        &self,
+        app: &str,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<()> {
+        authorize(connection, &header, false).await?;
+        self.act(app, Request::Reset).await
+    }
+
+    /// Puts the resolved configuration in force; `systemctl reload app-monitor` resolves it first.
+    async fn reload(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<()> {
+        authorize(connection, &header, true).await?;
+        ask(&self.queue, Call::Reload).await?.map_err(fdo::Error::Failed)
+    }
+
+    /// The verdict on an app is another one.
+    #[zbus(signal)]
+    async fn verdict_changed(
+        emitter: &SignalEmitter<'_>,
+        app: &str,
+        verdict: &str,
+        text: &str,
+    ) -> zbus::Result<()>;
+
+    /// A fault is confirmed.
+    #[zbus(signal)]
+    async fn incident_opened(
+        emitter: &SignalEmitter<'_>,
+        app: &str,
+        id: &str,
+        text: &str,
+    ) -> zbus::Result<()>;
+
+    /// It is over.
+    #[zbus(signal)]
+    async fn incident_closed(
+        emitter: &SignalEmitter<'_>,
+        app: &str,
+        id: &str,
+        text: &str,
+    ) -> zbus::Result<()>;
+}
+
+struct AppObject {
+    app: AppName,
+    queue: mpsc::Sender<Happening>,
+}
+
+#[interface(name = "org.appmonitor1.App")]
+impl AppObject {
+    /// The verdict in one word.
+    #[zbus(property)]
+    async fn verdict(&self) -> fdo::Result<String> {
+        Ok(view_of(&self.queue, &self.app).await?.verdict.word().to_owned())
+    }
+
+    /// Its evidence; empty when healthy.
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn text(&self) -> fdo::Result<String> {
+        Ok(view_of(&self.queue, &self.app).await?.text)
+    }
+
+    /// Since when the verdict holds: microseconds of CLOCK_REALTIME, as systemd's timestamps.
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn since(&self) -> fdo::Result<u64> {
+        let ago = view_of(&self.queue, &self.app).await?.for_seconds;
+        Ok(u64::try_from(clock::clocks().wall).unwrap_or(0).saturating_sub(ago) * 1_000_000)
+    }
+
+    /// What holds besides the verdict.
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn conditions(&self) -> fdo::Result<Vec<String>> {
+        let view = view_of(&self.queue, &self.app).await?;
+        Ok(view.conditions.into_iter().map(|condition| condition.condition).collect())
+    }
+
+    /// Each check as last made: which, `good`, `bad`, `unknown` or `none`, and its evidence.
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn checks(&self) -> fdo::Result<Vec<(String, String, String)>> {
+        let view = view_of(&self.queue, &self.app).await?;
+        let row = |check: crate::judge::CheckView| (check.check.word().to_owned(), check.result, check.text);
+        Ok(view.checks.into_iter().map(row).collect())
+    }
+
+    /// Attempts that are left.
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn attempts_left(&self) -> fdo::Result<u32> {
+        Ok(view_of(&self.queue, &self.app).await?.attempts_left)
+    }
+
+    /// `closed`, `open` or `half-open`.
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn breaker_state(&self) -> fdo::Result<String> {
+        Ok(view_of(&self.queue, &self.app).await?.breaker)
+    }
+
+    /// When the pause ends, in microseconds of CLOCK_REALTIME; 0 where there is none.
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn paused_until(&self) -> fdo::Result<u64> {
+        let left = view_of(&self.queue, &self.app).await?.paused_seconds;
+        let wall = u64::try_from(clock::clocks().wall).unwrap_or(0);
+        Ok(left.map_or(0, |left| (wall + left) * 1_000_000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_app_name_makes_a_path() {
+        let path = |name: &str| path_of(&name.parse().unwrap()).to_string();
+        assert_eq!(path("web"), "/org/appmonitor1/app/web");
+        assert_eq!(path("web-1"), "/org/appmonitor1/app/web_2d1");
+        assert_eq!(path("1st"), "/org/appmonitor1/app/_31st");
+    }
+}

@@ -1,0 +1,247 @@
+//! The memory on disk: `state.json` in the state directory, and a second copy in the runtime
+//! directory, which still takes it when the disk is full or read-only.
+//!
+//! Written by a thread of its own, so that a disk that hangs blinds nobody; whoever must know waits
+//! for the answer with a deadline.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::judge::{MEMORY_VERSION, Memory};
+
+const NAME: &str = "state.json";
+/// A state larger than that is not ours.
+const LARGEST: u64 = 8 << 20;
+/// Orders that wait for the disk.
+const WAITING: usize = 16;
+
+/// What came of reading the state.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The newest copy that could be read; empty when there is none.
+    pub memory: Memory,
+    /// There was a state, and none of its copies could be read.
+    pub lost: bool,
+    /// What was odd, for the journal.
+    pub remarks: Vec<String>,
+}
+
+/// Reads the state from those directories. A copy that cannot be read is set aside, never deleted.
+#[must_use]
+pub fn load(directories: &[PathBuf]) -> Loaded {
+    let mut remarks = Vec::new();
+    let mut copies = Vec::new();
+    let mut broken = false;
+    for directory in directories {
+        let path = directory.join(NAME);
+        match read(&path) {
+            Ok(Some(memory)) => copies.push(memory),
+            Ok(None) => {}
+            Err(problem) => {
+                broken = true;
+                let aside = set_aside(&path);
+                remarks.push(format!("cannot use {}: {problem}; {aside}", path.display()));
+            }
+        }
+    }
+    // Two copies of one boot: the later one; else the wall clock is all there is to tell by.
+    let newest = copies.into_iter().max_by_key(|memory| (memory.clocks.wall, memory.clocks.monotonic));
+    let lost = broken && newest.is_none();
+    Loaded { memory: newest.unwrap_or_default(), lost, remarks }
+}
+
+enum Problem {
+    Io(io::Error),
+    TooLarge,
+    Garbage(serde_json::Error),
+    Newer(u32),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "{error}"),
+            Self::TooLarge => write!(f, "larger than {LARGEST} bytes"),
+            Self::Garbage(error) => write!(f, "not a state of ours: {error}"),
+            Self::Newer(version) => {
+                write!(f, "written by a newer version (format {version}, known: {MEMORY_VERSION})")
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Memory>, Problem> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Problem::Io(error)),
+    };
+    let mut text = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut text).map_err(Problem::Io)?;
+    if text.len() as u64 > LARGEST {
+        return Err(Problem::TooLarge);
+    }
+    #[derive(serde::Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Version { version } = serde_json::from_slice(&text).map_err(Problem::Garbage)?;
+    if version > MEMORY_VERSION {
+        return Err(Problem::Newer(version));
+    }
+    serde_json::from_slice(&text).map(Some).map_err(Problem::Garbage)
+}
+
+/// Keeps the bad file for whoever wants to look at it; one of them at most.
+fn set_aside(path: &Path) -> String {
+    let aside = path.with_extension("json.bad");
+    match fs::rename(path, &aside) {
+        Ok(()) => format!("kept as {}", aside.display()),
+        Err(error) => format!("left where it is ({error})"),
+    }
+}
+
+/// Writes whole or not at all: a temporary file beside it, synced, renamed, and the directory
+/// synced (rename(2), fsync(2)).
+fn write(directory: &Path, text: &[u8]) -> io::Result<()> {
+    let temporary = directory.join(".state.json.new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o640).custom_flags(NOFOLLOW);
+    let mut file = options.open(&temporary)?;
+    let written = file.write_all(text).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // Of no use, and on a full disk the room is needed.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    fs::rename(&temporary, directory.join(NAME))?;
+    File::open(directory)?.sync_all()
+}
+
+#[allow(clippy::cast_possible_wrap)]
+const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+
+/// Where a state was written.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Saved {
+    /// In at least one of the directories.
+    pub somewhere: bool,
+    /// What went wrong in the others.
+    pub problems: Vec<String>,
+}
+
+struct Order {
+    text: Vec<u8>,
+    done: oneshot::Sender<Saved>,
+}
+
+/// Writes states in the background, in order.
+pub struct Saver {
+    orders: SyncSender<Order>,
+}
+
+impl Saver {
+    /// Starts the thread that writes into those directories.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(directories: Vec<PathBuf>) -> io::Result<Self> {
+        let (orders, receiver) = sync_channel(WAITING);
+        std::thread::Builder::new()
+            .name("state".into())
+            .stack_size(128 * 1024)
+            .spawn(move || serve(&directories, &receiver))?;
+        Ok(Self { orders })
+    }
+
+    /// Orders the memory to be written. The answer tells where it is; it never comes when the disk
+    /// hangs, so wait for it with a deadline.
+    pub fn save(&self, memory: &Memory) -> oneshot::Receiver<Saved> {
+        let (done, answer) = oneshot::channel();
+        if let Ok(text) = serde_json::to_vec(memory)
+            && let Err(TrySendError::Full(order)) = self.orders.try_send(Order { text, done })
+        {
+            let problems = vec!["the disk does not keep up".to_owned()];
+            let _ = order.done.send(Saved { somewhere: false, problems });
+        }
+        answer
+    }
+}
+
+fn serve(directories: &[PathBuf], orders: &Receiver<Order>) {
+    while let Ok(mut order) = orders.recv() {
+        // Only the latest is worth the disk's time; whoever waits for an earlier one is content
+        // with a later one.
+        let mut waiting = Vec::new();
+        while let Ok(later) = orders.try_recv() {
+            waiting.push(std::mem::replace(&mut order, later).done);
+        }
+        waiting.push(order.done);
+        let mut saved = Saved::default();
+        for directory in directories {
+            match write(directory, &order.text) {
+                Ok(()) => saved.somewhere = true,
+                Err(error) => saved.problems.push(format!("{}: {error}", directory.join(NAME).display())),
+            }
+        }
+        for done in waiting {
+            let _ = done.send(saved.clone());
+        }
+    }
+}
+
+/// How long the intent of a recovery may take to reach the disk before the act goes on without.
+pub const SAVE_DEADLINE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::Clocks;
+
+    fn memory(wall: i64) -> Memory {
+        Memory { version: MEMORY_VERSION, clocks: Clocks { wall, ..Clocks::default() }, ..Memory::default() }
+    }
+
+    #[test]
+    fn the_newest_readable_copy_counts() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let directories = [a.path().to_owned(), b.path().to_owned()];
+        assert!(!load(&directories).lost, "nothing there is no loss");
+        write(a.path(), &serde_json::to_vec(&memory(1)).unwrap()).unwrap();
+        write(b.path(), &serde_json::to_vec(&memory(2)).unwrap()).unwrap();
+        assert_eq!(load(&directories).memory.clocks.wall, 2);
+        fs::write(b.path().join(NAME), b"{\"version\":1,").unwrap();
+        let loaded = load(&directories);
+        assert_eq!((loaded.memory.clocks.wall, loaded.lost, loaded.remarks.len()), (1, false, 1));
+        assert!(b.path().join("state.json.bad").exists());
+    }
+
+    #[test]
+    fn garbage_and_newer_formats_are_set_aside_and_said() {
+        for text in [&b"\xff\x00garbage"[..], b"", b"[]", b"{\"version\":2}", b"{\"version\":1,\"apps\":7}"] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join(NAME), text).unwrap();
+            let loaded = load(&[directory.path().to_owned()]);
+            assert!(loaded.lost, "{}", String::from_utf8_lossy(text));
+            assert_eq!(loaded.remarks.len(), 1);
+            assert!(!directory.path().join(NAME).exists());
+        }
+    }
+
+    #[test]
+    fn a_directory_that_takes_nothing_is_reported() {
+        let good = tempfile::tempdir().unwrap();
+        let saver = Saver::start(vec!["/nonexistent".into(), good.path().to_owned()]).unwrap();
+        let saved = saver.save(&memory(3)).blocking_recv().unwrap();
+        assert!(saved.somewhere);
+        assert_eq!(saved.problems.len(), 1);
+        assert_eq!(load(&[good.path().to_owned()]).memory.clocks.wall, 3);
+    }
+}
