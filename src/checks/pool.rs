@@ -286,9 +286,13 @@ mod tests {
             let (release, hold) = mpsc::channel::<()>();
             let (ran, did_run) = mpsc::channel::<()>();
             let short = Duration::from_millis(40);
-            let first = pool.run(Duration::from_secs(2), move |_| hold.recv().is_ok());
+            let (begin, begun) = oneshot::channel();
+            let first = pool.run(Duration::from_secs(2), move |_| {
+                let _ = begin.send(());
+                hold.recv().is_ok()
+            });
             let rest = async {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                begun.await.unwrap();
                 let second = pool.run(short, move |_| ran.send(()).is_ok());
                 let third = async {
                     tokio::task::yield_now().await;
