@@ -68,10 +68,30 @@ pub async fn observe(kind: CheckKind, probe: &Probe, pool: &Pool) -> Observation
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{IpAddr, SocketAddr, TcpListener};
+    use std::sync::atomic::{AtomicU16, Ordering};
 
     use super::*;
     use crate::judge::{Fault, Finding};
+
+    /// Listens at that address on a port that nobody else uses, in either family: below the range
+    /// from which the kernel hands out the ports of all other tests.
+    pub(super) fn lonely(address: &str) -> TcpListener {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let address: IpAddr = address.parse().unwrap();
+        let first = u16::try_from(std::process::id() % 100).unwrap() * 100;
+        for _ in 0..1000 {
+            let port = 20_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+            let free = |ip: &str| TcpListener::bind(SocketAddr::new(ip.parse().unwrap(), port)).is_ok();
+            if free("0.0.0.0")
+                && free("::")
+                && let Ok(listener) = TcpListener::bind(SocketAddr::new(address, port))
+            {
+                return listener;
+            }
+        }
+        panic!("no port is free");
+    }
 
     fn serve(rounds: usize) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

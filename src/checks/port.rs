@@ -195,10 +195,10 @@ fn addresses(rows: &[&Listener]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
     use std::sync::Arc;
     use std::time::Duration;
 
+    use super::super::tests::lonely;
     use super::super::world::World;
     use super::super::world::tests::Fake;
     use super::*;
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn real_sockets_of_this_process() {
-        let socket = TcpListener::bind("[::1]:0").unwrap();
+        let socket = lonely("::1");
         let port = socket.local_addr().unwrap().port();
         let mut probe = probe(World::system(), port);
         probe.control_group = None;

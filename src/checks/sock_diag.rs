@@ -233,10 +233,10 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
 
     use proptest::prelude::*;
 
+    use super::super::tests::lonely;
     use super::*;
 
     fn message(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
@@ -308,8 +308,8 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_of_real_sockets() {
-        for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"] {
-            let socket = TcpListener::bind(address).unwrap();
+        for address in ["127.0.0.1", "::1", "0.0.0.0", "::"] {
+            let socket = lonely(address);
             let bound = socket.local_addr().unwrap();
             let rows = listeners(bound.port()).unwrap();
             assert_eq!(rows.len(), 1, "{rows:?}");
@@ -321,10 +321,27 @@ mod tests {
     }
 
     #[test]
+    fn the_cgroup_id_is_the_inode_of_its_directory() {
+        use std::os::unix::fs::MetadataExt;
+        let world = super::super::World::system();
+        let own = world.cgroup_of(std::process::id()).unwrap_or_default();
+        // Only where cgroup2 is mounted and shows this process below its root.
+        let dir = if own == "/" { Some(world.cgroup_root().to_path_buf()) } else { world.cgroup(&own) };
+        let Some(meta) = dir.filter(|_| world.has_cgroup_ids()).and_then(|dir| std::fs::metadata(dir).ok())
+        else {
+            return;
+        };
+        let socket = lonely("127.0.0.1");
+        let rows = listeners(socket.local_addr().unwrap().port()).unwrap();
+        assert_eq!(rows[0].cgroup, Some(meta.ino()), "{own}");
+    }
+
+    #[test]
     fn connections_are_no_listeners() {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = lonely("127.0.0.1");
         let client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
-        assert_eq!(listeners(client.local_addr().unwrap().port()).unwrap(), []);
+        let theirs = listeners(client.local_addr().unwrap().port()).unwrap();
+        assert!(theirs.iter().all(|row| row.address != client.local_addr().unwrap().ip()), "{theirs:?}");
         assert_eq!(listeners(socket.local_addr().unwrap().port()).unwrap()[0].queued, 1);
     }
 

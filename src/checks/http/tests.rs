@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use super::super::tests::lonely;
 use super::*;
 use crate::judge::{Address, Finding, Secret, StatusSet};
 
@@ -44,7 +45,7 @@ fn ask(target: &Target) -> Observation {
 /// Serves each connection with `serve`, which gets the head of the request. The server ends with
 /// the test's process.
 fn server(address: &str, serve: impl Fn(&mut TcpStream, &str) + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind(address).unwrap();
+    let listener = lonely(address);
     let bound = listener.local_addr().unwrap();
     thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
@@ -61,7 +62,7 @@ fn server(address: &str, serve: impl Fn(&mut TcpStream, &str) + Send + 'static) 
 
 fn says(answer: impl Into<Vec<u8>>) -> u16 {
     let answer = answer.into();
-    server("127.0.0.1:0", move |stream, _| {
+    server("127.0.0.1", move |stream, _| {
         let _ = stream.write_all(&answer);
     })
     .port()
@@ -87,7 +88,7 @@ fn a_good_answer() {
 #[test]
 fn the_request_is_plain_and_closes() {
     let (tell, told) = mpsc::channel();
-    let port = server("127.0.0.1:0", move |stream, head| {
+    let port = server("127.0.0.1", move |stream, head| {
         tell.send(head.to_ascii_lowercase()).unwrap();
         let _ = stream.write_all(answer("200 OK", "").as_bytes());
     })
@@ -118,7 +119,7 @@ fn the_request_is_plain_and_closes() {
 
 #[test]
 fn refused_everywhere() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = lonely("127.0.0.1").local_addr().unwrap().port();
     let seen = ask(&local(port));
     assert_eq!(seen.finding, Finding::Bad(Fault::Refused));
     let text = format!("GET /api/health is refused on 127.0.0.1:{port} and [::1]:{port}");
@@ -127,7 +128,7 @@ fn refused_everywhere() {
 
 #[test]
 fn ipv6_only_is_found() {
-    let port = server("[::1]:0", |stream, _| {
+    let port = server("::1", |stream, _| {
         let _ = stream.write_all(answer("200 OK", "").as_bytes());
     })
     .port();
@@ -145,9 +146,9 @@ fn ipv6_only_is_found() {
 fn silence_at_every_stage_is_unanswered() {
     // Accepted by the kernel, never by the program.
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
-    let silent = server("127.0.0.1:0", |_, _| thread::sleep(Duration::from_secs(2))).port();
+    let silent = server("127.0.0.1", |_, _| thread::sleep(Duration::from_secs(2))).port();
     let drip = |head: &'static str| {
-        server("127.0.0.1:0", move |stream, _| {
+        server("127.0.0.1", move |stream, _| {
             let _ = stream.write_all(head.as_bytes());
             while stream.write_all(b"x").is_ok() {
                 thread::sleep(Duration::from_millis(50));
@@ -223,7 +224,7 @@ fn wrong_answers() {
 
 #[test]
 fn a_reset_is_a_wrong_answer() {
-    let port = server("127.0.0.1:0", |stream, _| {
+    let port = server("127.0.0.1", |stream, _| {
         rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO)).unwrap();
     })
     .port();
@@ -245,7 +246,7 @@ fn large_bodies_are_read_to_the_limit() {
 
 #[test]
 fn slow_is_good() {
-    let port = server("127.0.0.1:0", |stream, _| {
+    let port = server("127.0.0.1", |stream, _| {
         thread::sleep(Duration::from_millis(60));
         let _ = stream.write_all(answer("200 OK", "").as_bytes());
     })
@@ -260,7 +261,7 @@ fn slow_is_good() {
 /// Redirects `/api/health` to `location`; everything else is good.
 fn redirecting(status: u16, location: &str) -> Target {
     let location = location.to_owned();
-    let port = server("127.0.0.1:0", move |stream, head| {
+    let port = server("127.0.0.1", move |stream, head| {
         let text = if head.contains(" /api/health") {
             format!("HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
         } else {
