@@ -1,3 +1,7 @@
 //! The binary: everything it does lives in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    app_monitor::cli::main(app_monitor::daemon::run)
+}

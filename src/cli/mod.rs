@@ -1,4 +1,136 @@
 //! The commands: one file each. They talk to the daemon over the bus or read what is in force, and
 //! never reach into the daemon.
 
+mod check;
+mod client;
 pub mod config;
+mod control;
+mod status;
+mod terminal;
+mod wait;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::helpers::resolve;
+
+/// All is well, or stopped or paused on purpose.
+pub const OK: u8 = 0;
+/// An app needs attention, or the command was refused.
+pub const ATTENTION: u8 = 1;
+/// Wrong usage.
+pub const USAGE: u8 = 2;
+/// The daemon does not run or does not answer.
+pub const NO_DAEMON: u8 = 3;
+/// Bad configuration (sysexits.h, EX_CONFIG).
+pub const BAD_CONFIGURATION: u8 = 78;
+
+/// Keeps the web applications of this server alive, through systemd.
+#[derive(Debug, Parser)]
+#[command(
+    name = "app-monitor",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 all is well (or stopped or paused on purpose); 1 an app needs attention, or the \
+                  command was refused; 2 wrong usage; 3 the daemon does not run; 78 bad configuration.\n\n\
+                  Begin with: app-monitor check --unit UNIT --port PORT --http /PATH, then man app-monitor."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show every app at a glance, or one app
+    Status(status::Status),
+    /// Make all checks once, from this process; needs neither daemon nor configuration
+    Check(check::Check),
+    /// Wait until an app is healthy
+    Wait(wait::Wait),
+    /// Watch, but do not act, until it ends by itself
+    Pause(control::Pause),
+    /// Act again
+    Resume(control::Resume),
+    /// Recover an app now; does not count as an attempt
+    Recover(control::One),
+    /// Forget attempts and close the breaker
+    Reset(control::One),
+    /// Check the configuration, or show what is in force
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Run the daemon; app-monitor.service does that
+    Run,
+    /// Put the resolved configuration in force; systemctl reload app-monitor does that
+    #[command(hide = true)]
+    Reload,
+    /// Resolve the configuration; app-monitor.service does that before it starts
+    #[command(hide = true)]
+    Resolve(Resolve),
+}
+
+#[derive(Debug, Args)]
+struct Resolve {
+    /// The running daemon is to take a changed configuration on
+    #[arg(long)]
+    reload: bool,
+}
+
+/// Reads the command line and carries the command out. `run_daemon` is what `run` does.
+pub fn main(run_daemon: impl FnOnce() -> ExitCode) -> ExitCode {
+    let status = match Arguments::parse().command {
+        Command::Run => return run_daemon(),
+        Command::Status(command) => block_on(status::run(&command)),
+        Command::Check(command) => block_on(check::run(&command)),
+        Command::Wait(command) => block_on(wait::run(&command)),
+        Command::Pause(command) => block_on(control::pause(&command)),
+        Command::Resume(command) => block_on(control::resume(&command)),
+        Command::Recover(command) => block_on(control::recover(&command)),
+        Command::Reset(command) => block_on(control::reset(&command)),
+        Command::Config(command) => {
+            config::run(&command, &config::Surroundings::system(), &mut io::stdout(), &mut io::stderr())
+        }
+        Command::Reload => block_on(control::reload()),
+        Command::Resolve(command) => resolve_now(command.reload),
+    };
+    ExitCode::from(status)
+}
+
+fn resolve_now(reload: bool) -> u8 {
+    let outcome = resolve::resolve(&resolve::request_of_this_process(reload));
+    let _ = io::stderr().write_all(outcome.text.as_bytes());
+    if reload && outcome.status != 0 {
+        resolve::journal_rejection(&outcome);
+    }
+    outcome.status
+}
+
+/// Runs a command to its end on this thread.
+fn block_on(work: impl Future<Output = u8>) -> u8 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => {
+            let status = runtime.block_on(work);
+            runtime.shutdown_timeout(Duration::from_millis(50));
+            status
+        }
+        Err(error) => {
+            eprintln!("app-monitor: cannot start: {error}");
+            ATTENTION
+        }
+    }
+}
+
+/// What went wrong, on stderr, with the program's name in front as every tool has it.
+fn complain(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "app-monitor: {text}");
+}
+
+/// A length of time as the configuration has it, for `--for`.
+fn length(text: &str) -> Result<Duration, String> {
+    let length = crate::config::duration::parse(text)?;
+    if length.is_zero() { Err("expected more than nothing, e.g. 10m".into()) } else { Ok(length) }
+}

@@ -1,0 +1,218 @@
+//! `app-monitor check`: all checks once, now, from this process. Needs neither daemon nor
+//! configuration, so that it can be tried before either is there.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::checks::{Limits, Pool, Probe, World, observe};
+use crate::config::{App, Settings, Sources, load, resolved};
+use crate::judge::{ActiveState, Finding, LoadState, Observation, UnitReading};
+use crate::systemd::Bus;
+
+use super::terminal::{Terminal, Tone};
+use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain};
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Only this app of the configuration
+    #[arg(conflicts_with_all = ["unit", "port", "http", "address"])]
+    app: Option<String>,
+    /// A unit that is not configured, e.g. web.service
+    #[arg(long)]
+    unit: Option<String>,
+    /// The port that it listens on
+    #[arg(long, requires = "unit")]
+    port: Option<String>,
+    /// Its health check: a path or a URL
+    #[arg(long, requires = "unit")]
+    http: Option<String>,
+    /// Where it listens: localhost or an IP address
+    #[arg(long, requires = "unit")]
+    address: Option<String>,
+    /// Print JSON: an array with one object for each app
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    app: String,
+    unit: String,
+    well: bool,
+    checks: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    check: &'static str,
+    result: &'static str,
+    text: String,
+    latency_ms: Option<u64>,
+}
+
+impl Row {
+    fn of(check: &'static str, seen: &Observation) -> Self {
+        let result = match seen.finding {
+            Finding::Good => "good",
+            Finding::Bad(_) => "bad",
+            Finding::Unknown => "unknown",
+        };
+        let latency_ms = seen.latency.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        Self { check, result, text: seen.text.clone(), latency_ms }
+    }
+}
+
+/// Makes the checks. Exit status 1 when one of them is bad.
+pub async fn run(command: &Check) -> u8 {
+    let apps = match apps(command) {
+        Ok(apps) => apps,
+        Err(status) => return status,
+    };
+    let bus = Bus::connect().await.map_err(|error| error.to_string());
+    let pool = Pool::new(Limits::default());
+    let world = Arc::new(World::system());
+    let mut answers = Vec::new();
+    for app in &apps {
+        answers.push(check(app, bus.as_ref().map_err(String::as_str), &pool, &world).await);
+    }
+    print(&answers, command.json);
+    if answers.iter().all(|answer| answer.well) { OK } else { ATTENTION }
+}
+
+/// The apps of the configuration, or the one that the options describe, read by the same loader.
+fn apps(command: &Check) -> Result<Vec<App>, u8> {
+    let Some(unit) = &command.unit else {
+        let apps = configured()?.apps;
+        let Some(name) = &command.app else {
+            if apps.is_empty() {
+                complain("no app is configured; try: app-monitor check --unit UNIT --port PORT --http /PATH");
+                return Err(ATTENTION);
+            }
+            return Ok(apps);
+        };
+        let found: Vec<App> = apps.into_iter().filter(|app| app.name.as_str() == name).collect();
+        if found.is_empty() {
+            complain(format_args!(
+                "no app is called \u{201c}{name}\u{201d}; app-monitor config show lists them"
+            ));
+            return Err(ATTENTION);
+        }
+        return Ok(found);
+    };
+    let mut environment = vec![("APP_MONITOR_UNIT".to_owned(), unit.clone())];
+    for (name, value) in [("PORT", &command.port), ("HTTP", &command.http), ("ADDRESS", &command.address)] {
+        environment.extend(value.iter().map(|value| (format!("APP_MONITOR_{name}"), value.clone())));
+    }
+    // Nowhere: the files of the system have no say in what the options describe.
+    let sources = Sources { root: PathBuf::from("/nonexistent"), environment };
+    load(&sources).map(|loaded| loaded.settings.apps).map_err(|errors| {
+        for error in &errors.0 {
+            complain(option_names(&error.to_string()));
+        }
+        USAGE
+    })
+}
+
+/// The loader names environment variables where a person typed options.
+fn option_names(text: &str) -> String {
+    let mut text = text.replace("environment: ", "");
+    for (variable, option) in [
+        ("APP_MONITOR_UNIT", "--unit"),
+        ("APP_MONITOR_PORT", "--port"),
+        ("APP_MONITOR_HTTP", "--http"),
+        ("APP_MONITOR_ADDRESS", "--address"),
+    ] {
+        text = text.replace(variable, option);
+    }
+    text
+}
+
+fn configured() -> Result<Settings, u8> {
+    let outcome = match resolved::read(Path::new(resolved::DIRECTORY)) {
+        Ok(resolved) => resolved.outcome,
+        Err(_) => {
+            let environment = crate::config::environment::of_this_process();
+            load(&Sources { root: "/".into(), environment }).map(|loaded| loaded.settings)
+        }
+    };
+    outcome.map_err(|errors| {
+        complain(errors);
+        BAD_CONFIGURATION
+    })
+}
+
+async fn check(app: &App, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<World>) -> Answer {
+    let reading = match bus {
+        Ok(bus) => bus.read_unit(&app.target.unit).await.map_err(|error| error.to_string()),
+        Err(why) => Err(why.to_owned()),
+    };
+    let mut checks = vec![unit_row(&app.target.unit, &reading)];
+    let unit = reading.ok();
+    let probe = Probe {
+        target: Arc::new(app.target.clone()),
+        control_group: unit.as_ref().and_then(|unit| unit.control_group.clone()),
+        socket_activated: unit.as_ref().is_some_and(|unit| unit.socket_listening),
+        timeout: app.policy.timeout,
+        world: Arc::clone(world),
+    };
+    let made = app.target.kinds().into_iter().map(|kind| {
+        let probe = &probe;
+        async move { Row::of(kind.word(), &observe(kind, probe, pool).await) }
+    });
+    checks.extend(futures_util::future::join_all(made).await);
+    let well = checks.iter().all(|row| row.result != "bad");
+    Answer { app: app.name.to_string(), unit: app.target.unit.to_string(), well, checks }
+}
+
+fn unit_row(name: &crate::judge::UnitName, reading: &Result<UnitReading, String>) -> Row {
+    let (result, text) = match reading {
+        Err(why) => ("unknown", format!("cannot be read: {why}")),
+        Ok(unit) => match (unit.load, unit.active) {
+            (LoadState::NotFound, _) => ("bad", format!("systemd knows no {name}")),
+            (LoadState::Masked, _) => ("bad", format!("{name} is masked")),
+            (_, ActiveState::Active) => ("good", format!("{name} is active ({})", unit.sub)),
+            (_, ActiveState::Inactive) if unit.socket_listening => {
+                ("good", format!("{name} is idle, its socket listens"))
+            }
+            (_, state) => ("bad", format!("{name} is {} ({})", word(state), unit.sub)),
+        },
+    };
+    Row { check: "unit", result, text, latency_ms: None }
+}
+
+fn word(state: ActiveState) -> &'static str {
+    match state {
+        ActiveState::Active => "active",
+        ActiveState::Reloading => "reloading",
+        ActiveState::Inactive => "inactive",
+        ActiveState::Failed => "failed",
+        ActiveState::Activating => "activating",
+        ActiveState::Deactivating => "deactivating",
+        ActiveState::Maintenance => "in maintenance",
+        ActiveState::Other => "in a state that is not known",
+    }
+}
+
+fn print(answers: &[Answer], json: bool) {
+    if json {
+        println!("{}", serde_json::to_string_pretty(answers).unwrap_or_default());
+        return;
+    }
+    let terminal = Terminal::of_stdout();
+    for answer in answers {
+        println!("{} ({})", answer.app, answer.unit);
+        for row in &answer.checks {
+            let line = terminal.fit(&format!("    {:<9}  {:<7}  {}", row.check, row.result, row.text));
+            let tone = match row.result {
+                "good" => Tone::Good,
+                "bad" => Tone::Bad,
+                _ => Tone::Quiet,
+            };
+            println!("{}", line.replacen(row.result, &terminal.paint(tone, row.result), 1));
+        }
+    }
+}

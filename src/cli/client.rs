@@ -1,0 +1,136 @@
+//! The daemon, as a command sees it over the bus.
+
+use std::fmt;
+use std::time::Duration;
+
+use zbus::Connection;
+
+use crate::judge::AppView;
+
+use super::{ATTENTION, NO_DAEMON};
+
+/// How long a command waits for the daemon.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+#[zbus::proxy(
+    interface = "org.appmonitor1.Manager",
+    default_service = "org.appmonitor1",
+    default_path = "/org/appmonitor1"
+)]
+trait Manager {
+    fn report(&self) -> zbus::Result<String>;
+    fn recover(&self, app: &str) -> zbus::Result<()>;
+    fn pause(&self, app: &str, seconds: u64, reason: &str) -> zbus::Result<()>;
+    fn resume(&self, app: &str) -> zbus::Result<()>;
+    fn reset(&self, app: &str) -> zbus::Result<()>;
+    fn reload(&self) -> zbus::Result<()>;
+}
+
+/// Why the daemon did not do it.
+#[derive(Debug)]
+pub enum Failure {
+    /// It does not run, or does not answer.
+    Absent(String),
+    /// It said no.
+    Refused(String),
+}
+
+impl Failure {
+    /// The exit status that stands for it.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Absent(_) => NO_DAEMON,
+            Self::Refused(_) => ATTENTION,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent(why) => {
+                write!(f, "the daemon does not answer: {why}; see: systemctl status app-monitor")
+            }
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<zbus::Error> for Failure {
+    fn from(error: zbus::Error) -> Self {
+        match error {
+            zbus::Error::MethodError(name, text, _) => {
+                let text = text.unwrap_or_else(|| name.to_string());
+                match name.as_str() {
+                    "org.freedesktop.DBus.Error.ServiceUnknown"
+                    | "org.freedesktop.DBus.Error.NameHasNoOwner" => Self::Absent("it does not run".into()),
+                    "org.freedesktop.DBus.Error.NoReply"
+                    | "org.freedesktop.DBus.Error.Timeout"
+                    | "org.freedesktop.DBus.Error.TimedOut" => Self::Absent(text),
+                    _ => Self::Refused(text),
+                }
+            }
+            other => Self::Absent(other.to_string()),
+        }
+    }
+}
+
+/// A connection to the daemon.
+pub struct Client {
+    manager: ManagerProxy<'static>,
+}
+
+impl Client {
+    /// Connects to the system bus.
+    pub async fn connect() -> Result<Self, Failure> {
+        within(async {
+            let connection = Connection::system().await?;
+            let manager = ManagerProxy::builder(&connection)
+                .cache_properties(zbus::proxy::CacheProperties::No)
+                .build()
+                .await?;
+            Ok(Self { manager })
+        })
+        .await
+    }
+
+    /// All apps at a glance.
+    pub async fn views(&self) -> Result<Vec<AppView>, Failure> {
+        let text = within(self.manager.report()).await?;
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::Absent(format!("its report cannot be read ({error}); is it another version?"))
+        })
+    }
+
+    /// Recovers an app now.
+    pub async fn recover(&self, app: &str) -> Result<(), Failure> {
+        within(self.manager.recover(app)).await
+    }
+
+    /// Pauses an app.
+    pub async fn pause(&self, app: &str, length: Duration, reason: &str) -> Result<(), Failure> {
+        within(self.manager.pause(app, length.as_secs().max(1), reason)).await
+    }
+
+    /// Ends a pause.
+    pub async fn resume(&self, app: &str) -> Result<(), Failure> {
+        within(self.manager.resume(app)).await
+    }
+
+    /// Forgets attempts.
+    pub async fn reset(&self, app: &str) -> Result<(), Failure> {
+        within(self.manager.reset(app)).await
+    }
+
+    /// Puts the resolved configuration in force.
+    pub async fn reload(&self) -> Result<(), Failure> {
+        within(self.manager.reload()).await
+    }
+}
+
+async fn within<T>(work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(DEADLINE, work).await {
+        Ok(outcome) => outcome.map_err(Failure::from),
+        Err(_) => Err(Failure::Absent(format!("no answer within {} s", DEADLINE.as_secs()))),
+    }
+}
