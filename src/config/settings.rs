@@ -320,6 +320,11 @@ fn unique_unit(
     let sourced = of.get("unit")?;
     let written = of.unit()?;
     let unit = aliases::resolve(root, &written);
+    if unit.stem() == "app-monitor" {
+        let message = "is this monitor itself, over which systemd's watchdog watches".to_owned();
+        error(gathered, sourced, &sourced.at, "unit", message);
+        return None;
+    }
     let alias =
         if unit == written { String::new() } else { format!("\"{written}\" is an alias of \"{unit}\"") };
     if let Some((_, other, place)) = units.iter().find(|(known, _, _)| *known == unit) {

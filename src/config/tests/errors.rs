@@ -150,6 +150,10 @@ fn units_are_services() {
         "app-monitor.toml:2:8: [app.web] unit: expected an instance of the template, such as \"web@1.service\", found \"web@.service\""
     );
     assert_eq!(
+        unit("app-monitor"),
+        "app-monitor.toml:2:8: [app.web] unit: is this monitor itself, over which systemd's watchdog watches"
+    );
+    assert_eq!(
         unit(""),
         "app-monitor.toml:2:8: [app.web] unit: expected the name of a service such as \"web.service\", found \"\""
     );
