@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::config::resolved::{self, ReadError, Resolved};
-use crate::config::{Errors, MAIN_FILE, Shown, Sources, counted};
+use crate::config::{Errors, MAIN_FILE, Origin, Shown, Sources, counted};
 
 /// `app-monitor config …`.
 #[derive(Clone, Debug, Subcommand)]
@@ -63,9 +63,15 @@ impl Surroundings {
 
     /// The files as they are now, with the environment noted at the daemon's start and, on top,
     /// that of this process.
-    fn load(&self) -> Resolved {
-        let mut environment =
-            resolved::read(&self.directory).map(|noted| noted.environment).unwrap_or_default();
+    fn load(&self, err: &mut dyn Write) -> Resolved {
+        let mut environment = match resolved::read(&self.directory) {
+            Ok(noted) => noted.environment,
+            Err(ReadError::Absent) => Vec::new(),
+            Err(why) => {
+                let _ = writeln!(err, "note: cannot read the environment of the service: {why}");
+                Vec::new()
+            }
+        };
         environment.retain(|(name, _)| self.environment.iter().all(|(own, _)| own != name));
         environment.extend(self.environment.iter().cloned());
         Resolved::load(&Sources { root: self.root.clone(), environment })
@@ -86,7 +92,7 @@ pub fn run(command: &Config, around: &Surroundings, out: &mut dyn Write, err: &m
 }
 
 fn run_check(check: &Check, around: &Surroundings, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let resolved = around.load();
+    let resolved = around.load(err);
     let status = if resolved.outcome.is_ok() { OK } else { BAD_CONFIGURATION };
     if check.json {
         let (apps, alerts, errors) = match &resolved.outcome {
@@ -133,7 +139,7 @@ fn run_show(show: &Show, around: &Surroundings, out: &mut dyn Write, err: &mut d
         Err(why) => {
             let _ = writeln!(err, "cannot read the configuration in force: {why}");
             let _ = writeln!(err, "what follows is what the files say now");
-            (around.load(), false)
+            (around.load(err), false)
         }
     };
     if let Err(errors) = &resolved.outcome {
@@ -191,34 +197,36 @@ fn table(values: &[&Shown]) -> String {
         if let Some(first) = group.first().filter(|shown| !shown.table.is_empty()) {
             let _ = writeln!(text, "[{}]", first.table);
         }
-        // A value that nobody set and that is nothing by default says nothing.
-        let lines: Vec<(&str, String, String)> = group
-            .iter()
-            .filter_map(|shown| {
-                let value = match &shown.value {
-                    Some(value) => toml(value),
-                    None if shown.default().is_empty() => return None,
-                    None => default_toml(shown.default()),
-                };
-                Some((shown.key.as_str(), value, shown.origin.to_string()))
-            })
-            .collect();
-        let width = |of: fn(&(&str, String, String)) -> usize| {
-            lines.iter().map(of).filter(|width| *width <= 40).max().unwrap_or(0)
-        };
-        let keys = width(|line| line.0.chars().count());
-        let shown = width(|line| line.1.chars().count());
-        for (key, value, origin) in &lines {
+        let lines: Vec<Line<'_>> = group.iter().filter_map(|shown| Line::new(shown)).collect();
+        // One long value does not push the others' places off the screen.
+        let width = |of: fn(&Line<'_>) -> usize| lines.iter().map(of).filter(|n| *n <= 40).max().unwrap_or(0);
+        let keys = width(|line| line.key.chars().count());
+        let shown = width(|line| line.value.chars().count());
+        for Line { key, value, origin } in &lines {
             let _ = writeln!(text, "{key:keys$} = {value:shown$}  # {origin}");
         }
     }
     text
 }
 
-/// Defaults are kept as people read them; those that are words or lengths are strings in TOML.
-fn default_toml(default: &str) -> String {
-    let bare = default.starts_with('[') || default.bytes().all(|b| b.is_ascii_digit());
-    if bare { default.to_owned() } else { format!("\"{default}\"") }
+/// A key with its value; commented out where the value is known in words alone.
+struct Line<'a> {
+    key: String,
+    value: String,
+    origin: &'a Origin,
+}
+
+impl<'a> Line<'a> {
+    /// None for what nobody set and is nothing by default.
+    fn new(shown: &'a Shown) -> Option<Self> {
+        let (key, value) = match (&shown.value, shown.default(), shown.default_value()) {
+            (Some(value), _, _) => (shown.key.clone(), toml(value)),
+            (None, _, Some(value)) => (shown.key.clone(), toml(&value)),
+            (None, "", _) => return None,
+            (None, words, None) => (format!("# {}", shown.key), words.to_owned()),
+        };
+        Some(Self { key, value, origin: &shown.origin })
+    }
 }
 
 fn toml(value: &Json) -> String {
@@ -283,3 +291,6 @@ fn print_json(out: &mut dyn Write, answer: &impl Serialize) {
         let _ = writeln!(out, "{text}");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,9 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.place)?;
+        if self.place != Origin::Default {
+            write!(f, "{}: ", self.place)?;
+        }
         // A variable's name says table and key already, but not the part of a table in it.
         let in_variable = matches!(self.place, Origin::Environment(_));
         let part = if in_variable {

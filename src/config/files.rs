@@ -141,23 +141,25 @@ fn check_directory(root: &Path, shown: &Path, errors: &mut Vec<ConfigError>) {
     }
 }
 
-/// Who could have written it? Below the root of a test everybody is root.
+/// Below the root of a test everybody is root.
 fn check_owner(root: &Path, metadata: &Metadata) -> Result<(), String> {
-    if root == Path::new("/") && metadata.uid() != 0 {
+    let uid = if root == Path::new("/") { metadata.uid() } else { 0 };
+    only_root_writes(uid, metadata.gid(), metadata.mode())
+}
+
+/// Who could have written it?
+fn only_root_writes(uid: u32, gid: u32, mode: u32) -> Result<(), String> {
+    let shown = mode & 0o7777;
+    if uid != 0 {
         return Err(format!(
-            "belongs to uid {}, who would decide over the units named in it; chown it to root",
-            metadata.uid()
+            "belongs to uid {uid}, who would decide over the units named in it; chown it to root"
         ));
     }
-    if metadata.mode() & 0o002 != 0 {
-        return Err(format!("everybody may write it (mode {:04o}); chmod o-w it", metadata.mode() & 0o7777));
+    if mode & 0o002 != 0 {
+        return Err(format!("everybody may write it (mode {shown:04o}); chmod o-w it"));
     }
-    if metadata.mode() & 0o020 != 0 && metadata.gid() != 0 {
-        return Err(format!(
-            "group {} may write it (mode {:04o}); chmod g-w it",
-            metadata.gid(),
-            metadata.mode() & 0o7777
-        ));
+    if mode & 0o020 != 0 && gid != 0 {
+        return Err(format!("group {gid} may write it (mode {shown:04o}); chmod g-w it"));
     }
     Ok(())
 }
@@ -179,4 +181,22 @@ fn reason(error: &io::Error) -> String {
 /// A path of the system below the root of a test.
 pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_may_decide_over_units() {
+        assert_eq!(only_root_writes(0, 997, 0o100_640), Ok(()));
+        assert_eq!(only_root_writes(0, 0, 0o100_664), Ok(()));
+        let why = |uid, gid, mode| only_root_writes(uid, gid, mode).unwrap_err();
+        assert_eq!(
+            why(1000, 0, 0o100_644),
+            "belongs to uid 1000, who would decide over the units named in it; chown it to root"
+        );
+        assert_eq!(why(0, 997, 0o100_660), "group 997 may write it (mode 0660); chmod g-w it");
+        assert_eq!(why(0, 0, 0o100_646), "everybody may write it (mode 0646); chmod o-w it");
+    }
 }

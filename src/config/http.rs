@@ -29,6 +29,8 @@ pub(super) struct HttpSpec {
 }
 
 const KEYS: [&str; 8] = ["url", "method", "headers", "status", "body", "json", "max_latency", "timeout"];
+/// Most headers, and most paths into an answer, of one check.
+const MOST_PARTS: usize = 100;
 const TENTH: Duration = Duration::from_millis(100);
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
@@ -141,7 +143,11 @@ fn headers(value: &Located, report: &mut Reporter<'_>) -> Vec<(String, Secret)> 
         report.note(&value.at, "headers", "expected a table such as { Accept = \"text/html\" }");
         return Vec::new();
     };
-    let mut headers = Vec::with_capacity(entries.len());
+    let mut headers = Vec::new();
+    if entries.len() > MOST_PARTS {
+        report.note(&value.at, "headers", format!("more than {MOST_PARTS} headers"));
+        return headers;
+    }
     for entry in entries {
         let part = format!("headers.{}", quoted(&entry.key).trim_matches('"'));
         if !is_token(&entry.key) {
@@ -191,6 +197,9 @@ fn flatten(
         if out.iter().any(|(known, _)| *known == path) {
             report.note(&entry.at, "json", format!("the path {} is given twice", quoted(&path)));
             continue;
+        }
+        if out.len() == MOST_PARTS {
+            return report.note(&entry.at, "json", format!("more than {MOST_PARTS} paths"));
         }
         match json(&entry.value.value) {
             Some(value) => out.push((path, value)),

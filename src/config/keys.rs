@@ -100,7 +100,7 @@ pub static KEYS: &[Key] = &[
     key("successes", Shared, Count(1, 100), "1", "consecutive good rounds that end it"),
     key("failures_window", Shared, Kind::Window, "5 of 10", "bad rounds of the latest that make a fault, too"),
     key("cooldown", Shared, Kind::Duration(NONE, DAY), "1m", "least time between recoveries, doubled each time"),
-    key("cooldown_max", Shared, Kind::Duration(NONE, DAY), "5m", "most that the doubling reaches"),
+    key("cooldown_max", Shared, Kind::Duration(NONE, DAY), "5m, or cooldown where that is longer", "most that the doubling reaches"),
     key("max_attempts", Shared, Count(1, 1_000), "3", "attempts before the breaker opens"),
     key("attempts_window", Shared, Kind::Duration(SECOND, MONTH), "1h", "how long an attempt counts"),
     key("retry_interval", Shared, Kind::Duration(SECOND, MONTH), "30m", "pace of retries while the breaker is open"),

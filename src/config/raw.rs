@@ -64,7 +64,12 @@ pub(super) fn read_text(path: &Path, text: &str, errors: &mut Vec<ConfigError>) 
             Err(error) => error,
         };
         let at = error.span().map_or(text.len(), |span| span.start).min(text.len());
-        errors.push(ConfigError::at(index.origin(at), format!("not TOML: {}", error.message().trim())));
+        let hint = match error.message() {
+            "duplicate key" => "; a key or table may come once in a file",
+            _ => "",
+        };
+        let message = format!("not TOML: {}{hint}", error.message().trim());
+        errors.push(ConfigError::at(index.origin(at), message));
         // Where the next pass would meet the same error, there is nothing more to find.
         if !blank(&mut text, at) {
             break;
@@ -173,7 +178,14 @@ impl<'a> LineIndex<'a> {
             offset -= 1;
         }
         let line = self.starts.partition_point(|start| *start <= offset).max(1);
-        let column = self.text[self.starts[line - 1]..offset].chars().count() + 1;
+        // Counting is linear, and a file of one long line would make it quadratic: behind its first
+        // thousand a column is counted in bytes.
+        let start = self.starts[line - 1];
+        let mut exact = offset.min(start + 1_000);
+        while !self.text.is_char_boundary(exact) {
+            exact -= 1;
+        }
+        let column = self.text[start..exact].chars().count() + (offset - exact) + 1;
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Origin::File { path: self.path.clone(), line: number(line), column: number(column) }
     }

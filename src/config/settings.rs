@@ -63,6 +63,9 @@ impl Default for Settings {
     }
 }
 
+/// Most apps and alerts of one host.
+const MOST_SECTIONS: usize = 1_000;
+
 /// The values of one section.
 struct Of<'a> {
     merged: &'a Merged,
@@ -124,6 +127,12 @@ pub(super) fn build(root: &Path, merged: &Merged, whole: bool, gathered: &mut Ga
         ..Settings::default()
     };
     let mut units: Vec<(UnitName, AppName, Origin)> = Vec::new();
+    if merged.sections.len() > MOST_SECTIONS {
+        let message =
+            format!("{} apps and alerts; at most {MOST_SECTIONS} are watched", merged.sections.len());
+        gathered.errors.push(ConfigError::at(Origin::Default, message));
+        return settings;
+    }
     for (section, values) in &merged.sections {
         let of = Of { merged, section };
         let mut missing = |key: &str, example: &str| {
@@ -311,6 +320,11 @@ fn unique_unit(
     let sourced = of.get("unit")?;
     let written = of.unit()?;
     let unit = aliases::resolve(root, &written);
+    if unit.stem() == "app-monitor" {
+        let message = "is this monitor itself, over which systemd's watchdog watches".to_owned();
+        error(gathered, sourced, &sourced.at, "unit", message);
+        return None;
+    }
     let alias =
         if unit == written { String::new() } else { format!("\"{written}\" is an alias of \"{unit}\"") };
     if let Some((_, other, place)) = units.iter().find(|(known, _, _)| *known == unit) {

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::fragment::Section;
-use super::keys::{self, KEYS, Key, Table};
+use super::keys::{self, KEYS, Key, Kind, Table};
 use super::merge::Merged;
 use super::origin::Origin;
+use super::raw::{self, Located, Raw};
+use super::value::{self, Reporter};
 
 /// One value in force.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,6 +28,21 @@ impl Shown {
     #[must_use]
     pub fn default(&self) -> &'static str {
         self.described().map_or("", |key| key.default)
+    }
+
+    /// The same as a value; `None` where it is said in words.
+    #[must_use]
+    pub fn default_value(&self) -> Option<Json> {
+        let key = self.described()?;
+        let found = match raw::read_value(key.default, &Origin::Default) {
+            // Words and lengths stand there without quotes.
+            Err(_) => Located { value: Raw::Text(key.default.to_owned()), at: Origin::Default },
+            Ok(found) => found,
+        };
+        let mut report = Reporter { errors: &mut Vec::new(), table: "", key: key.name };
+        // A process may be called anything, so its words would pass for a name.
+        let is_name = key.kind == Kind::Process;
+        value::read(key, &found, &mut report).filter(|_| !is_name).map(|value| value.shown())
     }
 
     /// What the key means, in a few words.

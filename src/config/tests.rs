@@ -205,7 +205,7 @@ events = ["breaker-opened", "incident-closed", "breaker-opened"]
 #[test]
 fn written_defaults_are_the_defaults() {
     let mut text = String::new();
-    let words = ["verify_within", "suspect_after", "process", "working_directory"];
+    let words = ["cooldown_max", "verify_within", "suspect_after", "process", "working_directory"];
     for key in keys::KEYS.iter().filter(|key| !key.default.is_empty() && !words.contains(&key.name)) {
         if key.scope == keys::Scope::Shared {
             let bare = key.default.bytes().all(|b| b.is_ascii_digit());

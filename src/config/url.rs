@@ -21,10 +21,12 @@ pub(super) fn parse(text: &str) -> Result<Asked, String> {
         return plain(text).map(|()| Asked::Path(text.to_owned()));
     }
     let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(format!(
-            "expected a path such as \"/health\" or a URL such as \"http://127.0.0.1:3000/health\", found {}",
-            super::error::quoted(text)
-        ));
+        let expected =
+            "expected a path such as \"/health\" or a URL such as \"http://127.0.0.1:3000/health\"";
+        // It may be a URL without its scheme, and hold a password.
+        let found =
+            if text.contains('@') { "a text without http://".to_owned() } else { super::error::quoted(text) };
+        return Err(format!("{expected}, found {found}"));
     };
     let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
         "http" => ("http", 80),
@@ -129,6 +131,7 @@ mod tests {
         assert_eq!(why("ftp://h/"), "the URL has to begin with http:// or https://");
         assert!(why("http://me:geheim@h/").contains("give it as a header instead"));
         assert!(!why("http://me:geheim@h/").contains("geheim"));
+        assert!(!why("me:geheim@h/").contains("geheim"));
         assert_eq!(why("http:///x"), "the URL lacks a host");
         assert_eq!(why("http://h:0/"), "the port of the URL is no number from 1 to 65535");
         assert_eq!(why("http://h:+80/"), "the port of the URL is no number from 1 to 65535");

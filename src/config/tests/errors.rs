@@ -150,6 +150,10 @@ fn units_are_services() {
         "app-monitor.toml:2:8: [app.web] unit: expected an instance of the template, such as \"web@1.service\", found \"web@.service\""
     );
     assert_eq!(
+        unit("app-monitor"),
+        "app-monitor.toml:2:8: [app.web] unit: is this monitor itself, over which systemd's watchdog watches"
+    );
+    assert_eq!(
         unit(""),
         "app-monitor.toml:2:8: [app.web] unit: expected the name of a service such as \"web.service\", found \"\""
     );
@@ -255,9 +259,22 @@ fn a_line_that_is_no_toml_hides_no_other_error() {
         .errors(),
         "app-monitor.toml:2:8: not TOML: string values must be quoted, expected literal string\n\
          app-monitor.toml:3:8: [app.web] port: expected a port from 1 to 65535, found 0\n\
-         app-monitor.toml:4:6: not TOML: duplicate key\n\
+         app-monitor.toml:4:6: not TOML: duplicate key; a key or table may come once in a file\n\
          app-monitor.toml:8:12: not TOML: extra `=`, expected nothing\n\
          app-monitor.toml:9:13: [app.api] successes: expected a whole number from 1 to 100, found 0\n\
          app-monitor.toml:10:2: not TOML: key with no value, expected `=`"
     );
+}
+
+#[test]
+fn what_is_beyond_all_measure_is_cut_short() {
+    let apps: String = (0..1_100).map(|n| format!("[app.a{n}]\nunit = \"a{n}\"\n")).collect();
+    assert_eq!(Host::with(&apps).errors(), "1100 apps and alerts; at most 1000 are watched");
+    let wrong: String = (0..300).map(|n| format!("k{n} = 1\n")).collect();
+    let errors = Host::with(&wrong).errors();
+    assert_eq!(errors.lines().count(), 201);
+    assert!(errors.ends_with("and 100 errors more"), "{errors}");
+    let paths: String = (0..3_000).map(|n| format!("k{n} = 1,")).collect();
+    let http = format!("http = {{ url = \"http://h/\", json = {{ {paths} }} }}");
+    assert!(of_app(&http).contains("http.json: more than 100 paths"));
 }
