@@ -57,11 +57,7 @@ impl Desk {
 
     /// Tells everybody who wants to know. `wall`: seconds since the epoch.
     pub fn tell(&mut self, app: &AppName, unit: &UnitName, record: &Record, wall: i64) {
-        for alert in self
-            .alerts
-            .iter()
-            .filter(|alert| alert.events.iter().any(|event| event.word() == record.event.word()))
-        {
+        for alert in self.alerts.iter().filter(|alert| alert.wants(record.event, record.alert)) {
             let details = Details {
                 app: app.clone(),
                 unit: unit.clone(),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::keys::nearest;
 use super::raw::{Located, Raw};
 use super::value::Reporter;
-use crate::judge::UnitName;
+use crate::judge::{EventKind, UnitName};
 
 /// A way to tell somebody.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -15,10 +15,17 @@ pub struct Alert {
     /// A template such as `tell@.service`, started with the app's name as instance.
     pub unit_template: UnitName,
     /// What is told. Not empty, without repetition.
-    pub events: Vec<AlertEvent>,
+    pub events: Vec<EventKind>,
 }
 
 impl Alert {
+    /// Whether it wants to hear of that. Most events are told to whoever asks for them by name; the
+    /// usual ones only where the judge says that somebody has to know.
+    #[must_use]
+    pub fn wants(&self, event: EventKind, needed: bool) -> bool {
+        self.events.contains(&event) && (needed || !DEFAULT_EVENTS.contains(&event))
+    }
+
     /// The unit to start for that app: `tell@web.service`.
     #[must_use]
     pub fn unit_for(&self, app: &crate::judge::AppName) -> Option<UnitName> {
@@ -26,73 +33,28 @@ impl Alert {
     }
 }
 
-macro_rules! events {
-    ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
-        /// What can be told: the events of the journal that concern an app, by the same names. Those
-        /// of alerts themselves are left out, since each would beget the next.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum AlertEvent {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl AlertEvent {
-            /// Every event, in the order of the documentation.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The event's name.
-            #[must_use]
-            pub fn word(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)*
-                }
-            }
-        }
-    };
-}
-
-events! {
-    /// An app needs attention.
-    IncidentOpened = "incident-opened",
-    /// It is over.
-    IncidentClosed = "incident-closed",
-    /// The verdict of an app changed.
-    VerdictChanged = "verdict-changed",
-    /// Something in an app's surroundings began to be wrong.
-    ConditionBegan = "condition-began",
-    /// It is over.
-    ConditionEnded = "condition-ended",
-    /// A check was bad.
-    CheckFailed = "check-failed",
-    /// A recovery began.
-    RecoveryStarted = "recovery-started",
-    /// A step of a recovery was carried out.
-    StepDone = "step-done",
-    /// A step of a recovery failed.
-    StepFailed = "step-failed",
-    /// The app is healthy again after a recovery.
-    RecoveryVerified = "recovery-verified",
-    /// It is not.
-    RecoveryFailed = "recovery-failed",
-    /// All attempts are used up.
-    BreakerOpened = "breaker-opened",
-    /// Attempts are forgotten.
-    BreakerClosed = "breaker-closed",
-    /// An administrator stopped the app.
-    StoppedByAdmin = "stopped-by-admin",
-    /// Maintenance began.
-    Paused = "paused",
-    /// It is over.
-    Resumed = "resumed",
-    /// Checks cannot be made.
-    Blind = "blind",
+/// What can be told: the events of the journal that concern an app. Those of alerts themselves are
+/// left out, since each would beget the next.
+pub(super) fn tellable() -> impl Iterator<Item = EventKind> {
+    let of_the_monitor =
+        [EventKind::AlertSent, EventKind::AlertFailed, EventKind::ConfigReloaded, EventKind::ConfigRejected];
+    EventKind::ALL.into_iter().filter(move |event| !of_the_monitor.contains(event))
 }
 
 /// What is told when nobody says.
-pub(super) const DEFAULT_EVENTS: [AlertEvent; 2] = [AlertEvent::IncidentOpened, AlertEvent::IncidentClosed];
+/// These are told only where a person has to know, e.g. not at every stop, but at one that lasts.
+pub(super) const DEFAULT_EVENTS: [EventKind; 7] = [
+    EventKind::IncidentOpened,
+    EventKind::IncidentClosed,
+    EventKind::ConditionBegan,
+    EventKind::ConditionEnded,
+    EventKind::BreakerOpened,
+    EventKind::BreakerClosed,
+    EventKind::StoppedByAdmin,
+];
 
 /// Reads one name or a list of names.
-pub(super) fn read_events(found: &Located, report: &mut Reporter<'_>) -> Option<Vec<AlertEvent>> {
+pub(super) fn read_events(found: &Located, report: &mut Reporter<'_>) -> Option<Vec<EventKind>> {
     let items = match &found.value {
         Raw::List(items) if items.is_empty() => {
             return report.error(
@@ -111,15 +73,15 @@ pub(super) fn read_events(found: &Located, report: &mut Reporter<'_>) -> Option<
             Raw::Text(text) => text.as_str(),
             _ => "",
         };
-        if let Some(event) = AlertEvent::ALL.iter().find(|event| event.word() == text) {
-            if !events.contains(event) {
-                events.push(*event);
+        if let Some(event) = tellable().find(|event| event.word() == text) {
+            if !events.contains(&event) {
+                events.push(event);
             }
             continue;
         }
         let hint = match text {
             "alert-sent" | "alert-failed" => "; an alert about alerts would never end".to_owned(),
-            _ => nearest(text, AlertEvent::ALL.iter().map(|event| event.word()))
+            _ => nearest(text, tellable().map(EventKind::word))
                 .map_or_else(String::new, |near| format!("; did you mean \"{near}\"?")),
         };
         report.note(

@@ -31,7 +31,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-pub use alert::{Alert, AlertEvent};
+pub use alert::Alert;
 pub use error::{ConfigError, Errors, Notice};
 pub use files::{LARGEST_FILE, MAIN_FILE};
 pub use origin::Origin;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::judge::{Address, GiveUp, Mode, Policy, StatusSet, Window};
+use crate::judge::{Address, EventKind, GiveUp, Mode, Policy, StatusSet, Window};
 
 /// A system with files and an environment.
 struct Host {
@@ -198,7 +198,7 @@ events = ["breaker-opened", "incident-closed", "breaker-opened"]
     let alert = &settings.alerts[0];
     assert_eq!(alert.unit_template.as_str(), "mail@.service");
     assert_eq!(alert.unit_for(&app.name).unwrap().as_str(), "mail@web.service");
-    assert_eq!(alert.events, [AlertEvent::BreakerOpened, AlertEvent::IncidentClosed]);
+    assert_eq!(alert.events, [EventKind::BreakerOpened, EventKind::IncidentClosed]);
 }
 
 /// The table of keys says what holds when nobody says: written out, it has to change nothing.
@@ -216,7 +216,7 @@ fn written_defaults_are_the_defaults() {
     let plain = Host::with("[app.web]\nunit = \"web\"\n").settings();
     assert_eq!(Host::with(&format!("[app.web]\nunit = \"web\"\n{text}")).settings(), plain);
     assert_eq!(Host::with(&format!("[defaults]\n{text}\n[app.web]\nunit = \"web\"\n")).settings(), plain);
-    for event in AlertEvent::ALL {
+    for event in super::alert::tellable() {
         assert_eq!(serde_json::to_value(event).unwrap(), event.word());
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::alert::{self, AlertEvent};
+use super::alert;
 use super::duration;
 use super::error::{ConfigError, quoted};
 use super::http::{self, HttpSpec};
 use super::keys::{Key, Kind, nearest};
 use super::origin::Origin;
 use super::raw::{Located, Raw};
-use crate::judge::{Address, UnitName, Window};
+use crate::judge::{Address, EventKind, UnitName, Window};
 
 /// What a value means.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,7 +29,7 @@ pub(super) enum Value {
     Http(Box<HttpSpec>),
     Process(String),
     Directory(PathBuf),
-    Events(Vec<AlertEvent>),
+    Events(Vec<EventKind>),
 }
 
 impl Value {

@@ -22,6 +22,12 @@ pub fn suspended() -> i64 {
     micros(ClockId::Boottime) - micros(ClockId::Monotonic)
 }
 
+/// CLOCK_REALTIME, in seconds since the epoch: for people, never for intervals.
+#[must_use]
+pub fn wall() -> i64 {
+    micros(ClockId::Realtime) / 1_000_000
+}
+
 /// All that is needed to read a moment in another boot.
 #[must_use]
 pub fn clocks() -> Clocks {

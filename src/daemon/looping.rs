@@ -442,9 +442,7 @@ impl Daemon {
                 Effect::Record(record) => {
                     let Some(target) = self.targets.get(&app) else { continue };
                     telling::write(&app, &target.unit, &record);
-                    if record.alert {
-                        self.alerts.tell(&app, &target.unit, &record, clock::clocks().wall);
-                    }
+                    self.alerts.tell(&app, &target.unit, &record, clock::wall());
                     if let Some(served) = &self.served {
                         served.announce(&app, &record, self.host.app(&app).map(|app| app.view(clock::now())));
                     }

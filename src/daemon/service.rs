@@ -342,7 +342,7 @@ impl AppObject {
     #[zbus(property(emits_changed_signal = "false"))]
     async fn since(&self) -> fdo::Result<u64> {
         let ago = view_of(&self.queue, &self.app).await?.for_seconds;
-        Ok(u64::try_from(clock::clocks().wall).unwrap_or(0).saturating_sub(ago) * 1_000_000)
+        Ok(u64::try_from(clock::wall()).unwrap_or(0).saturating_sub(ago) * 1_000_000)
     }
 
     /// What holds besides the verdict.
@@ -376,7 +376,7 @@ impl AppObject {
     #[zbus(property(emits_changed_signal = "false"))]
     async fn paused_until(&self) -> fdo::Result<u64> {
         let left = view_of(&self.queue, &self.app).await?.paused_seconds;
-        let wall = u64::try_from(clock::clocks().wall).unwrap_or(0);
+        let wall = u64::try_from(clock::wall()).unwrap_or(0);
         Ok(left.map_or(0, |left| (wall + left) * 1_000_000))
     }
 }

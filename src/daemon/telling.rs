@@ -21,6 +21,7 @@ pub fn write(app: &AppName, unit: &UnitName, record: &Record) {
         event: Some(record.event.word()),
         unit: Some(unit.to_string()),
         incident: record.incident.clone(),
+        verdict: Some(record.verdict.word()),
         message_id: Some(record.event.message_id()),
         ..Line::default()
     });

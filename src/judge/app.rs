@@ -463,7 +463,7 @@ impl App {
         alert: bool,
     ) {
         let incident = self.incident.as_ref().map(|incident| incident.id.clone());
-        out.push(Effect::Record(Record { event, priority, text, incident, alert }));
+        out.push(Effect::Record(Record { event, priority, verdict: self.verdict, text, incident, alert }));
     }
 }
 

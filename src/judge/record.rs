@@ -165,6 +165,8 @@ pub struct Record {
     pub event: EventKind,
     /// How urgent.
     pub priority: Priority,
+    /// The verdict at that moment.
+    pub verdict: super::verdict::Verdict,
     /// The line, without the app's name in front.
     pub text: String,
     /// The incident that it belongs to.
