@@ -12,6 +12,7 @@
 
 mod machine;
 
+use std::io::IsTerminal as _;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -41,10 +42,6 @@ cooldown = \"1s\"
 cooldown_max = \"1s\"
 ";
 
-/// `systemctl status`, without what is the same every time.
-const STATUS: &str =
-    "systemctl status app-monitor --lines=0 | grep -vE '^ +(Docs|Process|Drop-In|Tasks|CGroup):|─|^ *$'";
-
 /// How long a recovery may take here before the demonstration calls it failed.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -56,18 +53,41 @@ struct Row {
     served: Option<Duration>,
 }
 
+/// Text set off by an escape sequence where somebody can see it.
+fn styled(code: u8, text: &str) -> String {
+    if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
 fn title(text: &str) {
-    println!("\n\x1b[1m==> {text}\x1b[0m");
+    println!("\n{}", styled(1, &format!("==> {text}")));
 }
 
 /// Runs a command in front of the user.
 fn show(machine: &Machine, line: &str) {
-    println!("\x1b[2m# {line}\x1b[0m");
+    println!("{}", styled(2, &format!("# {line}")));
     let output = machine.run_for(Duration::from_secs(120), line);
     for text in [output.stdout, output.stderr] {
         if !text.is_empty() {
             println!("{text}");
         }
+    }
+}
+
+/// Shows `systemctl status`, without what is the same every time.
+fn show_status(machine: &Machine) {
+    println!("{}", styled(2, "# systemctl status app-monitor"));
+    let status = machine.run("systemctl status app-monitor --lines=0").stdout;
+    let dull = ["Docs:", "Process:", "Drop-In:", "Tasks:", "CGroup:"];
+    for line in status.lines().filter(|line| {
+        !line.trim().is_empty()
+            && !line.contains('─')
+            && !dull.iter().any(|word| line.trim_start().starts_with(word))
+    }) {
+        println!("{line}");
     }
 }
 
@@ -85,7 +105,7 @@ fn recover(machine: &Machine, fault: &'static str, act: &dyn Fn() -> Duration) -
             row.detected = Some(event.at.saturating_sub(at));
             if !shown {
                 shown = true;
-                show(machine, STATUS);
+                show_status(machine);
             }
         }
         if row.verdict.is_empty()
@@ -176,7 +196,7 @@ fn main() -> ExitCode {
     wait_for(PATIENCE, "app-monitor finds the app healthy", || {
         machine.unit_property("app-monitor.service", "StatusText").contains("healthy").then_some(())
     });
-    show(&machine, STATUS);
+    show_status(&machine);
 
     let rows = [
         recover(&machine, "the app crashes", &|| machine.fault("web", "crash")),
@@ -185,7 +205,7 @@ fn main() -> ExitCode {
         recover(&machine, "its health check answers, but says no", &|| machine.fault("web", "badjson")),
     ];
     title("After all that");
-    show(&machine, STATUS);
+    show_status(&machine);
     let _ = journal.kill();
     let _ = journal.wait();
 

@@ -21,9 +21,11 @@ fn app_serves_and_breaks_as_told() {
     machine.wait_for(SOON, "refused", || {
         machine.http(3000, "/").body.contains("Failed to connect").then_some(())
     });
-    machine.fault("web", "crash");
+    let at = machine.fault("web", "crash");
     machine.wait_property(SOON, "web.service", "ActiveState", "failed");
     assert_eq!(machine.unit_property("web.service", "ExecMainStatus"), "1");
+    let failed = machine.unit_failed_at("web.service", at).expect("systemd logs the failure");
+    assert!(failed - at < Duration::from_secs(1), "the fault came {:?} late", failed - at);
 
     machine.break_starts("web", "crash");
     assert!(machine.run("systemctl start web && sleep 1 && systemctl is-active web").status != 0);

@@ -27,11 +27,13 @@ const PACKAGES: &[&str] = &[
     "ca-certificates",
 ];
 
-/// Run in the finished root by mmdebstrap. nginx stays off until a scenario wants it.
+/// Run in the finished root by mmdebstrap. nginx stays off until a scenario wants it; systemd is
+/// told that it has caught up with /usr, or every boot would rebuild what depends on it.
 const CUSTOMIZE: &str = "chroot \"$1\" systemctl --quiet disable nginx.service; \
      chroot \"$1\" useradd --system --home-dir /srv --shell /usr/sbin/nologin fixture; \
      rm -f \"$1/etc/resolv.conf\" \"$1/etc/hostname\"; \
      echo 'nameserver 127.0.0.1' > \"$1/etc/resolv.conf\"; \
+     touch -r \"$1/usr\" \"$1/etc/.updated\" \"$1/var/.updated\"; \
      rm -rf \"$1\"/var/lib/apt/lists/* \"$1\"/var/cache/apt/*.bin";
 
 /// Where roots and layers are kept: `APP_MONITOR_LAB_CACHE`, or /var/cache/app-monitor-lab.
@@ -132,6 +134,7 @@ pub fn root(suite: &str) -> PathBuf {
         return target;
     }
     eprintln!("lab: building the root file system {} (once)", target.display());
+    forget_old(&format!("{suite}-"), 1);
     let half = directory().join(format!(".half-{suite}"));
     let _ = fs::remove_dir_all(&half);
     let list = directory().join(".sources.list");
@@ -208,7 +211,7 @@ pub fn installed(root: &Path, deb: &Path) -> PathBuf {
     if target.is_dir() {
         return target;
     }
-    forget_old_layers();
+    forget_old("deb-", 12);
     let half = directory().join(".half-deb");
     let _ = fs::remove_dir_all(&half);
     fs::create_dir_all(&half).expect("the cache directory can be written");
@@ -226,6 +229,7 @@ pub fn installed(root: &Path, deb: &Path) -> PathBuf {
                  chroot /mnt/root env DEBIAN_FRONTEND=noninteractive dpkg --install /package.deb
                  rm /mnt/root/package.deb
                  if [ -n \"$4\" ]; then install -m 0755 -- \"$4\" /mnt/root/usr/bin/app-monitor; fi
+                 touch -r /mnt/root/usr /mnt/root/etc/.updated /mnt/root/var/.updated
                  chmod --reference=\"$1\" /mnt/upper
                  cp -a /mnt/upper/. \"$3/\"",
             )
@@ -237,17 +241,18 @@ pub fn installed(root: &Path, deb: &Path) -> PathBuf {
     target
 }
 
-/// Keeps the layers of the last few packages; one that a machine runs on is younger than that.
-fn forget_old_layers() {
-    let mut layers: Vec<_> = fs::read_dir(directory())
+/// Removes all but the newest `keep` entries of the cache whose names start with `prefix`; what a
+/// machine runs on is younger than that.
+fn forget_old(prefix: &str, keep: usize) {
+    let mut entries: Vec<_> = fs::read_dir(directory())
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("deb-"))
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
-    layers.sort();
-    for (_, path) in layers.iter().rev().skip(6) {
+    entries.sort();
+    for (_, path) in entries.iter().rev().skip(keep) {
         let _ = fs::remove_dir_all(path);
     }
 }

@@ -50,6 +50,18 @@ impl Machine {
             .collect()
     }
 
+    /// When systemd logged that a unit had failed, the first time at or after `since`: the moment
+    /// from which reactions to a crash are counted.
+    #[track_caller]
+    pub fn unit_failed_at(&self, unit: &str, since: Duration) -> Option<Duration> {
+        // SD_MESSAGE_UNIT_FAILURE_RESULT, sd-messages(3).
+        self.entries(&format!("-b UNIT={unit} MESSAGE_ID=d9b373ed55a64feb8242e02dbe79a49c"))
+            .iter()
+            .filter_map(|fields| fields.get("__MONOTONIC_TIMESTAMP")?.as_str()?.parse().ok())
+            .map(Duration::from_micros)
+            .find(|at| *at >= since)
+    }
+
     /// All events of an app in this boot, oldest first; of every app when `app` is empty.
     #[track_caller]
     pub fn events(&self, app: &str) -> Vec<Event> {

@@ -12,15 +12,20 @@
 #![allow(dead_code)]
 
 mod app;
+mod builder;
 pub mod cache;
+mod host;
 mod journal;
 
 #[allow(unused_imports, reason = "each user of this module needs another part of it")]
 pub use {
     app::{AppSpec, HttpAnswer},
+    builder::Builder,
     journal::Event,
 };
 
+use builder::stage_files;
+use host::{is_init, requirements, sweep};
 use std::cell::Cell;
 use std::fs;
 use std::io::Write as _;
@@ -37,10 +42,6 @@ const RUN: &str = "/run/app-monitor-lab";
 const BOOT: Duration = Duration::from_secs(60);
 /// How long one command in a machine may take unless it says otherwise.
 const COMMAND: Duration = Duration::from_secs(30);
-
-/// Where units of the administrator, and of packages, are.
-const LOCAL: &str = "/etc/systemd/system";
-const PACKAGED: &str = "/lib/systemd/system";
 
 /// The supervisor, as it is started by bash.
 const SUPERVISE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/machine/supervise.sh");
@@ -95,80 +96,6 @@ impl Output {
     }
 }
 
-/// How a machine is to be, before it is booted.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    name: String,
-    suite: String,
-    package: bool,
-    files: Vec<(String, String)>,
-    enabled: Vec<(String, &'static str)>,
-    apps: Vec<AppSpec>,
-    memory: String,
-    settle: bool,
-}
-
-impl Builder {
-    /// Without the package: scenarios about installing it bring it in with [`Machine::copy_in`].
-    pub fn without_package(mut self) -> Self {
-        self.package = false;
-        self
-    }
-
-    /// Another Debian suite than `APP_MONITOR_LAB_SUITE`, or bookworm.
-    pub fn suite(mut self, suite: &str) -> Self {
-        self.suite = suite.to_owned();
-        self
-    }
-
-    /// A file that is there before the first boot.
-    pub fn file(mut self, path: &str, text: &str) -> Self {
-        self.files.push((path.to_owned(), text.to_owned()));
-        self
-    }
-
-    /// A configuration fragment of app-monitor that is there before the first boot.
-    pub fn config(self, text: &str) -> Self {
-        self.file("/etc/app-monitor/conf.d/50-lab.toml", text)
-    }
-
-    /// A fixture app that is there, enabled if it says so, before the first boot.
-    pub fn app(mut self, app: AppSpec) -> Self {
-        for (path, text) in app.files() {
-            self.files.push((path, text));
-        }
-        if app.enabled {
-            self.enabled.push((app.unit(), LOCAL));
-        }
-        self.apps.push(app);
-        self
-    }
-
-    /// A unit given as a file to be pulled in by multi-user.target at the first boot.
-    pub fn enable(mut self, unit: &str) -> Self {
-        self.enabled.push((unit.to_owned(), LOCAL));
-        self
-    }
-
-    /// A unit of one of Debian's packages to be pulled in by multi-user.target at the first boot.
-    pub fn enable_packaged(mut self, unit: &str) -> Self {
-        self.enabled.push((unit.to_owned(), PACKAGED));
-        self
-    }
-
-    /// Does not wait until the boot's last job is done, only until PID 1 and its bus answer.
-    pub fn without_settling(mut self) -> Self {
-        self.settle = false;
-        self
-    }
-
-    /// Boots it.
-    #[track_caller]
-    pub fn boot(self) -> Machine {
-        Machine::start(self)
-    }
-}
-
 /// A booted machine. Dropping it kills it and removes what it left.
 pub struct Machine {
     name: String,
@@ -192,20 +119,6 @@ impl Machine {
     #[track_caller]
     pub fn boot(name: &str) -> Self {
         Self::builder(name).boot()
-    }
-
-    /// A machine to be described further before it is booted.
-    pub fn builder(name: &str) -> Builder {
-        Builder {
-            name: name.to_owned(),
-            suite: std::env::var("APP_MONITOR_LAB_SUITE").unwrap_or_else(|_| "bookworm".to_owned()),
-            package: true,
-            files: Vec::new(),
-            enabled: Vec::new(),
-            apps: Vec::new(),
-            memory: "1G".to_owned(),
-            settle: true,
-        }
     }
 
     #[track_caller]
@@ -510,107 +423,5 @@ impl Drop for Machine {
             let _ = wait.join();
         }
         let _ = fs::remove_file(self.console_path());
-    }
-}
-
-/// Whether a process is PID 1 of a namespace one below ours.
-fn is_init(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
-        status.lines().any(|line| {
-            line.strip_prefix("NSpid:").is_some_and(|ids| {
-                let ids: Vec<_> = ids.split_whitespace().collect();
-                ids.len() == 2 && ids[1] == "1"
-            })
-        })
-    })
-}
-
-/// Lays out, on the host, the files that a machine is to have before its first boot.
-fn stage_files(stage: &Path, builder: &Builder) {
-    let inside = |path: &str| stage.join(path.trim_start_matches('/'));
-    fs::create_dir_all(stage).expect("the run folder can be written");
-    for (path, text) in &builder.files {
-        let path = inside(path);
-        fs::create_dir_all(path.parent().expect("a file lies in a folder"))
-            .expect("the run folder can be written");
-        fs::write(&path, text).expect("the run folder can be written");
-    }
-    for (unit, folder) in &builder.enabled {
-        let wants = inside("/etc/systemd/system/multi-user.target.wants");
-        fs::create_dir_all(&wants).expect("the run folder can be written");
-        std::os::unix::fs::symlink(format!("{folder}/{unit}"), wants.join(unit))
-            .expect("a unit is enabled once");
-    }
-}
-
-/// Refuses to go on where machines cannot run, naming all that is missing; gives the folder under
-/// which machines get their cgroups.
-#[track_caller]
-fn requirements() -> PathBuf {
-    let mut missing = Vec::new();
-    if !rustix::process::geteuid().is_root() {
-        missing.push("root (run `tests/run lab`, which uses sudo)".to_owned());
-    }
-    for (tool, package) in [
-        ("mmdebstrap", "mmdebstrap"),
-        ("systemd-nspawn", "systemd-container"),
-        ("nsenter", "util-linux"),
-        ("unshare", "util-linux"),
-        ("setpriv", "util-linux"),
-    ] {
-        let found = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin"]
-            .iter()
-            .any(|folder| Path::new(folder).join(tool).exists());
-        if !found {
-            missing.push(format!("{tool} (apt-get install {package})"));
-        }
-    }
-    let groups = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| path.join("cgroup.procs").exists() && path.join("cgroup.controllers").exists());
-    if groups.is_none() {
-        missing.push("a cgroup2 mount on /sys/fs/cgroup or /sys/fs/cgroup/unified".to_owned());
-    }
-    assert!(missing.is_empty(), "the lab cannot run here; missing: {}", missing.join("; "));
-    groups.unwrap_or_default()
-}
-
-/// Removes what machines left whose test process was killed together with its supervisor.
-fn sweep(groups: &Path) {
-    let dead = |name: &str| {
-        name.split(['-', '.'])
-            .next()
-            .and_then(|pid| pid.parse::<u32>().ok())
-            .is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-    };
-    let v1 = PathBuf::from("/sys/fs/cgroup/systemd");
-    for parent in [groups, &v1] {
-        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.strip_prefix("app-monitor-lab-").is_some_and(dead) {
-                let _ = fs::write(entry.path().join("cgroup.kill"), "1");
-                // The killed take a moment to be gone.
-                for _ in 0..20 {
-                    let _ = Command::new("find")
-                        .arg(entry.path())
-                        .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
-                        .stderr(Stdio::null())
-                        .status();
-                    if !entry.path().exists() {
-                        break;
-                    }
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-            }
-        }
-    }
-    for entry in fs::read_dir(RUN).into_iter().flatten().flatten() {
-        if dead(&entry.file_name().to_string_lossy()) {
-            let path = entry.path();
-            // Mounts are in namespaces that died with their processes; these are plain files.
-            let _ = fs::remove_dir_all(&path);
-            let _ = fs::remove_file(&path);
-        }
     }
 }
