@@ -10,6 +10,7 @@
     reason = "test code: it runs programs, and a scenario that cannot go on has failed"
 )]
 
+mod crash;
 mod machine;
 mod package;
 mod smoke;
