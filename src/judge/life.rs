@@ -185,7 +185,8 @@ impl Life {
             self.foreign_done = None;
         }
         self.continuous = true;
-        if known && self.memory.end.is_none() {
+        // A run that the monitor before us knew is still news to us: it may be in its grace.
+        if known && self.memory.end.is_none() && self.looked {
             return None;
         }
         self.memory = LifeMemory { last_up: unit.invocation, end: None };
@@ -209,8 +210,10 @@ impl Life {
         }
         let stopped = if self.continuous {
             // The moment of a crash may coincide with somebody's reload or restart: then the
-            // timestamps have the last word, but for a stop during the pause before Restart=.
-            asked && (self.was_auto_restarting || stopped_by_job(unit) != Some(false))
+            // timestamps have the last word, but for a stop during the pause before Restart=. Where
+            // they say nothing, a run that began under the job was started by it, not stopped.
+            let same_run = self.memory.last_up == unit.invocation;
+            asked && (self.was_auto_restarting || stopped_by_job(unit).unwrap_or(same_run))
         } else {
             match stopped_by_job(unit) {
                 // A watchdog or OOM kill takes the unit out of `active` first, too.

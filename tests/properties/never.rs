@@ -1,0 +1,198 @@
+//! What it never does, whatever happens in whatever order.
+
+use std::time::Duration;
+
+use app_monitor::judge::{Event, EventKind, Moment, Policy, Request, Step};
+use proptest::prelude::*;
+
+use crate::world::{Answer, World, millis, seconds};
+
+#[test]
+fn never_on_unknown_alone() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    world.answer = Answer::Blind;
+    world.run_for(seconds(7_200));
+    assert!(world.acts.is_empty());
+    assert_eq!(world.verdict(), "unknown");
+}
+
+#[test]
+fn never_for_a_check_that_was_never_good() {
+    let mut world = World::new(Policy::default());
+    world.answer = Answer::Wrong;
+    world.forget_good();
+    world.run_for(seconds(7_200));
+    assert!(world.acts.is_empty(), "{:?}", world.acts);
+    assert!(world.conditions().contains(&"never-healthy".to_owned()));
+    assert_eq!(world.alerts(EventKind::ConditionBegan), 1);
+    // A crash is recovered all the same, and its verification does not fail for the check.
+    world.crash();
+    world.run_for(seconds(120));
+    assert_eq!(world.told(EventKind::RecoveryFailed), 0);
+    assert_eq!(world.told(EventKind::RecoveryVerified), 1);
+}
+
+#[test]
+fn never_what_somebody_stopped() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    world.admin_stop();
+    world.run_for(seconds(3_600));
+    assert_eq!((world.verdict(), world.acts.len()), ("stopped-by-admin", 0));
+    world.boot_monitor();
+    world.run_for(seconds(3_600));
+    assert_eq!((world.verdict(), world.acts.len()), ("stopped-by-admin", 0));
+    world.admin_start();
+    world.run_for(seconds(60));
+    assert_eq!(world.verdict(), "healthy");
+}
+
+#[test]
+fn never_counts_a_deploy() {
+    let mut world = World::new(Policy::default());
+    world.start_takes = seconds(5);
+    world.run_for(seconds(30));
+    for _ in 0..20 {
+        world.admin_restart();
+        world.run_for(seconds(20));
+    }
+    assert!(world.acts.is_empty());
+    assert_eq!(world.told(EventKind::IncidentOpened), 0);
+}
+
+#[test]
+fn never_while_it_only_watches() {
+    let mut world = World::new(Policy { mode: app_monitor::judge::Mode::Watch, ..Policy::default() });
+    world.run_for(seconds(30));
+    world.answer = Answer::Hang;
+    world.run_for(seconds(3_600));
+    assert_eq!((world.verdict(), world.acts.len()), ("frozen", 0));
+    assert_eq!(world.told(EventKind::RecoveryStarted), 1, "it says once what it would have done");
+}
+
+#[test]
+fn a_gap_voids_the_round() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    for _ in 0..50 {
+        world.send(Event::Gap(seconds(3_600)));
+        world.run_for(millis(700));
+    }
+    assert!(world.acts.is_empty());
+}
+
+#[test]
+fn steady_health_tells_and_writes_nothing() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    let (told, kept) = (world.records.len(), world.persisted.clone());
+    world.run_for(seconds(86_400));
+    assert_eq!(world.records.len(), told);
+    assert_eq!(world.persisted, kept);
+}
+
+/// What can happen to the app and its monitor.
+#[derive(Clone, Copy, Debug)]
+enum Luck {
+    Crash,
+    Answer(Answer),
+    AdminStop,
+    AdminStart,
+    AdminRestart,
+    KillMonitor,
+    LostSignals,
+    Gap,
+    Pause,
+    Broken(bool),
+    Dies(bool),
+    SlowStart(u64),
+}
+
+fn luck() -> impl Strategy<Value = Luck> {
+    let answer = prop_oneof![
+        Just(Answer::Well(20)),
+        Just(Answer::Well(3_000)),
+        Just(Answer::Hang),
+        Just(Answer::Wrong),
+        Just(Answer::Refused),
+        Just(Answer::Blind)
+    ];
+    prop_oneof![
+        Just(Luck::Crash),
+        answer.prop_map(Luck::Answer),
+        Just(Luck::AdminStop),
+        Just(Luck::AdminStart),
+        Just(Luck::AdminRestart),
+        Just(Luck::KillMonitor),
+        Just(Luck::LostSignals),
+        Just(Luck::Gap),
+        Just(Luck::Pause),
+        any::<bool>().prop_map(Luck::Broken),
+        any::<bool>().prop_map(Luck::Dies),
+        (0_u64..60_000).prop_map(Luck::SlowStart),
+    ]
+}
+
+fn is_recovery(step: Step) -> bool {
+    matches!(step, Step::Start | Step::Restart { .. })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Bad luck of all kinds at any time: the budget holds, what an administrator stopped stays
+    /// down, no recovery begins while paused, and once all is mended the app gets healthy.
+    #[test]
+    fn bad_luck(script in prop::collection::vec((luck(), 1_u64..400_000), 1..40)) {
+        let policy = Policy::default();
+        let mut world = World::new(policy.clone());
+        world.run_for(seconds(30));
+        let mut stopped = false;
+        let mut paused_until = Moment::default();
+        let mut checked = 0;
+        for (luck, pause) in script {
+            match luck {
+                Luck::Crash => world.crash(),
+                Luck::Answer(answer) => world.answer = answer,
+                Luck::AdminStop => { world.admin_stop(); stopped = true; }
+                Luck::AdminStart => { world.admin_start(); stopped = false; }
+                Luck::AdminRestart => { world.admin_restart(); stopped = false; }
+                Luck::KillMonitor => world.boot_monitor(),
+                Luck::LostSignals => world.send(Event::SignalsLost),
+                Luck::Gap => world.send(Event::Gap(seconds(100))),
+                Luck::Pause => {
+                    world.send(Event::Asked(Request::Pause { length: seconds(60), reason: None }));
+                    paused_until = world.now + seconds(60);
+                }
+                Luck::Broken(broken) => world.broken = broken.then_some(Answer::Wrong),
+                Luck::Dies(dies) => world.dies = dies,
+                Luck::SlowStart(length) => world.start_takes = millis(length),
+            }
+            let before = world.now;
+            world.run_for(millis(pause));
+            for (at, step) in &world.acts[checked..] {
+                // A stop that lands while a recovery is under way cancels it within moments.
+                let just_now = at.since(before) < seconds(6);
+                prop_assert!(!stopped || just_now, "{step} at {at:?} although an administrator stopped it");
+                prop_assert!(*at >= paused_until || just_now, "{step} at {at:?} while paused");
+            }
+            checked = world.acts.len();
+        }
+        let recoveries: Vec<Moment> =
+            world.acts.iter().filter(|(_, step)| is_recovery(*step)).map(|(at, _)| *at).collect();
+        for (i, at) in recoveries.iter().enumerate() {
+            let within = recoveries[i..].iter().take_while(|other| other.since(*at) < Duration::from_secs(3_600));
+            // Ten verified ones, three attempts, the half-open retries, and those that are uncounted.
+            prop_assert!(within.count() <= 10 + 3 + 3, "too many recoveries in an hour: {recoveries:?}");
+        }
+        if !stopped {
+            world.answer = Answer::Well(20);
+            world.broken = None;
+            world.dies = false;
+            world.start_takes = millis(200);
+            world.run_for(seconds(4_000));
+            prop_assert_eq!(world.verdict(), "healthy");
+        }
+    }
+}
