@@ -203,11 +203,20 @@ pub fn verdict_of(fault: Fault) -> Verdict {
 #[must_use]
 pub fn last_exit(unit: &UnitReading) -> String {
     let exit = unit.exit.map(|exit| exit.to_string());
+    // Where an automatic restart runs into the start limit, systemd keeps the result of the last
+    // exit; that it no longer restarts a unit that it restarted before says the same.
+    let gave_up = match unit.restarts {
+        _ if unit.active != ActiveState::Failed => String::new(),
+        0 => String::new(),
+        1 => "; systemd gave up after restarting it once".into(),
+        times => format!("; systemd gave up after restarting it {times} times"),
+    };
     match (unit.result.as_str(), exit) {
-        ("start-limit-hit", Some(exit)) => {
+        ("start-limit-hit", Some(exit)) if gave_up.is_empty() => {
             format!("{exit}; systemd gave up restarting it (start-limit-hit)")
         }
-        ("success" | "exit-code" | "signal" | "core-dump", Some(exit)) => exit,
+        ("start-limit-hit" | "exit-code" | "signal" | "core-dump", Some(exit)) => format!("{exit}{gave_up}"),
+        ("success", Some(exit)) => exit,
         ("success", None) => "ended by itself".into(),
         (result, Some(exit)) => format!("{result}, {exit}"),
         (result, None) => format!("failed: {result}"),
@@ -352,5 +361,14 @@ mod tests {
             with("start-limit-hit", Some(Exit::Status(1))),
             "exited with status 1; systemd gave up restarting it (start-limit-hit)"
         );
+        let unit = down(1);
+        let unit = UnitReading {
+            active: ActiveState::Failed,
+            result: "exit-code".into(),
+            exit: Some(Exit::Status(1)),
+            restarts: 5,
+            ..unit
+        };
+        assert_eq!(last_exit(&unit), "exited with status 1; systemd gave up after restarting it 5 times");
     }
 }

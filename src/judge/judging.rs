@@ -180,7 +180,9 @@ impl App {
         self.verdict_since = now;
         self.would_told = None;
         let line = match verdict {
-            Verdict::Healthy if first => format!("healthy{}", self.evidence()),
+            Verdict::Healthy if first || before == Verdict::Starting => {
+                format!("healthy{}", self.evidence())
+            }
             Verdict::Healthy => format!("healthy again (was {before}){}", self.evidence()),
             _ => self.headline(),
         };
@@ -225,7 +227,8 @@ impl App {
         if self.verdict.opens_incident() && self.incident.is_none() && !patient {
             self.incidents += 1;
             let id = format!("{}-{}", self.name, self.incidents);
-            let text = self.headline();
+            // The verdict was told with its evidence; the name is what is new.
+            let text = format!("incident {id}: {}", self.headline());
             self.incident = Some(Incident {
                 id: id.clone(),
                 verdict: self.verdict,

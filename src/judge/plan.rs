@@ -85,11 +85,17 @@ pub struct Circumstances<'a> {
 #[must_use]
 pub fn plan(policy: &Policy, circumstances: Circumstances<'_>) -> Vec<Step> {
     let unit = circumstances.unit;
+    // KillMode=process and none leave children behind, which keep the port over a restart. That is
+    // what somebody wanted, so it is overruled only when a plain start did not help.
+    let overruled = matches!(unit.kill_mode.as_str(), "process" | "none") && circumstances.attempt > 1;
     let mut steps = Vec::with_capacity(4);
-    if unit.active == ActiveState::Failed {
-        steps.push(Step::ResetFailed);
-    }
     if unit.active.is_down() || unit.auto_restarting() {
+        if overruled && unit.active.is_down() {
+            steps.push(Step::KillLeftovers);
+        }
+        if unit.active == ActiveState::Failed {
+            steps.push(Step::ResetFailed);
+        }
         steps.push(Step::Start);
         return steps;
     }
@@ -101,10 +107,7 @@ pub fn plan(policy: &Policy, circumstances: Circumstances<'_>) -> Vec<Step> {
     } else {
         policy.stop_timeout
     };
-    // KillMode=process and none leave children behind, which keep the port over a restart. That is
-    // what somebody wanted, so it is overruled only when a plain restart did not help.
-    let leaves_behind = matches!(unit.kill_mode.as_str(), "process" | "none");
-    if leaves_behind && circumstances.attempt > 1 {
+    if overruled {
         steps.extend([Step::Stop { kill_after }, Step::KillLeftovers, Step::ResetFailed, Step::Start]);
     } else {
         steps.push(Step::Restart { kill_after });
@@ -114,3 +117,29 @@ pub fn plan(policy: &Policy, circumstances: Circumstances<'_>) -> Vec<Step> {
 
 /// The longest that a stop is waited for, where the unit's own timeout is infinite.
 const LONGEST_STOP: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{down, up};
+    use super::*;
+
+    fn steps(unit: &UnitReading, attempt: u32) -> Vec<Step> {
+        plan(&Policy::default(), Circumstances { unit, unanswered: false, answers: false, attempt })
+    }
+
+    #[test]
+    fn leftovers_are_killed_from_the_second_attempt_whether_up_or_down() {
+        let stop_timeout = Policy::default().stop_timeout;
+        let failed = UnitReading { active: ActiveState::Failed, kill_mode: "process".into(), ..down(1) };
+        assert_eq!(steps(&failed, 1), [Step::ResetFailed, Step::Start]);
+        assert_eq!(steps(&failed, 2), [Step::KillLeftovers, Step::ResetFailed, Step::Start]);
+        let running = UnitReading { kill_mode: "process".into(), ..up(1) };
+        assert_eq!(steps(&running, 1), [Step::Restart { kill_after: stop_timeout }]);
+        assert_eq!(
+            steps(&running, 2),
+            [Step::Stop { kill_after: stop_timeout }, Step::KillLeftovers, Step::ResetFailed, Step::Start]
+        );
+        let own_manners = UnitReading { active: ActiveState::Failed, ..down(1) };
+        assert_eq!(steps(&own_manners, 2), [Step::ResetFailed, Step::Start], "systemd kills them itself");
+    }
+}

@@ -10,7 +10,10 @@
     reason = "test code: it runs programs, and a scenario that cannot go on has failed"
 )]
 
+mod answers;
 mod crash;
+mod frozen;
 mod machine;
 mod package;
 mod smoke;
+mod support;

@@ -2,7 +2,9 @@
 // The app that scenarios break: plain Node, no packages.
 //
 // Environment: PORT, BIND ("::", "::1", "127.0.0.1"; Node's default when empty), START_DELAY (ms
-// before it listens), SIGTERM_HANDLER (1: ends tidily in a handler, which a blocked loop never runs).
+// before it listens), SIGTERM_HANDLER (1: ends tidily in a handler, which a blocked loop never runs),
+// LISTEN_ON (a file descriptor of a socket unit to listen on instead), LOG_REQUESTS (1: says when
+// it is asked for its health).
 // A fault is a line in the file `fault` of the working directory, taken up on SIGUSR2 and used up
 // by it; the file `fault.sticky` is read at every start as well, and stays.
 const fs = require('fs');
@@ -23,7 +25,10 @@ function json(response, status, value) {
 }
 
 const server = http.createServer((request, response) => {
-  if (request.url.startsWith('/api/health')) return answer(response);
+  if (request.url.startsWith('/api/health')) {
+    if (process.env.LOG_REQUESTS === '1') console.log('asked');
+    return answer(response);
+  }
   if (request.url === '/moved') {
     response.writeHead(302, { location: '/api/health' });
     return response.end();
@@ -39,6 +44,14 @@ const faults = {
   throw: () => { throw new Error('fault asked for'); },
   block: () => { for (;;) { /* the event loop never turns again */ } },
   status: (code) => { answer = (response) => json(response, Number(code), { status: 'ERROR' }); },
+  // Two bad answers, one good one, and so on.
+  flap: () => {
+    let asked = 0;
+    answer = (response) => {
+      asked += 1;
+      if (asked % 3) json(response, 500, { status: 'ERROR' }); else json(response, 200, good);
+    };
+  },
   badjson: () => { answer = (response) => json(response, 200, { status: 'OK', services: { database: 'disconnected' } }); },
   garbage: () => { answer = (response) => { response.writeHead(200); response.end('<html>not json'); }; },
   flood: () => {
@@ -98,6 +111,7 @@ console.log(`starting, pid ${process.pid}`);
 // Sticky faults that end the process do so before it listens, as a broken build would.
 take('fault.sticky');
 setTimeout(() => {
-  if (mayListen) server.listen(port, bind, () => console.log(`listening on ${port}`));
+  const where = process.env.LISTEN_ON ? [{ fd: Number(process.env.LISTEN_ON) }] : [port, bind];
+  if (mayListen) server.listen(...where, () => console.log(`listening on ${port}`));
 }, delay);
 server.on('error', (error) => { console.error(error.message); process.exit(1); });

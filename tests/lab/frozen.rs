@@ -1,0 +1,106 @@
+//! The app is up, and does not answer.
+
+use std::time::Duration;
+
+use crate::machine::scenario;
+use crate::machine::{AppSpec, Machine, now};
+use crate::support::{SOON, count, lines, listened_at, quick, recovered_from, timestamp, watch};
+
+/// Breaks a healthy app, and asserts that it is found frozen and recovered.
+fn frozen_by(name: &str, fault: &str) {
+    scenario(name, |m| {
+        watch(m, &AppSpec::new("web", 3000), "");
+        let at = m.fault("web", fault);
+        recovered_from(m, "frozen", at);
+    });
+}
+
+#[test]
+fn blocked_event_loop_is_recovered() {
+    frozen_by("blocked", "block");
+}
+
+#[test]
+fn app_that_awaits_for_ever_is_recovered() {
+    frozen_by("await", "await");
+}
+
+#[test]
+fn body_that_drips_is_recovered() {
+    frozen_by("drip", "drip");
+}
+
+#[test]
+fn stopped_process_is_recovered() {
+    scenario("sigstop", |m| {
+        watch(m, &AppSpec::new("web", 3000), "");
+        let at = now();
+        m.must("systemctl kill --signal=STOP web.service");
+        recovered_from(m, "frozen", at);
+    });
+}
+
+/// Node has installed a handler for SIGTERM, so the signal does not end it; its event loop is
+/// blocked, so the handler never runs. Left to systemd, that takes TimeoutStopSec, 90 s.
+#[test]
+fn sigterm_handler_that_cannot_run_is_not_waited_for() {
+    scenario("blocked-sigterm", |m| {
+        let mut app = AppSpec::new("web", 3000);
+        app.sigterm_handler = true;
+        watch(m, &app, "");
+        assert_eq!(m.unit_property("web.service", "TimeoutStopUSec"), "1min 30s");
+        let at = m.fault("web", "block");
+        let decided = m.wait_event(SOON, "web", "recovery-started", at).at;
+        let events = recovered_from(m, "frozen", at);
+        assert!(lines(&events).contains("SIGKILL to all of its processes"), "{}", lines(&events));
+
+        let back = listened_at(m, "web.service", decided);
+        let own_start = back - timestamp(m, "web.service", "ExecMainStartTimestampMonotonic");
+        let kill_after = Duration::from_secs(1);
+        let more = (back - decided).saturating_sub(kill_after + own_start);
+        println!("back {:?} after the decision; the app's own start took {own_start:?}", back - decided);
+        assert!(more < Duration::from_millis(150), "{more:?} beyond kill_after and the app's start");
+    });
+}
+
+/// When the fixture was asked for its health, as it says itself.
+fn asked_at(m: &Machine, unit: &str, since: Duration) -> Vec<Duration> {
+    m.entries(&format!("-b -u {unit}"))
+        .iter()
+        .filter(|fields| fields.get("MESSAGE").and_then(serde_json::Value::as_str) == Some("asked"))
+        .filter_map(|fields| fields.get("__MONOTONIC_TIMESTAMP")?.as_str()?.parse().ok())
+        .map(Duration::from_micros)
+        .filter(|at| *at >= since)
+        .collect()
+}
+
+#[test]
+fn app_beside_a_frozen_one_is_undisturbed() {
+    scenario("two-apps", |m| {
+        let mut api = AppSpec::new("api", 3001);
+        api.service_lines = "Environment=LOG_REQUESTS=1".to_owned();
+        m.install_app(&AppSpec::new("web", 3000));
+        m.install_app(&api);
+        // Long enough for a check of `api` that waits for one of `web` to be noticed.
+        let slow = "timeout = \"4s\"";
+        let web = quick("web", 3000, "").replace("timeout = \"2s\"", slow);
+        m.configure(&format!("{web}{}", quick("api", 3001, "")));
+        m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
+        m.wait_verdict(SOON, "api", "healthy", Duration::ZERO);
+        let invocation = m.unit_property("api.service", "InvocationID");
+
+        let at = m.fault("web", "await");
+        recovered_from(m, "frozen", at);
+        let over = now();
+        let events = m.events_since("api", at);
+        assert_eq!(count(&events, ""), events.len(), "api: {}", lines(&events));
+        assert_eq!(m.unit_property("api.service", "InvocationID"), invocation);
+
+        let mut asked = asked_at(m, "api.service", at);
+        asked.insert(0, at);
+        asked.push(over);
+        let longest = asked.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default();
+        println!("{} checks of api meanwhile, {longest:?} apart at most", asked.len() - 2);
+        assert!(longest < Duration::from_millis(2_000), "a check of api came {longest:?} after the last");
+    });
+}
