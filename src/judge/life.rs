@@ -65,6 +65,9 @@ pub struct Life {
     continuous: bool,
     /// A job on the unit that is not known to be ours.
     foreign: Option<JobId>,
+    /// One that is not pending any more, though its JobRemoved was not taken in yet: a reading may
+    /// overtake the signal.
+    foreign_gone: Option<JobId>,
     /// One that ended `done` since the unit was last seen up (or since its end was concluded).
     foreign_done: Option<JobId>,
     /// Jobs that we were told to be ours; bounded.
@@ -103,16 +106,16 @@ impl Life {
     pub fn lost(&mut self) {
         self.continuous = false;
         self.foreign = None;
+        self.foreign_gone = None;
         self.foreign_done = None;
     }
 
     /// That job is ours.
     pub fn ours(&mut self, job: JobId) {
-        if self.foreign == Some(job) {
-            self.foreign = None;
-        }
-        if self.foreign_done == Some(job) {
-            self.foreign_done = None;
+        for known in [&mut self.foreign, &mut self.foreign_gone, &mut self.foreign_done] {
+            if *known == Some(job) {
+                *known = None;
+            }
         }
         self.ours.push_back(job);
         if self.ours.len() > 16 {
@@ -129,11 +132,15 @@ impl Life {
 
     /// A job on the unit ended.
     pub fn job_removed(&mut self, job: JobId, result: JobResult) {
-        if self.foreign == Some(job) {
-            self.foreign = None;
-            if result == JobResult::Done {
-                self.foreign_done = Some(job);
+        let mut known = false;
+        for foreign in [&mut self.foreign, &mut self.foreign_gone] {
+            if *foreign == Some(job) {
+                *foreign = None;
+                known = true;
             }
+        }
+        if known && result == JobResult::Done {
+            self.foreign_done = Some(job);
         }
     }
 
@@ -147,8 +154,8 @@ impl Life {
                 self.foreign = Some(job);
             }
         } else {
-            // Whatever we believed to be pending is over, should its JobRemoved have been lost.
-            self.foreign = None;
+            // Whatever we believed to be pending is over; its JobRemoved is on its way, or lost.
+            self.foreign_gone = self.foreign.take().or(self.foreign_gone);
         }
         let change = if unit.active.is_down() && !healing {
             (unit.job.is_none() && !acting && settled).then(|| self.conclude(unit)).flatten()
@@ -182,6 +189,7 @@ impl Life {
         let known = self.memory.last_up.is_some() && self.memory.last_up == unit.invocation;
         if unit.job.is_none() {
             // A job that ended while it stayed up (a reload) explains no later end.
+            self.foreign_gone = None;
             self.foreign_done = None;
         }
         self.continuous = true;
@@ -194,7 +202,8 @@ impl Life {
     }
 
     fn conclude(&mut self, unit: &UnitReading) -> Option<Change> {
-        let asked = self.foreign_done.take().is_some();
+        // One whose end was not told is believed if the timestamps say the same.
+        let asked = self.foreign_done.take().is_some() | self.foreign_gone.take().is_some();
         if let Some((invocation, ending)) = &self.memory.end
             && *invocation == unit.invocation
         {
@@ -210,15 +219,16 @@ impl Life {
         }
         let stopped = if self.continuous {
             // The moment of a crash may coincide with somebody's reload or restart: then the
-            // timestamps have the last word, but for a stop during the pause before Restart=. Where
-            // they say nothing, a run that began under the job was started by it, not stopped.
+            // timestamps have the last word. Where they say nothing, a run that began under the job was
+            // started by it, not stopped. In the pause before Restart= jobs say nothing, since the
+            // restart itself is one.
             let same_run = self.memory.last_up == unit.invocation;
-            asked && (self.was_auto_restarting || stopped_by_job(unit).unwrap_or(same_run))
+            asked && stopped_by_job(unit).unwrap_or(same_run) || stopped_before_it_ran(unit)
         } else {
             match stopped_by_job(unit) {
                 // A watchdog or OOM kill takes the unit out of `active` first, too.
                 Some(stopped) => stopped && !matches!(unit.result.as_str(), "watchdog" | "oom-kill"),
-                None => unit.result == "success" && unit.main_exit.is_none(),
+                None => stopped_before_it_ran(unit) || unit.result == "success" && unit.main_exit.is_none(),
             }
         };
         let ending = if stopped { self.stopped_with(unit) } else { Ending::ByItself };
@@ -243,6 +253,19 @@ impl Life {
 fn stopped_by_job(unit: &UnitReading) -> Option<bool> {
     let (began, left, exited) = (unit.inactive_exit?, unit.active_exit?, unit.main_exit?);
     (left >= began && exited >= began).then_some(left < exited)
+}
+
+/// It was on its way up, no process of it had begun yet, and it went down without having failed:
+/// somebody stopped it during the pause before `Restart=`, or before its turn had come.
+fn stopped_before_it_ran(unit: &UnitReading) -> bool {
+    let nothing_ran = match (unit.inactive_exit, unit.main_exit) {
+        (Some(began), Some(exited)) => exited < began,
+        _ => false,
+    };
+    nothing_ran
+        && unit.active == ActiveState::Inactive
+        && !unit.condition_failed
+        && unit.result != "exec-condition"
 }
 
 #[cfg(test)]
@@ -322,16 +345,46 @@ mod tests {
         assert_eq!(fresh.read(&gone, false, true), None, "never ran in this boot");
     }
 
+    /// The auto-restart state began at 21, after the crash.
+    fn healing() -> UnitReading {
+        let healing = UnitReading { inactive_exit: at(21), ..ended(20, 19) };
+        UnitReading { active: ActiveState::Activating, sub: "auto-restart".into(), ..healing }
+    }
+
     #[test]
     fn a_stop_during_the_pause_before_an_automatic_restart_is_a_stop() {
+        let stopped = UnitReading { inactive_exit: at(21), result: "exit-code".into(), ..ended(20, 19) };
         let mut life = Life::default();
         let _ = life.read(&up(1), false, true);
-        let healing =
-            UnitReading { active: ActiveState::Activating, sub: "auto-restart".into(), ..ended(20, 19) };
-        assert_eq!(life.read(&healing, false, true), None);
-        life.foreign = Some(JobId(9));
+        assert_eq!(life.read(&healing(), false, true), None);
+        life.job_new(JobId(9));
         life.job_removed(JobId(9), JobResult::Done);
-        assert_eq!(life.read(&ended(20, 19), false, true), Some(Change::Ended(Ending::Stopped)));
+        assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
+        let mut away = Life::restore(LifeMemory { last_up: stopped.invocation, end: None });
+        assert_eq!(away.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
+    }
+
+    #[test]
+    fn an_automatic_restart_that_is_refused_is_no_stop() {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        assert_eq!(life.read(&healing(), false, true), None);
+        life.job_new(JobId(9));
+        life.job_removed(JobId(9), JobResult::Failed);
+        let refused =
+            UnitReading { active: ActiveState::Failed, result: "start-limit-hit".into(), ..healing() };
+        let refused = UnitReading { sub: "failed".into(), ..refused };
+        assert_eq!(life.read(&refused, false, true), Some(Change::Ended(Ending::ByItself)));
+    }
+
+    #[test]
+    fn a_reading_may_overtake_the_end_of_the_job() {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.job_new(JobId(7));
+        assert_eq!(life.read(&ended(19, 20), false, false), None);
+        life.job_removed(JobId(7), JobResult::Done);
+        assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::Stopped)));
     }
 
     #[test]

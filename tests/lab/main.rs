@@ -10,10 +10,12 @@
     reason = "test code: it runs programs, and a scenario that cannot go on has failed"
 )]
 
+mod admin;
 mod answers;
 mod crash;
 mod frozen;
 mod machine;
 mod package;
+mod quick;
 mod smoke;
 mod support;
