@@ -113,7 +113,7 @@ pub static KEYS: &[Key] = &[
     key("stopped_alert_after", Shared, Kind::DurationOrNever(SECOND, MONTH), "never", "tell somebody when an administrator's stop lasts"),
     key("kind", Alert, Choice(&["unit"]), "", "how somebody is told"),
     key("unit", Alert, Kind::Template, "", "template that is started with the app's name as instance"),
-    key("events", Alert, Kind::Events, "[\"incident-opened\", \"incident-closed\"]", "what is told"),
+    key("events", Alert, Kind::Events, "what somebody must know", "what is told"),
 ];
 
 /// Keys of the contract that a later version brings. They are named as such, so that nobody is
@@ -272,5 +272,13 @@ mod tests {
         assert_eq!(why(Table::Defaults, "port"), "belongs in [app.NAME]");
         assert_eq!(why(Table::App, "events"), "belongs in [alerts.NAME]");
         assert_eq!(why(Table::App, "database"), "not supported by this version; leave it out");
+    }
+
+    #[test]
+    fn every_key_is_in_the_manual() {
+        let manual = include_str!("../../packaging/man/app-monitor.toml.5").replace("\\-", "-");
+        for key in KEYS {
+            assert!(manual.contains(&format!("\n.BR {} \"", key.name)), "{}", key.name);
+        }
     }
 }

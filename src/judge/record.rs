@@ -188,4 +188,17 @@ mod tests {
         assert_eq!((words.len(), ids.len()), (EventKind::ALL.len(), EventKind::ALL.len()));
         assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())));
     }
+
+    #[test]
+    fn every_event_is_explained() {
+        let catalogue = include_str!("../../packaging/app-monitor.catalog");
+        let manual = include_str!("../../packaging/man/app-monitor.8").replace("\\-", "-");
+        for event in EventKind::ALL {
+            assert!(
+                catalogue.contains(&format!("\n-- {}\n", event.message_id())),
+                "{event} in the catalogue"
+            );
+            assert!(manual.contains(event.word()), "{event} in the manual");
+        }
+    }
 }

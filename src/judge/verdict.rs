@@ -49,6 +49,29 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict, in the order of precedence.
+    pub const ALL: [Self; 19] = [
+        Self::NotFound,
+        Self::Masked,
+        Self::ShuttingDown,
+        Self::Paused,
+        Self::StoppedByAdmin,
+        Self::StoppedWithDependency,
+        Self::NotStarted,
+        Self::Idle,
+        Self::Changing,
+        Self::PortTaken,
+        Self::SystemdRestarting,
+        Self::Starting,
+        Self::Crashed,
+        Self::PortClosed,
+        Self::Frozen,
+        Self::Erroring,
+        Self::NoProcess,
+        Self::Unknown,
+        Self::Healthy,
+    ];
+
     /// The word, as in `status`, the journal and on the bus.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -129,6 +152,17 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// Every condition.
+    pub const ALL: [Self; 7] = [
+        Self::NeverHealthy,
+        Self::PortForeign,
+        Self::FewProcesses,
+        Self::Slow,
+        Self::MayNotAct,
+        Self::Blind,
+        Self::Overdue,
+    ];
+
     /// The word, as in `status`, the journal and on the bus.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -153,5 +187,26 @@ impl Condition {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verdict_and_condition_is_explained() {
+        let manual = include_str!("../../packaging/man/app-monitor.8").replace("\\-", "-");
+        for verdict in Verdict::ALL {
+            assert!(manual.contains(&format!("\n.B {verdict}\n")), "{verdict}");
+        }
+        for condition in Condition::ALL {
+            assert!(manual.contains(condition.word()), "{condition}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_list_is_the_precedence() {
+        assert!(Verdict::ALL.is_sorted());
     }
 }
