@@ -264,7 +264,7 @@ impl App {
             None if want.asked => "asked for by a person, uncounted".to_owned(),
             None => "what it needs is up again; uncounted".to_owned(),
         };
-        let line = format!("{}; {doing}, {number}", self.headline());
+        let line = format!("{doing}, {number}");
         self.recovery = Some(recovery);
         self.forget_rounds();
         self.tell(out, EventKind::RecoveryStarted, Priority::Notice, line);
@@ -416,7 +416,11 @@ impl App {
         let fresh = self.unit.is_some() && self.unreadable_since.is_none();
         match self.recovery.as_ref().map(|recovery| recovery.phase) {
             Some(Phase::Resuming) if fresh => self.take_over(now, out),
-            Some(Phase::Landing { since }) if self.read_since(since) => self.verify_from(now),
+            Some(Phase::Landing { since }) if self.read_since(since) => {
+                self.verify_from(now);
+                // The verdict was that of the cause until here; from now on it is that of the app.
+                self.judge(now, out);
+            }
             Some(Phase::Verifying { since, until, well_since }) => {
                 self.verify(now, since, until, well_since, out);
             }
@@ -520,7 +524,16 @@ impl App {
     fn verified(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(recovery) = self.recovery.take() else { return };
         self.dirty = true;
-        let text = format!("recovered from {} in {}", recovery.cause, Span(now.since(recovery.began)));
+        let back = match recovery.phase {
+            Phase::Verifying { well_since: Some(well), .. } => well,
+            _ => now,
+        };
+        let text = format!(
+            "recovered from {}: healthy {} after it began, and for {} since",
+            recovery.cause,
+            Span(back.since(recovery.began)),
+            Span(now.since(back))
+        );
         self.tell(out, EventKind::RecoveryVerified, Priority::Notice, text);
         if recovery.attempt.is_some() && self.budget.verified(now) {
             let text = "more than 10 recoveries within an hour; from now on they count as attempts";
