@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use zbus::Connection;
+use zbus::fdo::Error as Fdo;
 
 use crate::judge::AppView;
 
@@ -59,16 +60,19 @@ impl fmt::Display for Failure {
 impl From<zbus::Error> for Failure {
     fn from(error: zbus::Error) -> Self {
         match error {
+            // An answer under a name that the D-Bus specification knows; the text is the daemon's.
+            zbus::Error::FDO(error) => match *error {
+                Fdo::ServiceUnknown(_) | Fdo::NameHasNoOwner(_) => Self::Absent("it does not run".into()),
+                Fdo::NoReply(text) | Fdo::Timeout(text) | Fdo::TimedOut(text) => Self::Absent(text),
+                Fdo::AccessDenied(text)
+                | Fdo::Failed(text)
+                | Fdo::InvalidArgs(text)
+                | Fdo::UnknownObject(text) => Self::Refused(text),
+                Fdo::ZBus(error) => Self::from(error),
+                other => Self::Refused(other.to_string()),
+            },
             zbus::Error::MethodError(name, text, _) => {
-                let text = text.unwrap_or_else(|| name.to_string());
-                match name.as_str() {
-                    "org.freedesktop.DBus.Error.ServiceUnknown"
-                    | "org.freedesktop.DBus.Error.NameHasNoOwner" => Self::Absent("it does not run".into()),
-                    "org.freedesktop.DBus.Error.NoReply"
-                    | "org.freedesktop.DBus.Error.Timeout"
-                    | "org.freedesktop.DBus.Error.TimedOut" => Self::Absent(text),
-                    _ => Self::Refused(text),
-                }
+                Self::Refused(text.unwrap_or_else(|| name.to_string()))
             }
             other => Self::Absent(other.to_string()),
         }
@@ -132,5 +136,20 @@ async fn within<T>(work: impl Future<Output = zbus::Result<T>>) -> Result<T, Fai
     match tokio::time::timeout(DEADLINE, work).await {
         Ok(outcome) => outcome.map_err(Failure::from),
         Err(_) => Err(Failure::Absent(format!("no answer within {} s", DEADLINE.as_secs()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_from_silence() {
+        let failure = |error: Fdo| Failure::from(zbus::Error::FDO(Box::new(error)));
+        let refused = failure(Fdo::AccessDenied("only root may do that".into()));
+        assert_eq!((refused.status(), refused.to_string().as_str()), (ATTENTION, "only root may do that"));
+        let absent = failure(Fdo::ServiceUnknown("The name is not activatable".into()));
+        assert_eq!(absent.status(), NO_DAEMON);
+        assert!(absent.to_string().starts_with("the daemon does not answer: it does not run;"));
     }
 }

@@ -13,7 +13,7 @@ use super::plan::{Circumstances, Outcome, Step, plan};
 use super::policy::Mode;
 use super::record::{EventKind, Priority};
 use super::time::{Moment, Span};
-use super::unit::{ActiveState, InvocationId, JobId};
+use super::unit::{ActiveState, InvocationId, JobId, LoadState};
 use super::verdict::{Condition, Verdict};
 
 /// How long to hold back after somebody refused or was in the way.
@@ -161,6 +161,13 @@ impl App {
     /// Why a recovery that a person asks for is refused.
     #[must_use]
     pub fn refuses_recovery(&self) -> Option<String> {
+        // At once, though it takes longer to become the verdict.
+        if self.unit.as_ref().is_some_and(|unit| unit.load == LoadState::Masked) {
+            return Some(format!(
+                "its unit is masked; systemctl unmask {} is how to wish it otherwise",
+                self.target.unit
+            ));
+        }
         match self.verdict {
             Verdict::NotFound | Verdict::Masked | Verdict::ShuttingDown | Verdict::Changing => {
                 Some(self.headline())
@@ -443,6 +450,13 @@ impl App {
     fn take_over(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let (Some(unit), Some(recovery)) = (self.unit.clone(), self.recovery.as_mut()) else { return };
         if let Some(job) = unit.job {
+            let stopping = unit.active == ActiveState::Deactivating && unit.invocation == recovery.before;
+            if stopping && matches!(recovery.current(), Some(Step::Restart { .. } | Step::Stop { .. })) {
+                // Asked for again it merges into the job that is pending, and is helped along with
+                // SIGKILL where that is due; against somebody else's stop it is refused.
+                self.go_on(now, out);
+                return;
+            }
             self.life.ours(job);
             if now.since(recovery.began) > Duration::from_secs(900) {
                 self.failed(now, "its job does not end", out);
@@ -458,18 +472,18 @@ impl App {
             // stop replaced it. The timestamps will tell which.
             Some(Step::Restart { .. }) if down => self.give_way(now, "the monitor was away meanwhile", out),
             Some(Step::Stop { .. }) if down => self.advance(now, out),
-            Some(_) => {
-                recovery.phase = Phase::Acting;
-                recovery.step_since = now;
-                self.tell(
-                    out,
-                    EventKind::RecoveryStarted,
-                    Priority::Notice,
-                    "the monitor was restarted in the middle of a recovery; going on with it".into(),
-                );
-                self.perform(out);
-            }
+            Some(_) => self.go_on(now, out),
         }
+    }
+
+    /// Takes the step up that the monitor was in when it ended.
+    fn go_on(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(recovery) = &mut self.recovery else { return };
+        recovery.phase = Phase::Acting;
+        recovery.step_since = now;
+        let text = "the monitor was restarted in the middle of a recovery; going on with it";
+        self.tell(out, EventKind::RecoveryStarted, Priority::Notice, text.into());
+        self.perform(out);
     }
 
     fn verify(
@@ -624,3 +638,6 @@ impl App {
         stopped_by_us.then_some(LastWill { kill: matches!(step, Step::Stop { .. }) })
     }
 }
+
+#[cfg(test)]
+mod tests;

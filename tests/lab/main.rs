@@ -12,10 +12,13 @@
 
 mod admin;
 mod answers;
+mod commands;
 mod crash;
 mod frozen;
 mod machine;
+mod monitor;
 mod package;
 mod quick;
 mod smoke;
 mod support;
+mod watched;

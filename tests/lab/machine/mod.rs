@@ -411,7 +411,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("APP_MONITOR_LAB_JOURNAL").is_some() {
             eprintln!("--- journal of the machine of {} (last 200 lines)", self.name);
             eprintln!("{}", self.run("journalctl -b --no-pager -o short-monotonic -n 200").stdout);
             eprintln!("--- end of the journal of {}", self.name);

@@ -1,0 +1,230 @@
+//! The commands, as root and as anybody, and what they tell scripts by their exit status.
+
+use std::time::Duration;
+
+use crate::machine::{AppSpec, Machine, Output, now, scenario};
+use crate::watched::{SOON, as_nobody, config, count, view, wait_view, watch};
+
+/// Runs a command and asserts on its exit status and on what it says.
+#[track_caller]
+fn says(output: &Output, status: i32, words: &[&str]) {
+    let said = format!("{}\n{}", output.stdout, output.stderr);
+    assert_eq!(output.status, status, "{said}");
+    for word in words {
+        assert!(said.contains(word), "no \u{201c}{word}\u{201d} in:\n{said}");
+    }
+}
+
+#[track_caller]
+fn run(m: &Machine, line: &str, status: i32, words: &[&str]) {
+    says(&m.run(line), status, words);
+}
+
+#[test]
+fn commands_tell_how_the_apps_are() {
+    scenario("commands-status", |m| {
+        run(m, "app-monitor status", 0, &["no app is configured", "app-monitor.toml", "systemctl reload"]);
+        run(m, "app-monitor status --json", 0, &["[]"]);
+        watch(m, &AppSpec::new("web", 3000), "");
+        m.install_app(&AppSpec::new("api", 3001));
+        let both =
+            config("[app.api]\nunit = \"api\"\nport = 3001\nhttp = \"/api/health\"\nmode = \"watch\"\n");
+        m.configure(&both);
+        run(m, "app-monitor wait api --for 20s", 0, &["api: healthy"]);
+        run(m, "app-monitor wait web --for 20s", 0, &["web: healthy"]);
+        run(m, "app-monitor status", 0, &["● api: healthy", "only watched", "● web: healthy"]);
+        run(m, "app-monitor status web", 0, &["web.service", "pid ", "answers 200", "3 attempts left"]);
+        run(m, "app-monitor status nope", 1, &["no app is called", "nope"]);
+        let json: serde_json::Value =
+            serde_json::from_str(&m.must("app-monitor status --json")).expect("JSON");
+        assert_eq!(json.as_array().map(Vec::len), Some(2));
+        assert_eq!(json[1]["verdict"], "healthy");
+        assert_eq!(json[1]["pid"], m.main_pid("web.service"));
+
+        let watched = m.run("timeout --signal=INT 3 app-monitor status --watch");
+        assert!(watched.stdout.matches("● web: healthy").count() >= 2, "{}", watched.stdout);
+
+        // Reading takes no privilege.
+        says(&as_nobody(m, "app-monitor status"), 0, &["● web: healthy"]);
+        says(&as_nobody(m, "app-monitor wait web"), 0, &["web: healthy"]);
+        says(&as_nobody(m, "app-monitor check --unit web --port 3000 --http /api/health"), 0, &["good"]);
+        says(&as_nobody(m, "app-monitor config show"), 1, &["permission denied", "root"]);
+        for act in ["pause web", "resume web", "recover web", "reset web", "pause --all"] {
+            says(&as_nobody(m, &format!("app-monitor {act}")), 1, &["only root may do that"]);
+        }
+
+        // A fault that nothing is done about is a matter for somebody.
+        m.fault("api", "status 500");
+        wait_view(m, "api", "erroring", |view| (view["verdict"] == "erroring").then_some(()));
+        run(m, "app-monitor status", 1, &["● api: erroring", "answers 500"]);
+        run(m, "app-monitor status web", 0, &[]);
+        run(m, "app-monitor wait api --for 1s", 1, &["not healthy within 1 s", "erroring"]);
+        run(m, "app-monitor wait nope --for 1s", 1, &["no app is called"]);
+
+        for wrong in ["status --json --watch", "frobnicate", "pause", "pause web --for never", "wait"] {
+            run(m, &format!("app-monitor {wrong}"), 2, &["--help"]);
+        }
+        m.must("systemctl stop app-monitor");
+        for command in
+            ["status", "wait web --for 1s", "pause web", "resume --all", "recover web", "reset web"]
+        {
+            run(m, &format!("app-monitor {command}"), 3, &["does not run", "systemctl status app-monitor"]);
+        }
+    });
+}
+
+#[test]
+fn commands_check_without_a_daemon() {
+    scenario("commands-check", |m| {
+        m.must("systemctl stop app-monitor");
+        m.must("rm -r /run/app-monitor-resolved");
+        m.install_app(&AppSpec::new("web", 3000));
+        let all = "app-monitor check --unit web --port 3000 --http /api/health";
+        run(m, all, 0, &["web.service is active", "port 3000", "answers 200"]);
+        let json: serde_json::Value = serde_json::from_str(&m.must(&format!("{all} --json"))).expect("JSON");
+        assert_eq!(json[0]["well"], true);
+        assert_eq!(json[0]["checks"].as_array().map(Vec::len), Some(4));
+        run(m, "app-monitor check --unit web --port 3000 --http /private", 1, &["bad", "answers 401"]);
+        run(m, "app-monitor check --unit web --port 3333", 1, &["bad", "3333"]);
+        run(m, "app-monitor check --unit nope", 1, &["bad", "systemd knows no nope.service"]);
+        run(m, "app-monitor check --unit web --port frog", 2, &["--port", "frog"]);
+        run(m, "app-monitor check --port 3000", 2, &["--unit"]);
+        run(m, "app-monitor check", 1, &["no app is configured"]);
+
+        m.write("/etc/app-monitor/conf.d/50-lab.toml", &config(""));
+        run(m, "app-monitor check", 0, &["web (web.service)", "answers 200"]);
+        run(m, "app-monitor check web", 0, &["answers 200"]);
+        run(m, "app-monitor check nope", 1, &["no app is called"]);
+        m.must("systemctl start app-monitor");
+        run(m, "app-monitor check", 0, &["web (web.service)", "answers 200"]);
+        m.must("systemctl stop web");
+        run(m, "app-monitor check", 1, &["web.service is inactive"]);
+    });
+}
+
+#[test]
+fn commands_pause_and_resume() {
+    scenario("commands-pause", |m| {
+        watch(m, &AppSpec::new("web", 3000), "");
+        let at = now();
+        run(m, "app-monitor pause --all --for 10m --reason 'a deploy'", 0, &["web: paused for 10 min"]);
+        run(m, "app-monitor status", 0, &["● web: paused", "a deploy", "paused for another"]);
+        assert!(m.unit_property("app-monitor.service", "StatusText").contains("web: paused"));
+        m.fault("web", "crash");
+        let would = m.wait_event(SOON, "web", "recovery-started", at);
+        assert!(would.message.contains("would have done: reset-failed, then start"), "{}", would.message);
+        assert_eq!(m.unit_property("web.service", "ActiveState"), "failed");
+        run(m, "app-monitor resume --all", 0, &["web: recoveries are allowed"]);
+        m.wait_http_ok(SOON, 3000, "/api/health");
+        m.wait_event(SOON, "web", "recovery-verified", at);
+        for event in ["paused", "resumed"] {
+            assert_eq!(count(m, "web", event, at), 1, "{event}");
+        }
+
+        let at = now();
+        run(m, "app-monitor pause web --for 2s", 0, &["web: paused for 2 s"]);
+        let resumed = m.wait_event(SOON, "web", "resumed", at);
+        assert!((2..4).contains(&(resumed.at - at).as_secs()), "{:?}", resumed.at - at);
+        m.wait_verdict(SOON, "web", "healthy", at);
+        run(m, "app-monitor pause nope", 1, &["no app is called nope"]);
+    });
+}
+
+#[test]
+fn commands_recover_and_reset() {
+    scenario("commands-recover", |m| {
+        let app = AppSpec { sigterm_handler: true, ..AppSpec::new("web", 3000) };
+        watch(m, &app, "max_attempts = 1\nhealthy_for = \"1h\"");
+        let (at, pid) = (now(), m.main_pid("web.service"));
+        run(m, "app-monitor recover web", 0, &["web: a recovery begins"]);
+        let started = m.wait_event(SOON, "web", "recovery-started", at);
+        assert!(started.message.contains("asked for by a person, uncounted"), "{}", started.message);
+        run(m, "app-monitor wait web --for 20s", 0, &["web: healthy"]);
+        assert_ne!(m.main_pid("web.service"), pid);
+        assert!(m.journal_of("web.service").contains("closing"), "it was not asked to end");
+        assert_eq!(view(m, "web")["attempts_left"], 1);
+
+        // An app that stays broken is given up, until somebody says otherwise.
+        m.break_starts("web", "status 500");
+        m.fault("web", "status 500");
+        m.wait_event(SOON, "web", "breaker-opened", at);
+        let status = m.unit_property("app-monitor.service", "StatusText");
+        assert!(status.contains("web: erroring for ") && status.contains("next attempt in"), "{status}");
+        run(m, "app-monitor status", 1, &["breaker open", "0 attempts left", "next attempt in"]);
+        m.mend("web");
+        let at = now();
+        run(m, "app-monitor recover web", 0, &[]);
+        m.wait_event(SOON, "web", "recovery-verified", at);
+        run(m, "app-monitor status", 0, &["breaker"]);
+        run(m, "app-monitor reset web", 0, &["attempts are forgotten", "breaker is closed"]);
+        m.wait_event(SOON, "web", "breaker-closed", at);
+        run(m, "app-monitor status", 0, &["1 attempt left"]);
+        run(m, "app-monitor reset nope", 1, &["no app is called nope"]);
+
+        m.must("systemctl stop web");
+        m.wait_event(SOON, "web", "stopped-by-admin", at);
+        run(m, "app-monitor recover web", 1, &["stopped-by-admin", "systemctl start web.service"]);
+        assert_eq!(m.unit_property("web.service", "ActiveState"), "inactive");
+        m.must("mv /etc/systemd/system/web.service /etc/systemd/system/web.kept; systemctl mask --now web");
+        run(m, "app-monitor recover web", 1, &["masked", "systemctl unmask web.service"]);
+    });
+}
+
+#[test]
+fn commands_have_a_bus_behind_them() {
+    scenario("bus", |m| {
+        watch(m, &AppSpec::new("web", 3000), "");
+        let of = "org.appmonitor1 /org/appmonitor1";
+        let said = m.must(&format!("busctl --no-pager introspect {of} org.appmonitor1.Manager"));
+        for member in [
+            "Apps",
+            "Recover",
+            "Pause",
+            "Resume",
+            "Reset",
+            "Reload",
+            "VerdictChanged",
+            "IncidentOpened",
+            "IncidentClosed",
+        ] {
+            assert!(said.contains(&format!(".{member} ")), "no {member} in\n{said}");
+        }
+        let said = m.must(&format!("busctl --no-pager introspect {of}/app/web org.appmonitor1.App"));
+        for property in
+            ["Verdict", "Conditions", "Since", "Checks", "AttemptsLeft", "BreakerState", "PausedUntil"]
+        {
+            assert!(said.contains(&format!(".{property} ")), "no {property} in\n{said}");
+        }
+        assert!(said.contains("\"healthy\""), "{said}");
+        says(&as_nobody(m, &format!("busctl call {of} org.appmonitor1.Manager Apps")), 0, &["healthy"]);
+        let pause = format!("busctl call {of} org.appmonitor1.Manager Pause sts web 60 x");
+        says(&as_nobody(m, &pause), 1, &["ccess denied"]);
+
+        m.must("systemd-run --quiet --unit=listen busctl monitor org.appmonitor1");
+        m.wait_for(SOON, "somebody listens", || {
+            m.journal_of("listen.service").contains("Monitoring bus").then_some(())
+        });
+        m.fault("web", "crash");
+        m.wait_for(SOON, "the signals", || {
+            let heard = m.journal_of("listen.service");
+            ["VerdictChanged", "IncidentOpened", "IncidentClosed", "PropertiesChanged"]
+                .iter()
+                .all(|signal| heard.contains(&format!("Member={signal}")))
+                .then_some(())
+        });
+    });
+}
+
+#[test]
+fn commands_do_not_hang_on_a_monitor_that_does() {
+    scenario("commands-hung", |m| {
+        watch(m, &AppSpec::new("web", 3000), "");
+        let pid = m.main_pid("app-monitor.service");
+        m.must(&format!("kill -STOP {pid}"));
+        let before = now();
+        run(m, "app-monitor status", 3, &["does not answer", "systemctl status app-monitor"]);
+        assert!(now() - before < Duration::from_secs(10));
+        m.must(&format!("kill -CONT {pid}"));
+        wait_view(m, "web", "it goes on", |view| (view["verdict"] == "healthy").then_some(()));
+    });
+}
