@@ -18,7 +18,7 @@ use super::verdict::{Condition, Verdict};
 
 /// How long to hold back after somebody refused or was in the way.
 const HOLD: Duration = Duration::from_secs(10);
-/// The least that a verification is given.
+/// The least that a verification is given where nothing is configured.
 const VERIFY_AT_LEAST: Duration = Duration::from_secs(30);
 
 /// A recovery, as it is written ahead of its first act.
@@ -121,10 +121,9 @@ impl Recovery {
     }
 
     /// systemd's own restart is part of it from here on.
-    pub fn started_again(&mut self, now: Moment) {
+    pub fn started_again(&mut self) {
         if let Phase::Verifying { well_since, .. } = &mut self.phase {
             *well_since = None;
-            let _ = now;
         }
     }
 
@@ -244,7 +243,7 @@ impl App {
         let uncounted = want.asked || self.waits_for_dependency();
         self.asked = false;
         let attempt = (!uncounted).then(|| self.budget.begin(now, &self.policy));
-        let answers = self.verdict == Verdict::Healthy;
+        let answers = !self.verdict.is_fault() && self.history.good_in_a_row() > 0;
         let circumstances = Circumstances {
             unit: &unit,
             unanswered: self.last_unanswered,
@@ -413,8 +412,11 @@ impl App {
         }
     }
 
+    /// As configured, or `startup_grace` and 30 s at least; and never less than what the app's own
+    /// starts have shown it to need.
     fn verify_within(&self) -> Duration {
-        self.policy.verify_within.unwrap_or(self.policy.startup_grace).max(VERIFY_AT_LEAST).max(self.grace())
+        let usual = self.policy.startup_grace.max(VERIFY_AT_LEAST);
+        self.policy.verify_within.unwrap_or(usual).max(self.learned_grace())
     }
 
     /// Follows a recovery: taken over, landing, verifying. Says what it would do, where it may not.

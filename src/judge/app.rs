@@ -79,6 +79,8 @@ pub struct App {
     pub(super) incidents: u64,
     pub(super) stop_told: bool,
     pub(super) judged: bool,
+    /// Verdicts in between (starting, changing, …) since it was last well or a fault was named.
+    pub(super) restless: u32,
 
     // The act.
     pub(super) budget: Budget,
@@ -137,6 +139,7 @@ impl App {
             incidents: memory.incidents,
             stop_told: false,
             judged: false,
+            restless: 0,
             budget: memory.budget,
             acts: recovery.as_ref().map_or(0, |recovery| recovery.act.0),
             recovery,
@@ -389,7 +392,7 @@ impl App {
         if starter == Starter::Systemd
             && let Some(recovery) = &mut self.recovery
         {
-            recovery.started_again(now);
+            recovery.started_again();
         }
     }
 

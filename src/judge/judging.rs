@@ -20,6 +20,8 @@ const DUMP_AT_MOST: Duration = Duration::from_secs(120);
 const OURS_ON_TOP: Duration = Duration::from_secs(30);
 /// Where a unit's own timeout is infinite.
 const INFINITE: Duration = Duration::from_secs(600);
+/// Verdicts in between, one after the other, that are worth a line each.
+const RESTLESS: u32 = 8;
 /// Blindness that lasts so long is told.
 const BLIND_FOR: Duration = Duration::from_secs(300);
 /// A unit that was not started is given so long: at boot, its turn may still come.
@@ -32,6 +34,8 @@ pub struct ConditionState {
     pub since: Moment,
     /// Its evidence.
     pub text: String,
+    /// When somebody was told last.
+    pub told: Moment,
 }
 
 /// Something that somebody has to be told about, from its beginning to its end.
@@ -187,7 +191,15 @@ impl App {
             _ => self.headline(),
         };
         // Faults are told with their incident; repeating each of them as a warning would be noise.
-        let priority = if verdict.is_well() { Priority::Info } else { Priority::Notice };
+        let in_between =
+            matches!(verdict, Verdict::Starting | Verdict::SystemdRestarting | Verdict::Changing);
+        self.restless = if in_between { self.restless.saturating_add(1) } else { 0 };
+        let priority = match verdict {
+            // An app that systemd restarts for ever must not fill the journal for ever.
+            _ if self.restless > RESTLESS => Priority::Debug,
+            _ if verdict.is_well() => Priority::Info,
+            _ => Priority::Notice,
+        };
         match verdict {
             Verdict::StoppedByAdmin => {
                 let line = format!("{line}; left alone until it is started again");
@@ -294,13 +306,26 @@ impl App {
             .then(|| "nothing could be checked for more than 5 min".to_owned());
         self.note(now, Condition::Blind, blind, out);
 
-        let overdue = self.overdue_at().filter(|at| now >= *at).and_then(|_| {
+        self.note_overdue(now, out);
+    }
+
+    /// A change that does not come to its end is told again and again, each time that it would
+    /// have had its time once more.
+    fn note_overdue(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let overdue = self.overdue_at().filter(|at| now >= *at).and_then(|at| {
             let unit = self.unit.as_ref()?;
             let since = now.since(self.state_since);
             let state = if unit.auto_restarting() { "auto-restart" } else { unit.sub.as_str() };
-            Some(format!("in {state} for {}", Span(since)))
+            Some((format!("in {state} for {}", Span(since)), at.since(self.state_since)))
         });
-        self.note(now, Condition::Overdue, overdue, out);
+        if let (Some((text, period)), Some(state)) = (&overdue, self.conditions.get_mut(&Condition::Overdue))
+            && now.since(state.told) >= *period
+        {
+            state.told = now;
+            let line = format!("{} still: {text}", Condition::Overdue);
+            self.tell_all(out, EventKind::ConditionBegan, Priority::Warning, line, true);
+        }
+        self.note(now, Condition::Overdue, overdue.map(|(text, _)| text), out);
     }
 
     /// A check that fails and was never good, once that is sure.
@@ -321,7 +346,7 @@ impl App {
             (Some(text), None) => {
                 let priority = if what.alerts() { Priority::Warning } else { Priority::Info };
                 let line = format!("{what}: {text}");
-                self.conditions.insert(what, ConditionState { since: now, text });
+                self.conditions.insert(what, ConditionState { since: now, text, told: now });
                 self.tell_all(out, EventKind::ConditionBegan, priority, line, what.alerts());
             }
             (None, Some(state)) => {

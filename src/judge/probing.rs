@@ -331,13 +331,16 @@ impl App {
         self.dirty = true;
     }
 
-    /// `startup_grace`, or twice the longest of the last ten starts if that is longer; 10 min at
-    /// most.
+    /// `startup_grace`, or twice the longest of the last ten starts if that is longer.
     #[must_use]
     pub(super) fn grace(&self) -> Duration {
+        self.policy.startup_grace.max(self.learned_grace())
+    }
+
+    /// Twice the longest of the last ten starts; 10 min at most.
+    pub(super) fn learned_grace(&self) -> Duration {
         const MOST: Duration = Duration::from_secs(600);
-        let learned = self.starts.iter().max().map_or(Duration::ZERO, |longest| (*longest * 2).min(MOST));
-        self.policy.startup_grace.max(learned)
+        self.starts.iter().max().map_or(Duration::ZERO, |longest| (*longest * 2).min(MOST))
     }
 
     // The port of an app that is down: is it free to be started?
