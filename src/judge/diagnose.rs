@@ -168,7 +168,7 @@ fn changing(facts: &Facts<'_>, unit: &UnitReading) -> Option<String> {
 /// Verdicts on a unit that is up. None where it is not clear yet.
 fn above(facts: &Facts<'_>) -> Option<(Verdict, String)> {
     if let Some(age) = facts.starting {
-        return Some((Verdict::Starting, format!("up for {}, not answering yet", Span(age))));
+        return Some((Verdict::Starting, format!("up for {}, no good answer yet", Span(age))));
     }
     if let Some(confirmed) = facts.confirmed {
         let times = match confirmed.of {

@@ -147,7 +147,7 @@ impl App {
     }
 
     /// Up, no good round yet, and within the grace: for how long.
-    fn starting(&self, now: Moment) -> Option<Duration> {
+    pub(super) fn starting(&self, now: Moment) -> Option<Duration> {
         let unit = self.unit.as_ref()?;
         let age = now.since(self.grace_from?);
         let up = unit.active == ActiveState::Active;
@@ -289,7 +289,8 @@ impl App {
         let never = self.never_healthy().filter(|_| up);
         self.note(now, Condition::NeverHealthy, never, out);
 
-        let answers = self.verdict == Verdict::Healthy && up;
+        // Oddities of an app that answers; while it is suspected, what is odd may be the fault itself.
+        let answers = self.verdict == Verdict::Healthy && up && self.history.bad_in_a_row() == 0;
         let odd = |kind| {
             let seen = self.latest.get(&kind).filter(|_| answers && self.was_ever_good(kind))?;
             matches!(seen.finding, Finding::Bad(_)).then(|| seen.text.clone())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::app::App;
 use super::effect::{Effect, RoundId};
 use super::history::RoundResult;
+use super::life::Ending;
 use super::observation::{CheckKind, Fault, Finding, Observation};
 use super::record::{EventKind, Priority};
 use super::time::Moment;
@@ -165,7 +166,7 @@ impl App {
                 late = true;
             }
         }
-        if late && !self.forgives() {
+        if late && !self.forgives(now) {
             self.suspect(now, out);
         }
     }
@@ -179,9 +180,10 @@ impl App {
         }
     }
 
-    /// Failures are forgiven: within the grace, and before anything good was seen.
-    fn forgives(&self) -> bool {
-        self.verdict == Verdict::Starting
+    /// Failures are forgiven: within the grace, and before anything good was seen; also while the
+    /// verdict is still the one that a recovery under way is for.
+    fn forgives(&self, now: Moment) -> bool {
+        self.starting(now).is_some()
     }
 
     pub(super) fn take_check(
@@ -210,7 +212,7 @@ impl App {
 
     fn take_round(&mut self, now: Moment, round: Round, out: &mut Vec<Effect>) {
         for (kind, observation) in &round.answers {
-            self.note_good(*kind, observation);
+            self.note_good(now, *kind, observation);
         }
         let result = self.result_of(&round.answers);
         for (kind, observation) in round.answers {
@@ -233,7 +235,7 @@ impl App {
             }
             Some(RoundResult::Bad(fault, text)) => {
                 self.bad_since_start = true;
-                if self.forgives() {
+                if self.forgives(now) {
                     return;
                 }
                 let first = self.history.bad_in_a_row() == 0;
@@ -251,7 +253,7 @@ impl App {
     }
 
     /// A check that is good once is believed from then on.
-    fn note_good(&mut self, kind: CheckKind, observation: &Observation) {
+    fn note_good(&mut self, now: Moment, kind: CheckKind, observation: &Observation) {
         match observation.finding {
             Finding::Good => {
                 self.never_good.remove(&kind);
@@ -262,7 +264,7 @@ impl App {
                     self.history.latency(latency);
                 }
             }
-            Finding::Bad(_) if !self.was_ever_good(kind) && !self.forgives() => {
+            Finding::Bad(_) if !self.was_ever_good(kind) && !self.forgives(now) => {
                 *self.never_good.entry(kind).or_default() += 1;
             }
             Finding::Bad(_) | Finding::Unknown => {}
@@ -349,9 +351,14 @@ impl App {
         self.target.port.is_some()
             && self.was_ever_good(CheckKind::Port)
             && self.unit.as_ref().is_some_and(|unit| {
-                let down =
-                    unit.active.is_down() && self.life.ending() == Some(&super::life::Ending::ByItself);
-                down || third_automatic_restart(unit)
+                // Begun before it is known who ended it, so that nobody waits for it then. One that
+                // may idle has its port held by its socket.
+                let nobody_asked = match self.life.ending() {
+                    None => unit.inactive_exit.is_some() && !self.is_acting(),
+                    Some(ending) => *ending == Ending::ByItself,
+                };
+                let idle = unit.active == ActiveState::Inactive && unit.socket_listening;
+                (unit.active.is_down() && nobody_asked && !idle) || third_automatic_restart(unit)
             })
     }
 

@@ -45,14 +45,15 @@ impl Worker<'_> {
     ) -> Result<Outcome, Error> {
         // The step begins here: neither our reading nor systemd's answer may delay the kill.
         let mut kill = std::pin::pin!(sleep(kill_after.unwrap_or(FAR)));
-        let before = self.bus.read_unit_alone(self.unit).await?;
+        // Side by side: how fast it acts is what it is for.
+        let (before, hand) = tokio::join!(self.bus.read_unit_alone(self.unit), self.hand());
+        let (before, mut hand) = (before?, hand?);
         let settled = before.job.is_none();
         match kind {
             Kind::Start if settled && is_up(before.active) => return Ok(Outcome::AlreadySo),
             Kind::Stop if settled && before.active.is_down() => return Ok(Outcome::AlreadySo),
             _ => {}
         }
-        let mut hand = self.hand().await?;
         let job = match kind {
             Kind::Start => hand.start(self.unit).await?,
             Kind::Restart => hand.restart(self.unit).await?,

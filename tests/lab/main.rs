@@ -19,6 +19,7 @@ mod machine;
 mod monitor;
 mod package;
 mod quick;
+mod reaction;
 mod smoke;
 mod support;
 mod watched;
