@@ -48,7 +48,7 @@ pub(super) fn check(target: &Target, allowance: Allowance) -> Observation {
     };
     let label = format!("{method} {}", clean(uri.path(), 60));
     let began = clock::now();
-    let asked = Ask { target, http, allowance }.follow(uri, method);
+    let asked = Ask { target, http, allowance: allowance.clone() }.follow(uri, method);
     let took = clock::now().since(began);
     bounded(match asked {
         Ok(good) => {
@@ -158,7 +158,7 @@ impl Ask<'_> {
         if !own(&header::CONNECTION) {
             request = request.header(header::CONNECTION, "close");
         }
-        let agent = dialled.agent(self.allowance);
+        let agent = dialled.agent(self.allowance.clone());
         // A request that usually has a body says that it has none (RFC 9110, 8.6).
         let bodied = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         let sent = if bodied {

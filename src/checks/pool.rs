@@ -22,11 +22,17 @@ use crate::judge::Moment;
 /// reports (connecting, waiting, reading) is worth more than our "overdue".
 const GRACE: Duration = Duration::from_millis(80);
 
+/// A job that has waited so long for one of the threads that are always allowed gets one more.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// The bounds of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Most threads, busy or idle.
     pub threads: usize,
+    /// Beyond so many, a thread is started only for a job that has waited 20 ms: many short jobs at
+    /// once need few threads, each of which costs memory.
+    pub ample: usize,
     /// Most jobs that wait for a thread.
     pub queue: usize,
     /// How long a thread without work stays.
@@ -36,9 +42,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 threads, 1024 waiting jobs, 10 s, 512 KiB (a TLS handshake in a debug build takes 200).
+    /// 256 threads (three checks of each of eighty apps can hang, and the others go on), 16 of them at
+    /// once, 1024 waiting jobs, 10 s, 512 KiB (a TLS handshake in a debug build takes 200).
     fn default() -> Self {
-        Self { threads: 64, queue: 1024, idle: Duration::from_secs(10), stack: 512 * 1024 }
+        Self { threads: 256, ample: 16, queue: 1024, idle: Duration::from_secs(10), stack: 512 * 1024 }
     }
 }
 
@@ -69,7 +76,7 @@ impl fmt::Display for Missed {
 impl std::error::Error for Missed {}
 
 /// The time that a job has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Allowance {
     /// It has to have ended by then.
     pub until: Moment,
@@ -77,18 +84,33 @@ pub struct Allowance {
     pub whole: Duration,
     /// What of it was spent waiting for a thread.
     pub waited: Duration,
+    /// Nobody waits for the result any more.
+    given_up: Arc<AtomicBool>,
+}
+
+/// Tells the job when nobody waits for it any more, however that came.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Allowance {
     /// One that begins now.
     #[must_use]
     pub fn starting_now(whole: Duration) -> Self {
-        Self { until: clock::now() + whole, whole, waited: Duration::ZERO }
+        Self { until: clock::now() + whole, whole, waited: Duration::ZERO, given_up: Arc::default() }
     }
 
-    /// What is left of it; none when it is over.
+    /// What is left of it; none when it is over, or nobody waits for the result any more. Whoever
+    /// waits long asks now and then.
     #[must_use]
     pub fn left(&self) -> Option<Duration> {
+        if self.given_up.load(Ordering::Relaxed) {
+            return None;
+        }
         Some(self.until.since(clock::now())).filter(|left| !left.is_zero())
     }
 }
@@ -131,7 +153,8 @@ impl Pool {
     /// Runs `job` on a thread and waits for it, `whole` and 80 ms at most.
     ///
     /// # Errors
-    /// When there is no result in time; the job may then still run, and its result is thrown away.
+    /// When there is no result in time; the job may then still run, and its result is thrown away. Its
+    /// allowance tells it so, as it does when this future is dropped.
     pub async fn run<T, F>(&self, whole: Duration, job: F) -> Result<T, Missed>
     where
         T: Send + 'static,
@@ -141,7 +164,9 @@ impl Pool {
         let begun = Arc::new(AtomicBool::new(false));
         let mark = Arc::clone(&begun);
         let queued = clock::now();
-        self.submit(Box::new(move || {
+        let waiting = Waiting(Arc::default());
+        let given_up = Arc::clone(&waiting.0);
+        let taken = self.submit(Box::new(move || {
             let now = clock::now();
             let until = queued + whole;
             // Nobody waits any more: cancelled, or its time was over before it began.
@@ -149,9 +174,25 @@ impl Pool {
                 return;
             }
             mark.store(true, Ordering::Relaxed);
-            let _ = sender.send(job(Allowance { until, whole, waited: now.since(queued) }));
+            let _ = sender.send(job(Allowance { until, whole, waited: now.since(queued), given_up }));
         }))?;
-        match tokio::time::timeout(whole + GRACE, receiver).await {
+        tokio::pin!(receiver);
+        let mut left = whole + GRACE;
+        // A full house: the short ones are through by then, and the rest is worth another thread.
+        if !taken && left > PATIENCE {
+            if let Ok(outcome) = tokio::time::timeout(PATIENCE, &mut receiver).await {
+                return outcome.map_err(|_| Missed::Broken);
+            }
+            left -= PATIENCE;
+            if !begun.load(Ordering::Relaxed) {
+                let inside = self.shared.inside();
+                // As many as wait; those who wait have each asked for one.
+                if inside.idle < inside.waiting.len() && inside.threads < self.shared.limits.threads {
+                    let _ = self.grow(inside);
+                }
+            }
+        }
+        match tokio::time::timeout(left, receiver).await {
             Ok(Ok(result)) => Ok(result),
             _ if !begun.load(Ordering::Relaxed) => Err(Missed::NoThread(whole)),
             Ok(Err(_)) => Err(Missed::Broken),
@@ -165,7 +206,8 @@ impl Pool {
         self.shared.inside().threads
     }
 
-    fn submit(&self, job: Job) -> Result<(), Missed> {
+    /// Queues a job; false when no thread was free for it and none was started.
+    fn submit(&self, job: Job) -> Result<bool, Missed> {
         let mut inside = self.shared.inside();
         if inside.waiting.len() >= self.shared.limits.queue {
             return Err(Missed::Full);
@@ -174,11 +216,17 @@ impl Pool {
         if inside.idle >= inside.waiting.len() {
             drop(inside);
             self.shared.work.notify_one();
-            return Ok(());
+            return Ok(true);
         }
-        if inside.threads >= self.shared.limits.threads {
-            return Ok(());
+        let limits = &self.shared.limits;
+        if inside.threads >= limits.threads.min(limits.ample) {
+            return Ok(false);
         }
+        self.grow(inside).map(|()| true)
+    }
+
+    /// Starts a thread.
+    fn grow(&self, mut inside: MutexGuard<'_, Inside>) -> Result<(), Missed> {
         inside.threads += 1;
         drop(inside);
         let shared = Arc::clone(&self.shared);
@@ -243,7 +291,7 @@ mod tests {
     }
 
     fn small(threads: usize, queue: usize) -> Pool {
-        Pool::new(Limits { threads, queue, idle: Duration::from_millis(50), stack: 256 * 1024 })
+        Pool::new(Limits { threads, ample: 4, queue, idle: Duration::from_millis(50), stack: 256 * 1024 })
     }
 
     #[test]
@@ -318,6 +366,57 @@ mod tests {
             let broken = pool.run(Duration::from_secs(1), |_| -> u8 { panic!("on purpose") }).await;
             assert_eq!(broken, Err(Missed::Broken));
             assert_eq!(pool.run(Duration::from_secs(1), |_| 3).await, Ok(3));
+        });
+    }
+
+    #[test]
+    fn a_job_that_nobody_waits_for_is_told() {
+        runtime().block_on(async {
+            let pool = small(1, 4);
+            let (tell, told) = mpsc::channel();
+            let (begin, begun) = oneshot::channel();
+            let job = pool.run(Duration::from_secs(60), move |allowance| {
+                let _ = begin.send(());
+                while allowance.left().is_some() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                let _ = tell.send(());
+            });
+            tokio::select! {
+                _ = job => panic!("it has a minute"),
+                _ = begun => {}
+            }
+            // Its future is dropped by now, and its thread free for the next.
+            assert_eq!(pool.run(Duration::from_secs(5), |_| 1).await, Ok(1));
+            assert_eq!(told.try_recv(), Ok(()));
+        });
+    }
+
+    #[test]
+    fn short_jobs_need_few_threads_and_long_ones_get_theirs() {
+        runtime().block_on(async {
+            let limits = Limits { threads: 64, ample: 2, ..Limits::default() };
+            let pool = Pool::new(limits);
+            let short = (0..200).map(|_| pool.run(Duration::from_secs(5), |_| ()));
+            futures_util::future::join_all(short).await;
+            assert!(pool.threads() < 20, "{}", pool.threads());
+            let (release, hold) = mpsc::channel::<()>();
+            let hold = Arc::new(Mutex::new(hold));
+            let stuck = (0..20).map(|_| {
+                let hold = Arc::clone(&hold);
+                pool.run(Duration::from_secs(5), move |_| hold.lock().unwrap().recv().is_ok())
+            });
+            let stuck = futures_util::future::join_all(stuck);
+            let others = async {
+                tokio::task::yield_now().await;
+                for _ in 0..20 {
+                    let asked = clock::now();
+                    assert_eq!(pool.run(Duration::from_secs(5), |_| 1).await, Ok(1));
+                    assert!(clock::now().since(asked) < Duration::from_millis(200));
+                }
+                drop(release);
+            };
+            tokio::join!(stuck, others);
         });
     }
 

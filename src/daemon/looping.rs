@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use crate::alerts;
 use crate::checks::{Limits, Pool, Probe, World};
 use crate::config::resolved::{self, Resolved};
 use crate::config::{LogLevel, Settings};
 use crate::judge::{
-    AppName, AppView, Effect, Effects, Event, EventKind, Host, JobId, JobResult, Moment, Step, Target,
-    UnitName,
+    AppName, AppView, Effect, Effects, Event, EventKind, Host, JobId, JobResult, Moment, RoundId, Step,
+    Target, UnitName,
 };
 use crate::systemd::journal::{self, Level};
 use crate::systemd::notify::{self, Notifier};
@@ -66,6 +67,8 @@ struct Daemon {
     saver: Saver,
     save_complained: bool,
     performances: BTreeMap<AppName, Performance>,
+    /// Checks under way.
+    checks: BTreeMap<AppName, Vec<(RoundId, AbortHandle)>>,
     alerts: alerts::Desk,
     notifier: Notifier,
     served: Option<service::Served>,
@@ -188,6 +191,7 @@ async fn turn(settings: Settings) -> Result<(), Refusal> {
         saver,
         save_complained: false,
         performances: BTreeMap::new(),
+        checks: BTreeMap::new(),
         notifier: Notifier::new(),
         served: None,
         queue: queue.clone(),
@@ -199,6 +203,7 @@ async fn turn(settings: Settings) -> Result<(), Refusal> {
     link::connect(daemon.watched.iter().cloned().collect(), queue);
 
     let watchdog = notify::watchdog_interval().map_or(TURN, |interval| (interval / 3).min(TURN));
+    let mut kicked: Option<Moment> = None;
     let mut suspended = clock::suspended();
     loop {
         let now = clock::now();
@@ -226,7 +231,11 @@ async fn turn(settings: Settings) -> Result<(), Refusal> {
         daemon.despair(after);
         daemon.report(after);
         // Sent here and nowhere else: by the loop that does the work, after it did.
-        let _ = daemon.notifier.watchdog();
+        // Not at every turn: each one wakes PID 1.
+        if kicked.is_none_or(|kicked| after.since(kicked) >= watchdog / 2) {
+            kicked = Some(after);
+            let _ = daemon.notifier.watchdog();
+        }
     }
     daemon.end().await;
     Ok(())
@@ -469,8 +478,17 @@ impl Daemon {
         }
     }
 
-    fn check(&self, app: &AppName, round: crate::judge::RoundId, kinds: Vec<crate::judge::CheckKind>) {
+    fn check(&mut self, app: &AppName, round: RoundId, kinds: Vec<crate::judge::CheckKind>) {
         let (Some(target), Some(known)) = (self.targets.get(app), self.host.app(app)) else { return };
+        let under_way = self.checks.entry(app.clone()).or_default();
+        // Rounds that the judge has voided (a restart, a reload, a gap) hang no longer than this.
+        under_way.retain(|(round, check)| {
+            let wanted = known.awaits(*round);
+            if !wanted {
+                check.abort();
+            }
+            wanted && !check.is_finished()
+        });
         for kind in kinds {
             let probe = Probe {
                 target: Arc::clone(target),
@@ -479,7 +497,15 @@ impl Daemon {
                 timeout: known.policy().timeout,
                 world: Arc::clone(&self.world),
             };
-            performing::check(kind, round, probe, Arc::clone(&self.pool), app.clone(), self.queue.clone());
+            let check = performing::check(
+                kind,
+                round,
+                probe,
+                Arc::clone(&self.pool),
+                app.clone(),
+                self.queue.clone(),
+            );
+            under_way.push((round, check));
         }
     }
 
@@ -589,6 +615,13 @@ impl Daemon {
         self.targets = targets_of(&settings);
         self.alerts.configure(settings.alerts.clone());
         self.performances.retain(|app, _| self.targets.contains_key(app));
+        self.checks.retain(|app, checks| {
+            let stays = self.targets.contains_key(app);
+            if !stays {
+                checks.iter().for_each(|(_, check)| check.abort());
+            }
+            stays
+        });
         self.watch();
         if let Some(link) = &self.link {
             let bus = link.bus.clone();

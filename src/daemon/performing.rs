@@ -41,7 +41,7 @@ pub fn read(bus: Bus, app: AppName, unit: UnitName, to: mpsc::Sender<Happening>)
     });
 }
 
-/// Makes one check.
+/// Makes one check. Aborting it cancels: its answer never comes, its thread is free at once.
 pub fn check(
     kind: CheckKind,
     round: RoundId,
@@ -49,11 +49,12 @@ pub fn check(
     pool: Arc<Pool>,
     app: AppName,
     to: mpsc::Sender<Happening>,
-) {
-    tokio::spawn(async move {
+) -> AbortHandle {
+    let task = tokio::spawn(async move {
         let observation = observe(kind, &probe, &pool).await;
         send(&to, app, Event::Check(round, kind, observation)).await;
     });
+    task.abort_handle()
 }
 
 /// A step under way.

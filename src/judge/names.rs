@@ -16,6 +16,19 @@ impl AppName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A number from 0 to 1 that belongs to the name: what many apps do at the same pace is spread
+    /// over time by it.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        // FNV-1a; its last bytes are hardly mixed, so splitmix64's last steps follow.
+        let hash = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        f64::from((hash >> 48) as u16) / f64::from(u16::MAX)
+    }
 }
 
 impl TryFrom<String> for AppName {

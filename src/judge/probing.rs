@@ -39,6 +39,8 @@ pub(super) struct Probing {
     last_began: Option<Moment>,
     /// While something is suspected: when the next confirming round begins.
     suspicion: Option<Moment>,
+    /// The app's rounds have found their place among those of the others.
+    spread: bool,
     /// The look at the port of an app that is down: when it began, and who holds it.
     port_look: Option<(RoundId, Moment, Option<Observation>)>,
 }
@@ -111,7 +113,19 @@ impl App {
             return Some(next);
         }
         let Some(last) = self.probing.last_began else { return Some(Moment::default()) };
-        Some(last + self.pace())
+        let pace = self.pace();
+        if !self.probing.spread && pace == self.policy.check_interval {
+            // Apps that were started together are not asked at the same moment for ever after.
+            return Some(last + pace.mul_f64(0.25 + 0.75 * self.name.share()));
+        }
+        Some(last + pace)
+    }
+
+    /// Whether answers of that round still mean something.
+    #[must_use]
+    pub fn awaits(&self, id: RoundId) -> bool {
+        self.probing.rounds.iter().any(|round| round.id == id)
+            || self.probing.port_look.as_ref().is_some_and(|(look, ..)| *look == id)
     }
 
     fn pace(&self) -> Duration {
@@ -142,6 +156,7 @@ impl App {
     fn begin_round(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let id = self.probing.new_id();
         let kinds = self.target.kinds();
+        self.probing.spread |= self.probing.last_began.is_some() && self.pace() == self.policy.check_interval;
         self.probing.last_began = Some(now);
         if self.probing.suspicion.is_some() {
             self.probing.suspicion = Some(now + self.policy.confirm_interval);
@@ -313,6 +328,7 @@ impl App {
         self.probing.suspicion = None;
         self.probing.port_look = None;
         self.probing.last_began = None;
+        self.probing.spread = false;
         self.last_unanswered = false;
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zbus::wire::DynamicType;
 use zbus::{Connection, Message};
@@ -25,6 +26,9 @@ pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// How long any call may take before its outcome is unknown.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
+/// Calls under way on one connection. The system bus refuses the 129th with LimitsExceeded
+/// (dbus-daemon(1), max_replies_per_connection), and PID 1 has other callers, too.
+const CALLS: usize = 32;
 /// How long a farewell may take: a socket that does not even take that is dropped.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(100);
 /// After so many calls in a row without an answer, none of them while another was under way, the
@@ -40,6 +44,7 @@ pub struct Bus {
     connection: Connection,
     address: Option<Arc<str>>,
     silence: Arc<Silence>,
+    room: Arc<Semaphore>,
     deadline: Duration,
 }
 
@@ -80,7 +85,8 @@ impl Bus {
     /// The same with another deadline for each call.
     pub(super) async fn connect_with(address: Option<Arc<str>>, deadline: Duration) -> Result<Self, Error> {
         let connection = open(address.as_deref(), deadline).await?;
-        Ok(Self { connection, address, silence: Arc::default(), deadline })
+        let room = Arc::new(Semaphore::new(CALLS));
+        Ok(Self { connection, address, silence: Arc::default(), room, deadline })
     }
 
     /// A fresh connection for acting, to the same bus.
@@ -103,7 +109,8 @@ impl Bus {
         self.connection.is_closed()
     }
 
-    /// A call that reads: answered, or an error before the deadline.
+    /// A call that reads: answered, or an error within the deadline. It waits for its turn first:
+    /// a short while, since systemd's silence ends the calls ahead of it, and lets one in at a time.
     pub(super) async fn ask<B>(
         &self,
         destination: &str,
@@ -115,6 +122,8 @@ impl Bus {
     where
         B: Serialize + DynamicType,
     {
+        // Closed never.
+        let _room = self.room.acquire().await.map_err(|_| Error::TimedOut)?;
         let silent = self.silence.missed.load(Ordering::Relaxed) > 0;
         let _probe = if silent {
             if self.silence.probing.swap(true, Ordering::Relaxed) {

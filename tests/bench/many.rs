@@ -153,7 +153,12 @@ pub fn run() -> Vec<Target> {
     let hung = watch(&machine, &gauge, "ten hang");
     let status = machine.unit_property("app-monitor.service", "StatusText");
     if std::env::var_os("BENCH_DEBUG").is_some() {
-        eprintln!("{}", machine.run("journalctl -o short-monotonic --no-pager -u app-monitor -u 'app@00*' | tail -n 250").stdout);
+        eprintln!(
+            "{}",
+            machine
+                .run("journalctl -o short-monotonic --no-pager -u app-monitor -u 'app@00*' | tail -n 250")
+                .stdout
+        );
         eprintln!("{}", machine.run("journalctl -o short-monotonic --no-pager -p warning | tail -n 50; cat /sys/fs/cgroup/init.scope/cpu.stat /sys/fs/cgroup/system.slice/*.service/cpu.stat").stdout);
     }
 

@@ -173,7 +173,7 @@ impl Connector<()> for HandOver {
     fn connect(&self, _: &ConnectionDetails, _: Option<()>) -> Result<Option<Line>, Error> {
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner).take();
         let stream = stream.ok_or(Error::ConnectionFailed)?;
-        Ok(Some(Line::new(stream, self.allowance, INPUT_BUFFER, OUTPUT_BUFFER)))
+        Ok(Some(Line::new(stream, self.allowance.clone(), INPUT_BUFFER, OUTPUT_BUFFER)))
     }
 }
 

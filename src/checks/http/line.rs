@@ -7,6 +7,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -14,6 +15,9 @@ use ureq::Error;
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
 use super::super::pool::Allowance;
+
+/// Whoever waits looks that often whether the answer is still wanted.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A connection, its deadline, and the buffers that the client works in.
 #[derive(Debug)]
@@ -43,7 +47,7 @@ fn after(error: io::Error, stream: &TcpStream, what: PollFlags, allowance: &Allo
 fn wait(stream: &TcpStream, what: PollFlags, allowance: &Allowance) -> Result<(), Error> {
     loop {
         let left = allowance.left().ok_or(Error::Timeout(ureq::Timeout::Global))?;
-        let left = Timespec::try_from(left).map_err(|_| Error::Timeout(ureq::Timeout::Global))?;
+        let left = Timespec::try_from(left.min(LOOK)).map_err(|_| Error::Timeout(ureq::Timeout::Global))?;
         match poll(&mut [PollFd::new(stream, what)], Some(&left)) {
             Ok(1..) => return Ok(()),
             Ok(0) | Err(Errno::INTR) => {}

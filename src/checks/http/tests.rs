@@ -326,8 +326,8 @@ fn what_cannot_be_asked_is_unknown() {
         assert_eq!(seen.finding, Finding::Unknown, "{url}: {}", seen.text);
     }
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
-    let late =
-        Allowance { waited: Duration::from_secs(1), ..Allowance::starting_now(Duration::from_millis(50)) };
+    let mut late = Allowance::starting_now(Duration::from_millis(50));
+    late.waited = Duration::from_secs(1);
     let seen = check(&local(deaf.local_addr().unwrap().port()), late);
     assert_eq!(seen.finding, Finding::Unknown, "{}", seen.text);
 }
