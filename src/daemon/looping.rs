@@ -33,6 +33,8 @@ pub const BAD_CONFIGURATION: u8 = 78;
 const QUEUE: usize = 1024;
 /// The loop turns at least that often, whatever happens.
 const TURN: Duration = Duration::from_secs(10);
+/// The status is put into words no more often than every this long for each app.
+const STATUS_EACH: Duration = Duration::from_micros(500);
 /// Being later than that means that nobody let us run.
 const LATE: Duration = Duration::from_secs(2);
 /// Without a bus for so long, units count as unreadable.
@@ -71,6 +73,8 @@ struct Daemon {
     checks: BTreeMap<AppName, Vec<(RoundId, AbortHandle)>>,
     alerts: alerts::Desk,
     notifier: Notifier,
+    /// When the status was last put into words, and whether something happened since.
+    reported: (Moment, bool),
     served: Option<service::Served>,
     queue: mpsc::Sender<Happening>,
     stopping: bool,
@@ -193,6 +197,7 @@ async fn turn(settings: Settings) -> Result<(), Refusal> {
         performances: BTreeMap::new(),
         checks: BTreeMap::new(),
         notifier: Notifier::new(),
+        reported: (Moment::default(), true),
         served: None,
         queue: queue.clone(),
         stopping: false,
@@ -208,6 +213,7 @@ async fn turn(settings: Settings) -> Result<(), Refusal> {
     loop {
         let now = clock::now();
         let due = daemon.host.wake_at().unwrap_or(now + watchdog).min(now + watchdog);
+        let due = daemon.report_due().map_or(due, |report| due.min(report));
         let effects = tokio::select! {
             biased;
             _ = terminate.recv() => break,
@@ -556,7 +562,22 @@ impl Daemon {
         }
     }
 
+    /// When the status has to be put into words, while it has not been since something happened.
+    fn report_due(&self) -> Option<Moment> {
+        let (last, stale) = self.reported;
+        // The sentence takes a look at every app: two hundred of them get ten a second, one app gets
+        // one at every turn.
+        let many = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
+        let pause = if many < 8 { Duration::ZERO } else { (TURN / 10).min(STATUS_EACH * many) };
+        stale.then_some(last + pause)
+    }
+
     fn report(&mut self, now: Moment) {
+        self.reported.1 = true;
+        if self.report_due().is_some_and(|due| due > now) {
+            return;
+        }
+        self.reported = (now, false);
         let line = if self.ready { self.host.status_line(now) } else { "connecting to systemd".to_owned() };
         let _ = self.notifier.status(&line);
     }

@@ -156,3 +156,118 @@ impl Host {
         Memory { version: MEMORY_VERSION, clocks, apps }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::observation::{CheckKind, Observation};
+    use super::super::target::{Address, HttpTarget, StatusSet};
+    use super::super::testing::up;
+    use super::*;
+
+    fn app(number: usize) -> (AppName, Policy, Target) {
+        let http = HttpTarget {
+            url: format!("http://127.0.0.1:{}/", 10_000 + number),
+            method: "GET".into(),
+            headers: Vec::new(),
+            status: StatusSet::default(),
+            body: None,
+            json: Vec::new(),
+            max_latency: None,
+            timeout: Duration::from_secs(10),
+        };
+        let target = Target {
+            unit: format!("app{number}.service").parse().unwrap(),
+            port: None,
+            address: Address::Localhost,
+            http: Some(http),
+            min_processes: 0,
+            process: None,
+            working_directory: None,
+        };
+        let policy = Policy { check_interval: Duration::from_secs(1), ..Policy::default() };
+        (format!("app{number}").parse().unwrap(), policy, target)
+    }
+
+    /// Turns the host for that long. Apps that hang take a round and never answer; the others do
+    /// within 3 ms. When the rounds of each began.
+    fn turn(
+        host: &mut Host,
+        from: Moment,
+        length: Duration,
+        hang: &BTreeSet<AppName>,
+    ) -> BTreeMap<AppName, Vec<Moment>> {
+        let mut began: BTreeMap<AppName, Vec<Moment>> = BTreeMap::new();
+        let mut answers: Vec<(Moment, AppName, Event)> = Vec::new();
+        let mut now = from;
+        let mut effects = host.tick(now);
+        while now < from + length {
+            for (name, effect) in std::mem::take(&mut effects) {
+                match effect {
+                    Effect::ReadUnit => {
+                        let at = now + Duration::from_millis(1);
+                        answers.push((at, name, Event::Unit(Box::new(up(1)))));
+                    }
+                    Effect::Check(round, _) => {
+                        began.entry(name.clone()).or_default().push(now);
+                        if !hang.contains(&name) {
+                            let seen = Observation::good("answers").took(Duration::from_millis(3));
+                            let at = now + Duration::from_millis(3);
+                            answers.push((at, name, Event::Check(round, CheckKind::Http, seen)));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            answers.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+            let wake = host.wake_at().unwrap_or(from + length);
+            if let Some((at, name, event)) = answers.pop_if(|(at, ..)| *at <= wake) {
+                now = now.max(at);
+                effects = host.handle(now, &name, event);
+            } else {
+                now = now.max(wake);
+                effects = host.tick(now);
+            }
+        }
+        began
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn apps_that_hang_delay_no_round_of_the_others(hanging in prop::collection::btree_set(0usize..20, 0..10)) {
+            let start = Moment::from_micros(1_000_000);
+            let mut host = Host::new((0..20).map(app), 1, Memory::default(), false, start);
+            let settle = Duration::from_secs(30);
+            turn(&mut host, start, settle, &BTreeSet::new());
+            let hang: BTreeSet<AppName> = hanging.iter().map(|number| app(*number).0).collect();
+            let began = turn(&mut host, start + settle, Duration::from_secs(60), &hang);
+            for (name, times) in began.iter().filter(|(name, _)| !hang.contains(*name)) {
+                prop_assert!(times.len() >= 59, "{name} was asked {} times", times.len());
+                for pair in times.windows(2) {
+                    let between = pair[1].since(pair[0]);
+                    prop_assert!(between <= Duration::from_millis(1_010), "{name} was asked after {between:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn apps_that_start_together_are_not_asked_together() {
+        let start = Moment::from_micros(1_000_000);
+        let mut host = Host::new((0..100).map(app), 1, Memory::default(), false, start);
+        turn(&mut host, start, Duration::from_secs(10), &BTreeSet::new());
+        let began =
+            turn(&mut host, start + Duration::from_secs(10), Duration::from_secs(1), &BTreeSet::new());
+        let mut slots = [0; 10];
+        for moment in began.values().flatten() {
+            let into = moment.since(start + Duration::from_secs(10)).as_millis();
+            slots[usize::try_from(into / 100).unwrap().min(9)] += 1;
+        }
+        assert!(slots.iter().all(|slot| *slot < 40), "{slots:?}");
+    }
+}

@@ -83,20 +83,6 @@ fn between(asked: &Asked) -> Vec<f64> {
     all
 }
 
-/// Where the longest were, for a closer look.
-fn longest(asked: &Asked) {
-    let mut all: Vec<(f64, f64, u16)> = Vec::new();
-    for (port, who) in asked.range(FIRST + HANGING..FIRST + APPS) {
-        if let Some(times) = who.get("app-monitor") {
-            all.extend(times.windows(2).map(|pair| (pair[1] - pair[0], pair[0], *port)));
-        }
-    }
-    all.sort_by(|a, b| b.0.total_cmp(&a.0));
-    for (length, from, port) in all.iter().take(400).step_by(20) {
-        eprintln!("{length:.0} ms from {from:.0} on {port}");
-    }
-}
-
 fn watch(machine: &Machine, gauge: &Gauge, name: &'static str) -> Half {
     gauge.forget_peak(machine);
     asked::tell(machine, "reset");
@@ -110,9 +96,6 @@ fn watch(machine: &Machine, gauge: &Gauge, name: &'static str) -> Half {
         anonymous = anonymous.max(after.anonymous);
     }
     let asked = asked::report(machine);
-    if std::env::var_os("BENCH_DEBUG").is_some() {
-        longest(&asked);
-    }
     let quiet = (FIRST + HANGING..FIRST + APPS)
         .filter(|port| asked.get(port).and_then(|who| who.get("app-monitor")).map_or(0, Vec::len) < 2)
         .count();
@@ -148,19 +131,9 @@ pub fn run() -> Vec<Target> {
     std::thread::sleep(Duration::from_secs(15));
     let gauge = Gauge::of(&machine, "app-monitor.service");
     let well = watch(&machine, &gauge, "all well");
-    eprintln!("hang at {:?}", crate::machine::now());
     asked::tell(&machine, &format!("hang?{HANGING}"));
     let hung = watch(&machine, &gauge, "ten hang");
     let status = machine.unit_property("app-monitor.service", "StatusText");
-    if std::env::var_os("BENCH_DEBUG").is_some() {
-        eprintln!(
-            "{}",
-            machine
-                .run("journalctl -o short-monotonic --no-pager -u app-monitor -u 'app@00*' | tail -n 250")
-                .stdout
-        );
-        eprintln!("{}", machine.run("journalctl -o short-monotonic --no-pager -p warning | tail -n 50; cat /sys/fs/cgroup/init.scope/cpu.stat /sys/fs/cgroup/system.slice/*.service/cpu.stat").stdout);
-    }
 
     println!(
         "\n{:<12} {:>9} {:>8} {:>8} {:>8} {:>8} {:>10} {:>7} {:>7} {:>10} {:>8}",
