@@ -7,7 +7,7 @@ use clap::Args;
 use crate::judge::Span;
 
 use super::client::{Client, Failure};
-use super::{ATTENTION, OK, USAGE, complain, length};
+use super::{OK, complain, length};
 
 /// `pause`.
 #[derive(Debug, Args)]
@@ -46,99 +46,74 @@ pub struct One {
 
 /// Watches without acting.
 pub async fn pause(command: &Pause) -> u8 {
-    let client = match Client::connect().await {
-        Ok(client) => client,
-        Err(failure) => return fail(&failure),
-    };
-    let apps = match named(&client, command.app.as_deref()).await {
-        Ok(apps) => apps,
-        Err(failure) => return fail(&failure),
-    };
-    for app in &apps {
-        if let Err(failure) = client.pause(app, command.length, &command.reason).await {
-            return fail(&failure);
+    let done = async {
+        let client = Client::connect().await?;
+        let apps = named(&client, command.app.as_deref()).await?;
+        for app in &apps {
+            client.pause(app, command.length, &command.reason).await?;
+            println!("{app}: paused for {}; app-monitor resume {app} ends it earlier", Span(command.length));
         }
-        println!("{app}: paused for {}; app-monitor resume {app} ends it earlier", Span(command.length));
-    }
-    none_is_odd(&apps)
+        Ok(())
+    };
+    status_of(done.await)
 }
 
 /// Acts again.
 pub async fn resume(command: &Resume) -> u8 {
-    let client = match Client::connect().await {
-        Ok(client) => client,
-        Err(failure) => return fail(&failure),
-    };
-    let apps = match named(&client, command.app.as_deref()).await {
-        Ok(apps) => apps,
-        Err(failure) => return fail(&failure),
-    };
-    for app in &apps {
-        if let Err(failure) = client.resume(app).await {
-            return fail(&failure);
+    let done = async {
+        let client = Client::connect().await?;
+        for app in named(&client, command.app.as_deref()).await? {
+            client.resume(&app).await?;
+            println!("{app}: recoveries are allowed");
         }
-        println!("{app}: recoveries are allowed");
-    }
-    none_is_odd(&apps)
+        Ok(())
+    };
+    status_of(done.await)
 }
 
 /// Recovers an app now.
 pub async fn recover(command: &One) -> u8 {
     let done = async {
-        let client = Client::connect().await?;
-        client.recover(&command.app).await
+        Client::connect().await?.recover(&command.app).await?;
+        println!("{0}: a recovery begins; app-monitor wait {0} waits for it", command.app);
+        Ok(())
     };
-    match done.await {
-        Ok(()) => {
-            println!("{0}: a recovery begins; app-monitor wait {0} waits for it", command.app);
-            OK
-        }
-        Err(failure) => fail(&failure),
-    }
+    status_of(done.await)
 }
 
 /// Forgets attempts.
 pub async fn reset(command: &One) -> u8 {
     let done = async {
-        let client = Client::connect().await?;
-        client.reset(&command.app).await
+        Client::connect().await?.reset(&command.app).await?;
+        println!("{}: attempts are forgotten, the breaker is closed", command.app);
+        Ok(())
     };
-    match done.await {
-        Ok(()) => {
-            println!("{}: attempts are forgotten, the breaker is closed", command.app);
-            OK
-        }
-        Err(failure) => fail(&failure),
-    }
+    status_of(done.await)
 }
 
 /// The second half of `systemctl reload app-monitor`.
 pub async fn reload() -> u8 {
-    let done = async { Client::connect().await?.reload().await };
-    match done.await {
-        Ok(()) => OK,
-        Err(failure) => fail(&failure),
-    }
+    status_of(async { Client::connect().await?.reload().await }.await)
 }
 
+/// The app that is named, or all of them; at least one.
 async fn named(client: &Client, app: Option<&str>) -> Result<Vec<String>, Failure> {
-    match app {
-        Some(app) => Ok(vec![app.to_owned()]),
-        None => Ok(client.views().await?.into_iter().map(|view| view.app.to_string()).collect()),
-    }
-}
-
-fn none_is_odd(apps: &[String]) -> u8 {
+    let apps = match app {
+        Some(app) => vec![app.to_owned()],
+        None => client.views().await?.into_iter().map(|view| view.app.to_string()).collect(),
+    };
     if apps.is_empty() {
-        complain("no app is configured");
-        return ATTENTION;
+        return Err(Failure::Refused("no app is configured".into()));
     }
-    OK
+    Ok(apps)
 }
 
-fn fail(failure: &Failure) -> u8 {
-    complain(failure);
-    failure.status()
+fn status_of(done: Result<(), Failure>) -> u8 {
+    match done {
+        Ok(()) => OK,
+        Err(failure) => {
+            complain(&failure);
+            failure.status()
+        }
+    }
 }
-
-const _: () = assert!(USAGE == 2, "clap ends with 2 on wrong usage, which is what the contract says");

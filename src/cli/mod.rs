@@ -21,7 +21,7 @@ use crate::helpers::resolve;
 pub const OK: u8 = 0;
 /// An app needs attention, or the command was refused.
 pub const ATTENTION: u8 = 1;
-/// Wrong usage.
+/// Wrong usage; clap ends with the same.
 pub const USAGE: u8 = 2;
 /// The daemon does not run or does not answer.
 pub const NO_DAEMON: u8 = 3;
