@@ -31,6 +31,14 @@ pub fn wall() -> i64 {
 /// All that is needed to read a moment in another boot.
 #[must_use]
 pub fn clocks() -> Clocks {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    Clocks { boot: boot.trim().to_owned(), monotonic: now(), wall: micros(ClockId::Realtime) / 1_000_000 }
+    Clocks { boot: boot(), monotonic: now(), wall: wall() }
+}
+
+/// Which boot this is: random(4)'s boot id, and when PID 1 began. A container has the boot id of
+/// its host, and keeps it over its own reboots; daemon-reexec keeps both.
+fn boot() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let began = procfs::process::Process::new(1).and_then(|init| init.stat());
+    let began = began.map_or_else(|_| String::new(), |stat| format!("/{}", stat.starttime));
+    format!("{}{began}", id.trim())
 }

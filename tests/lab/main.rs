@@ -13,9 +13,11 @@
 mod admin;
 mod answers;
 mod commands;
+mod configuration;
 mod crash;
 mod frozen;
 mod machine;
+mod memory;
 mod monitor;
 mod package;
 mod quick;
