@@ -121,6 +121,8 @@ struct Inside {
     waiting: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    /// Threads that have not looked for a job yet.
+    starting: usize,
     closed: bool,
 }
 
@@ -146,7 +148,7 @@ impl Pool {
     /// A pool within those bounds, without a thread yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let inside = Inside { waiting: VecDeque::new(), threads: 0, idle: 0, closed: false };
+        let inside = Inside { waiting: VecDeque::new(), threads: 0, idle: 0, starting: 0, closed: false };
         Self { shared: Arc::new(Shared { inside: Mutex::new(inside), work: Condvar::new(), limits }) }
     }
 
@@ -178,18 +180,17 @@ impl Pool {
         }))?;
         tokio::pin!(receiver);
         let mut left = whole + GRACE;
-        // A full house: the short ones are through by then, and the rest is worth another thread.
-        if !taken && left > PATIENCE {
+        // A full house: the short ones are through by then, and the rest is worth another thread. One
+        // that is started for this job may be taken by an older one, so it looks again.
+        while !taken && left > PATIENCE && !begun.load(Ordering::Relaxed) {
             if let Ok(outcome) = tokio::time::timeout(PATIENCE, &mut receiver).await {
                 return outcome.map_err(|_| Missed::Broken);
             }
             left -= PATIENCE;
-            if !begun.load(Ordering::Relaxed) {
-                let inside = self.shared.inside();
-                // As many as wait; those who wait have each asked for one.
-                if inside.idle < inside.waiting.len() && inside.threads < self.shared.limits.threads {
-                    let _ = self.grow(inside);
-                }
+            let inside = self.shared.inside();
+            let on_their_way = inside.idle + inside.starting;
+            if on_their_way < inside.waiting.len() && inside.threads < self.shared.limits.threads {
+                let _ = self.grow(inside);
             }
         }
         match tokio::time::timeout(left, receiver).await {
@@ -228,6 +229,7 @@ impl Pool {
     /// Starts a thread.
     fn grow(&self, mut inside: MutexGuard<'_, Inside>) -> Result<(), Missed> {
         inside.threads += 1;
+        inside.starting += 1;
         drop(inside);
         let shared = Arc::clone(&self.shared);
         let builder = thread::Builder::new().name("check".to_owned()).stack_size(self.shared.limits.stack);
@@ -237,6 +239,7 @@ impl Pool {
         // TasksMax= or memory: the threads that exist will come to it; without one it cannot run.
         let mut inside = self.shared.inside();
         inside.threads -= 1;
+        inside.starting -= 1;
         if inside.threads == 0 && inside.waiting.pop_back().is_some() {
             return Err(Missed::Full);
         }
@@ -256,6 +259,7 @@ impl Drop for Pool {
 
 fn serve(shared: &Shared) {
     let mut inside = shared.inside();
+    inside.starting -= 1;
     loop {
         if let Some(job) = inside.waiting.pop_front() {
             drop(inside);
