@@ -418,3 +418,6 @@ impl App {
 fn third_automatic_restart(unit: &UnitReading) -> bool {
     unit.auto_restarting() && unit.restarts >= 3
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Rounds in the middle of something: a recovery, a suspicion, an end.
+
+use super::super::acting::Intent;
+use super::super::effect::{ActId, Event};
+use super::super::memory::AppMemory;
+use super::super::plan::Step;
+use super::super::policy::Policy;
+use super::super::target::{Address, HttpTarget, StatusSet, Target};
+use super::super::testing::{down, up};
+use super::super::unit::JobId;
+use super::super::verdict::Condition;
+use super::*;
+
+fn at(millis: i64) -> Moment {
+    Moment::from_micros(millis * 1_000)
+}
+
+fn target() -> Target {
+    let http = HttpTarget {
+        url: "http://localhost:3000/health".into(),
+        method: "GET".into(),
+        headers: Vec::new(),
+        status: StatusSet::default(),
+        body: None,
+        json: Vec::new(),
+        max_latency: None,
+        timeout: Duration::from_secs(10),
+    };
+    Target {
+        unit: "web.service".parse().unwrap(),
+        port: Some(3000),
+        address: Address::Localhost,
+        http: Some(http),
+        min_processes: 1,
+        process: None,
+        working_directory: None,
+    }
+}
+
+/// An app whose checks were all good once.
+fn app(intent: Option<Intent>) -> App {
+    let ever_good = target().kinds().iter().map(|kind| target().signature(*kind)).collect();
+    let memory = AppMemory { ever_good, intent, ..AppMemory::default() };
+    App::new("web".parse().unwrap(), Policy::default(), target(), memory, at(0))
+}
+
+fn checks(effects: &[Effect]) -> Vec<(RoundId, Vec<CheckKind>)> {
+    let of = |effect: &Effect| match effect {
+        Effect::Check(round, kinds) => Some((*round, kinds.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(of).collect()
+}
+
+/// Answers every check of the round that was just begun.
+fn answer(app: &mut App, now: Moment, effects: &[Effect], fault: Option<Fault>) -> Vec<Effect> {
+    let mut all = Vec::new();
+    for (round, kinds) in checks(effects) {
+        for kind in kinds {
+            let seen = match (kind, fault) {
+                (CheckKind::Port, Some(Fault::Refused)) => Observation::bad(Fault::NotListening, "nobody"),
+                (CheckKind::Http, Some(fault)) => Observation::bad(fault, "bad"),
+                _ => Observation::good("good"),
+            };
+            all.extend(app.handle(now, Event::Check(round, kind, seen)));
+        }
+    }
+    all
+}
+
+#[test]
+fn what_a_start_of_ours_fails_before_its_job_ends_is_forgiven() {
+    let mut app = app(Some(Intent {
+        act: ActId(4),
+        cause: Verdict::Frozen,
+        text: "timed out".into(),
+        steps: vec![Step::Restart { kill_after: Duration::from_secs(5) }],
+        next: 0,
+        began: at(0),
+        attempt: Some(1),
+        before: up(1).invocation,
+    }));
+    let began = at(1_000);
+    let started =
+        UnitReading { job: Some(JobId(7)), inactive_exit: Some(began), active_enter: None, ..up(2) };
+    let effects = app.handle(at(1_010), Event::Unit(Box::new(started)));
+    assert_eq!(app.verdict, Verdict::Frozen, "the cause, until the recovery has landed");
+    assert_eq!(checks(&effects).len(), 1);
+    let _ = answer(&mut app, at(1_020), &effects, Some(Fault::Refused));
+    assert_eq!(app.history.bad_in_a_row(), 0);
+}
+
+#[test]
+fn a_closed_port_is_no_oddity_of_an_app_that_answers() {
+    let mut app = app(None);
+    let effects = app.handle(at(100_000), Event::Unit(Box::new(up(1))));
+    let _ = answer(&mut app, at(100_010), &effects, None);
+    assert_eq!(app.verdict, Verdict::Healthy);
+    let effects = app.handle(at(111_000), Event::Tick);
+    let _ = answer(&mut app, at(111_010), &effects, Some(Fault::Refused));
+    assert_eq!(app.verdict, Verdict::Healthy, "suspected, not confirmed");
+    assert!(!app.conditions.contains_key(&Condition::PortForeign));
+}
+
+#[test]
+fn the_port_of_an_app_that_went_down_is_looked_at_at_once() {
+    let mut app = app(None);
+    let effects = app.handle(at(100_000), Event::Unit(Box::new(up(1))));
+    let _ = answer(&mut app, at(100_010), &effects, None);
+    let effects = app.handle(at(100_500), Event::Unit(Box::new(down(1))));
+    assert_eq!(checks(&effects), [(RoundId(2), vec![CheckKind::Port])]);
+
+    let idle = UnitReading { socket_listening: true, ..down(1) };
+    let mut other = self::app(None);
+    let effects = other.handle(at(100_000), Event::Unit(Box::new(up(1))));
+    let _ = answer(&mut other, at(100_010), &effects, None);
+    let effects = other.handle(at(100_500), Event::Unit(Box::new(idle)));
+    assert_eq!(checks(&effects), [], "its socket holds it");
+}
