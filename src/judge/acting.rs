@@ -558,7 +558,8 @@ impl App {
                 self.tell_breaker(out);
             }
         }
-        if self.verdict.is_well() {
+        // Where nothing can prove its health, that it stayed up is what the recovery was for.
+        if self.verdict.is_well() || self.verdict == Verdict::Unknown {
             self.close_incident(now, out);
         }
     }

@@ -20,7 +20,7 @@ use super::probing::Probing;
 use super::record::{EventKind, Priority, Record};
 use super::target::Target;
 use super::time::{Moment, Span};
-use super::unit::{LoadState, UnitReading};
+use super::unit::{ActiveState, LoadState, UnitReading};
 use super::verdict::{Condition, Verdict};
 
 /// A unit that is found down is read again after this long before anything is concluded: on systemd
@@ -65,6 +65,7 @@ pub struct App {
     pub(super) good_since_start: bool,
     pub(super) bad_since_start: bool,
     pub(super) watched_start: bool,
+    pub(super) needs_bad_round: bool,
     pub(super) grace_from: Option<Moment>,
     pub(super) last_unanswered: bool,
     pub(super) blind_since: Option<Moment>,
@@ -127,6 +128,7 @@ impl App {
             good_since_start: false,
             bad_since_start: false,
             watched_start: false,
+            needs_bad_round: false,
             grace_from: None,
             last_unanswered: false,
             blind_since: None,
@@ -310,12 +312,15 @@ impl App {
         }
     }
 
-    /// States that wait for another unit are looked at more often, since its signals are not ours.
+    /// States that wait for another unit, or for what sends no signal, are looked at more often.
     fn reconcile_every(&self) -> Duration {
         match self.verdict {
-            Verdict::StoppedWithDependency | Verdict::NotStarted | Verdict::Changing | Verdict::Unknown => {
-                self.policy.check_interval.min(RECONCILE)
-            }
+            Verdict::StoppedWithDependency
+            | Verdict::NotStarted
+            | Verdict::Changing
+            | Verdict::Unknown
+            // Neither a thawed cgroup nor a debugger that leaves sends a signal.
+            | Verdict::Paused => self.policy.check_interval.min(RECONCILE),
             // Many apps are not read all at once.
             _ => RECONCILE.mul_f64(0.75 + 0.25 * self.name.share()),
         }
@@ -365,6 +370,12 @@ impl App {
             }
             None => {}
         }
+        // What Type=notify takes until it is up is its own; the grace is for what it needs beyond.
+        let was_activating =
+            self.unit.as_ref().is_some_and(|before| before.active == ActiveState::Activating);
+        if was_activating && unit.active == ActiveState::Active && !self.good_since_start {
+            self.grace_from = Some(up_since(&unit, now));
+        }
         if unit.active.is_down() && unit.inactive_exit.is_none() {
             self.kept_down |= unit.dependencies.iter().any(|other| other.needed && other.active.is_down());
         } else {
@@ -386,10 +397,12 @@ impl App {
         self.forget_rounds();
         self.good_since_start = false;
         self.bad_since_start = false;
-        let up_since = unit.active_enter.or(unit.inactive_exit).unwrap_or(now);
-        // An app that ran for long before we looked is past its grace; its start taught us nothing.
-        self.watched_start = starter != Starter::BeforeUs;
-        self.grace_from = Some(up_since.min(now));
+        let since = up_since(unit, now);
+        self.grace_from = Some(since);
+        // An app that ran for long before we looked is past its grace; its start teaches us nothing.
+        self.watched_start = starter != Starter::BeforeUs || now.since(since) < self.grace();
+        // One that is found starting may have had its first good round before us.
+        self.needs_bad_round = starter == Starter::BeforeUs;
         if starter == Starter::Systemd
             && let Some(recovery) = &mut self.recovery
         {
@@ -469,6 +482,13 @@ impl App {
         let incident = self.incident.as_ref().map(|incident| incident.id.clone());
         out.push(Effect::Record(Record { event, priority, verdict: self.verdict, text, incident, alert }));
     }
+}
+
+/// Since when the unit is up, or on its way: while it is, `ActiveEnterTimestamp` is still that of
+/// the run before.
+fn up_since(unit: &UnitReading, now: Moment) -> Moment {
+    let entered = unit.active_enter.filter(|_| unit.active != ActiveState::Activating);
+    entered.or(unit.inactive_exit).map_or(now, |since| since.min(now))
 }
 
 /// A reading that was asked for and never came is asked for again after this long.

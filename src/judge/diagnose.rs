@@ -46,6 +46,8 @@ pub struct Facts<'a> {
     pub holding: bool,
     /// Nothing that is configured could be checked.
     pub all_unknown: bool,
+    /// There are checks, and no round was good since it was started (or we were).
+    pub unproven: bool,
     /// The verdict until now, and its evidence: it holds where the world is in between.
     pub previous: (Verdict, &'a str),
 }
@@ -178,11 +180,17 @@ fn above(facts: &Facts<'_>) -> Option<(Verdict, String)> {
         };
         return Some((verdict_of(confirmed.fault), format!("{}{times}", confirmed.text)));
     }
-    if facts.holding && facts.previous.0.is_fault() {
+    // That it is up again ends a crash; everything else holds until it answers.
+    if facts.holding && facts.previous.0.is_fault() && facts.previous.0 != Verdict::Crashed {
         return None;
     }
     if facts.all_unknown {
         return Some((Verdict::Unknown, "nothing that is configured could be checked".into()));
+    }
+    if facts.unproven {
+        // The grace is over, but what follows it is not confirmed yet.
+        let still = facts.previous.0 == Verdict::Starting;
+        return (!still).then(|| (Verdict::Unknown, "no good answer yet".into()));
     }
     Some((Verdict::Healthy, String::new()))
 }
@@ -245,6 +253,7 @@ mod tests {
             confirmed: None,
             holding: false,
             all_unknown: false,
+            unproven: false,
             previous: (Verdict::Unknown, ""),
         }
     }

@@ -57,6 +57,10 @@ impl App {
         if self.unit.is_none() && self.unreadable_since.is_none() {
             return;
         }
+        // The first verdict on an app that has long been up waits for its first answers.
+        if !self.judged && self.awaits_first_answer(now) {
+            return;
+        }
         let (verdict, text) = self.diagnosis(now);
         self.note_conditions(now, out);
         if verdict != self.verdict || !self.judged {
@@ -84,6 +88,14 @@ impl App {
                 self.tell_all(out, EventKind::BreakerClosed, Priority::Notice, text, true);
             }
         }
+    }
+
+    fn awaits_first_answer(&self, now: Moment) -> bool {
+        self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active)
+            && !self.target_is_unit_only()
+            && self.latest.is_empty()
+            && self.pause_reason(now).is_none()
+            && now.since(self.state_since) < self.longest_timeout()
     }
 
     fn diagnosis(&self, now: Moment) -> (Verdict, String) {
@@ -115,6 +127,7 @@ impl App {
             confirmed,
             holding: self.history.good_in_a_row() < self.policy.successes,
             all_unknown: self.all_unknown(),
+            unproven: !self.good_since_start && !self.target_is_unit_only(),
             previous: (self.verdict, &self.verdict_text),
         };
         diagnose(&facts)
@@ -162,8 +175,11 @@ impl App {
         let kinds = self.decisive_kinds();
         !kinds.is_empty()
             && kinds.iter().all(|kind| {
-                self.latest.get(kind).is_some_and(|seen| seen.finding == Finding::Unknown)
-                    || (self.never_good.contains_key(kind) && !self.was_ever_good(*kind))
+                self.latest.get(kind).is_some_and(|seen| match seen.finding {
+                    Finding::Good => false,
+                    Finding::Bad(_) => !self.was_ever_good(*kind),
+                    Finding::Unknown => true,
+                })
             })
     }
 

@@ -139,7 +139,7 @@ impl App {
         }
     }
 
-    fn longest_timeout(&self) -> Duration {
+    pub(super) fn longest_timeout(&self) -> Duration {
         let http = self.target.http.as_ref().map_or(Duration::ZERO, |http| http.timeout);
         http.max(self.policy.timeout)
     }
@@ -236,7 +236,11 @@ impl App {
         let all_unknown = self.latest.values().all(|seen| seen.finding == Finding::Unknown);
         self.blind_since = all_unknown.then(|| self.blind_since.unwrap_or(now));
         match result {
-            None => {}
+            None => {
+                // No fault as long as it was never good, but not listening yet either.
+                self.bad_since_start |=
+                    self.latest.values().any(|seen| matches!(seen.finding, Finding::Bad(_)));
+            }
             Some(RoundResult::Good) => {
                 if !self.good_since_start {
                     self.learn_start(now);
@@ -335,7 +339,8 @@ impl App {
     /// Remembers how long the app needed, so that the grace fits it.
     fn learn_start(&mut self, now: Moment) {
         let began = self.unit.as_ref().and_then(|unit| unit.active_enter.or(unit.inactive_exit));
-        let Some(began) = began.filter(|_| self.watched_start || self.bad_since_start) else { return };
+        let seen = self.watched_start && (self.bad_since_start || !self.needs_bad_round);
+        let Some(began) = began.filter(|_| seen) else { return };
         let took = now.since(began);
         // Quick starts teach nothing that the configured grace does not cover; writing each one down
         // would touch the disk at every start.

@@ -12,14 +12,17 @@
 
 mod admin;
 mod answers;
+mod budget;
 mod commands;
 mod configuration;
 mod crash;
+mod dependencies;
 mod frozen;
 mod machine;
 mod memory;
 mod monitor;
 mod package;
+mod proof;
 mod quick;
 mod reaction;
 mod smoke;
