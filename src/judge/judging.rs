@@ -202,8 +202,10 @@ impl App {
         let line = match verdict {
             Verdict::Healthy if first || before == Verdict::Starting => format!("healthy{}", self.evidence()),
             Verdict::Healthy => format!("healthy again, was {before}{}", self.evidence()),
-            // The line of the incident, which follows, has the evidence.
-            _ if verdict.opens_incident() && self.incident.is_none() => format!("{verdict}, was {before}"),
+            // The line of the incident has the evidence, where it follows at once.
+            _ if verdict.opens_incident() && self.incident.is_none() && verdict != Verdict::NotStarted => {
+                format!("{verdict}, was {before}")
+            }
             _ => self.headline(),
         };
         // Faults are told with their incident; repeating each of them as a warning would be noise.

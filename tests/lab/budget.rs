@@ -111,8 +111,8 @@ fn holder_of_the_port_of_a_crashed_app_is_named_and_nothing_started_until_it_is_
         });
         let resumed = now();
         m.must("app-monitor resume web");
-        let taken = m.wait_verdict(SOON, "web", "port-taken", resumed);
-        m.wait_event(SOON, "web", "incident-opened", at);
+        m.wait_verdict(SOON, "web", "port-taken", resumed);
+        let taken = m.wait_event(SOON, "web", "incident-opened", at);
         for named in ["node", &pid.to_string(), "squatter.service"] {
             assert!(taken.message.contains(named), "{named} is not in: {}", taken.message);
         }
