@@ -27,4 +27,6 @@ mod quick;
 mod reaction;
 mod smoke;
 mod support;
+mod telling;
+mod upgrade;
 mod watched;
