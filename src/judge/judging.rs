@@ -94,6 +94,8 @@ impl App {
         self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active)
             && !self.target_is_unit_only()
             && self.latest.is_empty()
+            // What another monitor began keeps its cause.
+            && !self.recovery.as_ref().is_some_and(super::acting::Recovery::is_acting)
             && self.pause_reason(now).is_none()
             && now.since(self.state_since) < self.longest_timeout()
     }
