@@ -72,6 +72,8 @@ pub struct Life {
     foreign_done: Option<JobId>,
     /// Jobs that we were told to be ours; bounded.
     ours: VecDeque<JobId>,
+    /// What it depends on and ran without, when it was last seen up: that did not take it down.
+    ran_without: Vec<UnitName>,
     was_auto_restarting: bool,
     restarts: u32,
     looked: bool,
@@ -188,6 +190,8 @@ impl Life {
         };
         let known = self.memory.last_up.is_some() && self.memory.last_up == unit.invocation;
         if unit.job.is_none() {
+            let down = unit.dependencies.iter().filter(|other| other.active.is_down());
+            self.ran_without = down.map(|other| other.unit.clone()).collect();
             // A job that ended while it stayed up (a reload) explains no later end.
             self.foreign_gone = None;
             self.foreign_done = None;
@@ -236,10 +240,10 @@ impl Life {
     }
 
     fn stopped_with(&self, unit: &UnitReading) -> Ending {
-        let gone = unit
-            .dependencies
-            .iter()
-            .find(|dependency| dependency.active.is_down() || dependency.active == ActiveState::Deactivating);
+        let gone =
+            unit.dependencies.iter().filter(|dependency| !self.ran_without.contains(&dependency.unit)).find(
+                |dependency| dependency.active.is_down() || dependency.active == ActiveState::Deactivating,
+            );
         gone.map_or(Ending::Stopped, |dependency| Ending::StoppedWith(dependency.unit.clone()))
     }
 
@@ -272,6 +276,7 @@ fn stopped_before_it_ran(unit: &UnitReading) -> bool {
 mod tests {
     use super::super::testing::{down, up};
     use super::super::time::Moment;
+    use super::super::unit::Dependency;
     use super::*;
 
     fn at(micros: i64) -> Option<Moment> {
@@ -385,6 +390,24 @@ mod tests {
         assert_eq!(life.read(&ended(19, 20), false, false), None);
         life.job_removed(JobId(7), JobResult::Done);
         assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::Stopped)));
+    }
+
+    #[test]
+    fn what_it_ran_without_did_not_take_it_down() {
+        let db =
+            |active| Dependency { unit: "db.service".parse().unwrap(), active, job: false, needed: true };
+        let with = |unit, active| UnitReading { dependencies: vec![db(active)], ..unit };
+        for (before, expected) in [
+            (ActiveState::Active, Ending::StoppedWith("db.service".parse().unwrap())),
+            (ActiveState::Failed, Ending::Stopped),
+        ] {
+            let mut life = Life::default();
+            let _ = life.read(&with(up(1), before), false, true);
+            life.job_new(JobId(7));
+            life.job_removed(JobId(7), JobResult::Done);
+            let down = with(ended(19, 20), ActiveState::Failed);
+            assert_eq!(life.read(&down, false, true), Some(Change::Ended(expected)));
+        }
     }
 
     #[test]

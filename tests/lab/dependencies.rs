@@ -55,6 +55,28 @@ fn requires_database() {
 }
 
 #[test]
+fn stop_of_an_app_that_outlived_its_database_is_a_stop() {
+    scenario("outlived", |m| {
+        m.write("/etc/systemd/system/db.service", DB);
+        m.write("/srv/db-ok", "");
+        m.must("systemctl daemon-reload && systemctl start db");
+        watch(m, &with_database("Requires=db.service"));
+        let at = now();
+        // Requires= hands a stop on, but not a crash.
+        m.must("systemctl kill --signal=KILL db");
+        m.wait_property(SOON, "db.service", "ActiveState", "failed");
+        // The monitor has to have seen it; a reading follows the signal within milliseconds.
+        std::thread::sleep(Duration::from_millis(500));
+        m.must("systemctl stop web");
+        m.wait_event(SOON, "web", "stopped-by-admin", at);
+        m.must("systemctl start db");
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(m.unit_property("web.service", "ActiveState"), "inactive");
+        assert_quiet(m, at);
+    });
+}
+
+#[test]
 fn binds_to_database() {
     let crash = "systemctl kill --signal=KILL db";
     goes_down_and_comes_back_with_its_database("binds-to", "BindsTo=db.service", crash);
