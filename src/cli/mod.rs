@@ -101,10 +101,12 @@ pub fn main(run_daemon: impl FnOnce() -> ExitCode) -> ExitCode {
 
 fn resolve_now(reload: bool) -> u8 {
     let outcome = resolve::resolve(&resolve::request_of_this_process(reload));
-    let _ = io::stderr().write_all(outcome.text.as_bytes());
-    if reload && outcome.status != 0 {
-        resolve::journal_rejection(&outcome);
+    let mut text = outcome.text.as_str();
+    if reload && outcome.status != 0 && resolve::journal_rejection(&outcome) {
+        // The last line is in the journal as an event, and stderr ends up there, too.
+        text = text.trim_end().rfind('\n').map_or("", |end| &text[..=end]);
     }
+    let _ = io::stderr().write_all(text.as_bytes());
     outcome.status
 }
 

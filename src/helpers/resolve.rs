@@ -120,22 +120,25 @@ pub fn request_of_this_process(reload: bool) -> Request {
     }
 }
 
-/// Leaves the rejected reload in the journal as the event that it is; the lines on stderr are for
-/// whoever reads along.
-pub fn journal_rejection(outcome: &Outcome) {
+/// Leaves the last line of a rejected reload in the journal as the event that it is; the lines on
+/// stderr say why. False where there is no journal to write to.
+#[must_use]
+pub fn journal_rejection(outcome: &Outcome) -> bool {
     use crate::judge::EventKind;
     use crate::systemd::journal::{self, Level, Line};
     let event = EventKind::ConfigRejected;
-    if journal::init(Level::Info).is_ok() {
-        journal::write(Line {
-            priority: Level::Error,
-            message: outcome.text.lines().last().unwrap_or("the configuration was rejected").to_owned(),
-            event: Some(event.word()),
-            message_id: Some(event.message_id()),
-            ..Line::default()
-        });
-        journal::flush(std::time::Duration::from_millis(500));
+    if journal::init(Level::Info).is_err() {
+        return false;
     }
+    journal::write(Line {
+        priority: Level::Error,
+        message: outcome.text.lines().last().unwrap_or("the configuration was rejected").to_owned(),
+        event: Some(event.word()),
+        message_id: Some(event.message_id()),
+        ..Line::default()
+    });
+    journal::flush(std::time::Duration::from_millis(500));
+    true
 }
 
 #[cfg(test)]

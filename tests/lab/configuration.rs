@@ -74,6 +74,7 @@ fn configuration_that_is_wrong_at_reload_leaves_the_old_one() {
         let rejected = m.events_since("", at).into_iter().find(|event| event.name == "config-rejected");
         assert!(rejected.is_some_and(|event| event.message.contains("the one in force stays so")));
         let journal = m.journal_of(UNIT);
+        assert_eq!(journal.matches("the configuration has 3 errors").count(), 1, "{journal}");
         for named in NAMED {
             assert!(journal.contains(named), "the journal does not name {named}:\n{journal}");
         }
