@@ -51,6 +51,8 @@ pub struct App {
     pub(super) state_since: Moment,
     pub(super) down_seen: Option<Moment>,
     pub(super) stopping: bool,
+    /// A job that is not ours ended then, and what it made of the unit was not read yet.
+    pub(super) job_over: Option<Moment>,
     /// It never ran in this boot, and a unit that it needs was down meanwhile.
     pub(super) kept_down: bool,
     pub(super) life: Life,
@@ -116,6 +118,7 @@ impl App {
             state_since: now,
             down_seen: None,
             stopping: false,
+            job_over: None,
             kept_down: false,
             life: Life::restore(memory.life),
             probing: Probing::default(),
@@ -216,6 +219,7 @@ impl App {
             Event::Changed => self.ask_reading(now, &mut out),
             Event::SignalsLost => {
                 self.read_asked = None;
+                self.job_over = None;
                 self.life.lost();
                 self.ask_reading(now, &mut out);
             }
@@ -224,6 +228,9 @@ impl App {
                 self.ask_reading(now, &mut out);
             }
             Event::JobRemoved(job, result) => {
+                if self.life.foreign_job() == Some(job) {
+                    self.job_over = Some(now);
+                }
                 self.life.job_removed(job, result);
                 self.ask_reading(now, &mut out);
             }
@@ -340,6 +347,7 @@ impl App {
     fn take_reading(&mut self, now: Moment, unit: UnitReading, out: &mut Vec<Effect>) {
         self.read_at = Some(now);
         self.read_begun = self.read_asked.take().or(self.read_begun);
+        self.job_over = self.job_over.filter(|over| self.read_begun.is_some_and(|begun| begun < *over));
         self.unreadable_since = None;
         if std::mem::take(&mut self.read_again) {
             self.ask_reading(now, out);

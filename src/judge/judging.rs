@@ -120,7 +120,7 @@ impl App {
             stopping: self.stopping,
             paused: paused.as_deref(),
             ending: self.life.ending(),
-            foreign_job: self.life.foreign_job().is_some(),
+            foreign_job: self.life.foreign_job().is_some() || self.job_over.is_some(),
             acting,
             port_holder: self.port_holder(),
             port_pending: self.port_pending(now),

@@ -39,7 +39,7 @@ impl fmt::Display for Step {
             Self::Start => f.write_str("start"),
             Self::Restart { kill_after } => write!(f, "restart (SIGKILL after {})", Span(*kill_after)),
             Self::Stop { kill_after } => write!(f, "stop (SIGKILL after {})", Span(*kill_after)),
-            Self::KillLeftovers => f.write_str("kill what the stop left behind"),
+            Self::KillLeftovers => f.write_str("kill what was left behind"),
         }
     }
 }

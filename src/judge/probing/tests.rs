@@ -7,9 +7,29 @@ use super::super::plan::Step;
 use super::super::policy::Policy;
 use super::super::target::{Address, HttpTarget, StatusSet, Target};
 use super::super::testing::{down, up};
-use super::super::unit::JobId;
+use super::super::unit::{JobId, JobResult};
 use super::super::verdict::Condition;
 use super::*;
+
+/// Somebody starts what was idle: while the job is pending, and until its fruit was read, nobody
+/// says that it is idle again.
+#[test]
+fn the_end_of_a_foreign_job_is_judged_by_what_it_made_of_the_unit() {
+    let mut app = app(None);
+    let idle = UnitReading { socket_listening: true, ..down(1) };
+    let _ = app.handle(at(50), Event::Unit(Box::new(up(1))));
+    let _ = app.handle(at(100), Event::Unit(Box::new(idle.clone())));
+    let _ = app.handle(at(200), Event::Unit(Box::new(idle)));
+    assert_eq!(app.verdict, Verdict::Idle);
+    let _ = app.handle(at(1_000), Event::JobNew(JobId(9)));
+    assert_eq!(app.verdict, Verdict::Changing);
+    let _ = app.handle(at(1_005), Event::JobRemoved(JobId(9), JobResult::Done));
+    assert_eq!(app.verdict, Verdict::Changing);
+    let _ = app.handle(at(1_010), Event::Unit(Box::new(up(2))));
+    assert_eq!(app.verdict, Verdict::Changing, "asked for before the job's end");
+    let _ = app.handle(at(1_015), Event::Unit(Box::new(up(2))));
+    assert_eq!(app.verdict, Verdict::Starting);
+}
 
 fn at(millis: i64) -> Moment {
     Moment::from_micros(millis * 1_000)
