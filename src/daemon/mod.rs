@@ -5,12 +5,16 @@
 //! checks; what talks to systemd is a task with deadlines; the loop itself never waits for either.
 
 mod clock;
+mod effects;
 mod link;
 mod looping;
 mod performing;
 mod process;
+mod requests;
 mod service;
+mod signals;
+mod start;
 mod state;
 mod telling;
 
-pub use looping::run;
+pub use start::run;

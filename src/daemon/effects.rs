@@ -1,0 +1,117 @@
+//! What the judge decides, on its way out.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::checks::Probe;
+use crate::judge::{ActId, AppName, CheckKind, Effect, Effects, Event, Outcome, RoundId, Step};
+use crate::systemd::journal::Level;
+
+use super::looping::{Daemon, Happening};
+use super::state::Saved;
+use super::{clock, performing, telling};
+
+impl Daemon {
+    /// Carries effects out, in their order; none of them is waited for.
+    pub(super) fn carry_out(&mut self, effects: Effects) {
+        let mut saved: Option<oneshot::Receiver<Saved>> = None;
+        for (app, effect) in effects {
+            match effect {
+                Effect::ReadUnit => self.read(app),
+                Effect::Check(round, kinds) => self.check(&app, round, kinds),
+                Effect::Persist => saved = Some(self.save()),
+                Effect::Perform(act, step) => self.perform(app, act, step, saved.take()),
+                Effect::Record(record) => {
+                    let Some(target) = self.targets.get(&app) else { continue };
+                    telling::write(&app, &target.unit, &record);
+                    self.alerts.tell(&app, &target.unit, &record, clock::wall());
+                    if let Some(served) = &self.served {
+                        served.announce(&app, &record, self.host.app(&app).map(|app| app.view(clock::now())));
+                    }
+                }
+            }
+        }
+        if let Some(saved) = saved {
+            let queue = self.queue.clone();
+            tokio::spawn(async move {
+                if let Ok(saved) = saved.await {
+                    let _ = queue.send(Happening::Saved(saved)).await;
+                }
+            });
+        }
+    }
+
+    fn read(&mut self, app: AppName) {
+        let Some(target) = self.targets.get(&app) else { return };
+        match &self.link {
+            Some(link) => performing::read(link.bus.clone(), app, target.unit.clone(), self.queue.clone()),
+            None => {
+                self.unread.insert(app);
+            }
+        }
+    }
+
+    fn check(&mut self, app: &AppName, round: RoundId, kinds: Vec<CheckKind>) {
+        let (Some(target), Some(known)) = (self.targets.get(app), self.host.app(app)) else { return };
+        let under_way = self.checks.entry(app.clone()).or_default();
+        // Rounds that the judge has voided (a restart, a reload, a gap) hang no longer than this.
+        under_way.retain(|(round, check)| {
+            let wanted = known.awaits(*round);
+            if !wanted {
+                check.abort();
+            }
+            wanted && !check.is_finished()
+        });
+        for kind in kinds {
+            let probe = Probe {
+                target: Arc::clone(target),
+                control_group: known.control_group().map(str::to_owned),
+                socket_activated: known.socket_activated(),
+                timeout: known.policy().timeout,
+                world: Arc::clone(&self.world),
+            };
+            let check = performing::check(
+                kind,
+                round,
+                probe,
+                Arc::clone(&self.pool),
+                app.clone(),
+                self.queue.clone(),
+            );
+            under_way.push((round, check));
+        }
+    }
+
+    /// Orders the memory to be written.
+    pub(super) fn save(&self) -> oneshot::Receiver<Saved> {
+        self.saver.save(&self.host.memory(clock::clocks()))
+    }
+
+    /// Says once that the state cannot be written.
+    pub(super) fn note_saved(&mut self, saved: &Saved) {
+        let bad = !saved.problems.is_empty();
+        if bad && !self.save_complained {
+            telling::say(Level::Warn, format!("cannot write the state: {}", saved.problems.join("; ")));
+        }
+        self.save_complained = bad;
+    }
+
+    fn perform(&mut self, app: AppName, act: ActId, step: Step, saved: Option<oneshot::Receiver<Saved>>) {
+        let Some(target) = self.targets.get(&app) else { return };
+        let Some(link) = &self.link else {
+            let queue = self.queue.clone();
+            tokio::spawn(async move {
+                let outcome = Outcome::Unknown("not connected to the bus".into());
+                let _ = queue.send(Happening::App(app, Event::StepEnded(act, outcome))).await;
+            });
+            return;
+        };
+        let unit = target.unit.clone();
+        let performance =
+            performing::perform(step, act, app.clone(), unit, link.bus.clone(), saved, self.queue.clone());
+        if let Some(earlier) = self.performances.insert(app, performance) {
+            earlier.abort.abort();
+        }
+    }
+}

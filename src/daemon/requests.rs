@@ -1,0 +1,108 @@
+//! What others ask over our own bus service, and putting a new configuration in force.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::config::resolved::{self, Resolved};
+use crate::judge::{AppName, AppView, Effects, Event, EventKind, Moment, Policy, Target};
+use crate::systemd::journal::{self, Level};
+
+use super::looping::Daemon;
+use super::start::level;
+use super::{service, telling};
+
+/// The apps, as the judge takes them.
+pub(super) fn apps_of(settings: &Settings) -> impl Iterator<Item = (AppName, Policy, Target)> + use<> {
+    let apps = settings.apps.clone();
+    apps.into_iter().map(|app| (app.name, app.policy, app.target))
+}
+
+/// What each app is asked.
+pub(super) fn targets_of(settings: &Settings) -> BTreeMap<AppName, Arc<Target>> {
+    settings.apps.iter().map(|app| (app.name.clone(), Arc::new(app.target.clone()))).collect()
+}
+
+impl Daemon {
+    pub(super) fn answer(&mut self, now: Moment, call: service::Call) -> Effects {
+        match call {
+            service::Call::Views(reply) => {
+                let views: Vec<AppView> = self.host.apps().map(|app| app.view(now)).collect();
+                let _ = reply.send(views);
+                Effects::new()
+            }
+            service::Call::Ask(app, request, reply) => match self.host.ask(now, &app, request.clone()) {
+                Ok(effects) => {
+                    let _ = reply.send(Ok(()));
+                    effects
+                }
+                Err(why) => {
+                    let _ = reply.send(Err(why));
+                    Effects::new()
+                }
+            },
+            service::Call::Reload(reply) => {
+                let (outcome, effects) = self.reload(now);
+                let _ = reply.send(outcome);
+                effects
+            }
+        }
+    }
+
+    /// Puts what the reload step has resolved in force, whole or not at all.
+    fn reload(&mut self, now: Moment) -> (Result<(), String>, Effects) {
+        let _ = self.notifier.reloading();
+        let outcome = resolved::read(Path::new(resolved::DIRECTORY)).map_err(|error| error.to_string());
+        let outcome = outcome.and_then(|resolved: Resolved| {
+            for notice in &resolved.notices {
+                telling::say(Level::Warn, notice.to_string());
+            }
+            resolved.outcome.map_err(|errors| errors.to_string())
+        });
+        let effects = match outcome {
+            Err(why) => {
+                let text = format!("the configuration in force stays: {why}");
+                telling::event(Level::Error, EventKind::ConfigRejected, text.clone());
+                let _ = self.notifier.ready();
+                return (Err(text), Effects::new());
+            }
+            Ok(settings) => self.configure(now, settings),
+        };
+        let _ = self.notifier.ready();
+        (Ok(()), effects)
+    }
+
+    fn configure(&mut self, now: Moment, settings: Settings) -> Effects {
+        journal::set_level(level(settings.log_level));
+        self.host.configure(apps_of(&settings), settings.max_parallel, false, now);
+        self.targets = targets_of(&settings);
+        self.alerts.configure(settings.alerts.clone());
+        self.performances.retain(|app, _| self.targets.contains_key(app));
+        self.checks.retain(|app, checks| {
+            let stays = self.targets.contains_key(app);
+            if !stays {
+                checks.iter().for_each(|(_, check)| check.abort());
+            }
+            stays
+        });
+        self.watch();
+        if let Some(link) = &self.link {
+            let bus = link.bus.clone();
+            self.hold(&bus);
+        }
+        if let Some(served) = &self.served {
+            served.serve(self.app_names());
+        }
+        let count = self.targets.len();
+        let apps = if count == 1 { "1 app".to_owned() } else { format!("{count} apps") };
+        telling::event(
+            Level::Info,
+            EventKind::ConfigReloaded,
+            format!("a new configuration is in force: {apps}"),
+        );
+        let mut effects = self.host.handle_all(now, &Event::Changed);
+        effects.extend(self.host.handle_all(now, &Event::Stopping(self.stopping)));
+        effects
+    }
+}

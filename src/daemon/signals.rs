@@ -1,0 +1,155 @@
+//! What systemd tells, on its way to the apps that it concerns; and the bus that comes and goes.
+
+use std::collections::BTreeSet;
+
+use crate::judge::{App, AppName, Effects, Event, JobId, JobResult, Moment, UnitName};
+use crate::systemd::journal::Level;
+use crate::systemd::{self, Bus};
+
+use super::link::{self, Link};
+use super::looping::{Daemon, Happening};
+use super::{clock, service, telling};
+
+impl Daemon {
+    /// The bus is there (again): everything is read anew.
+    pub(super) fn connected(&mut self, now: Moment, link: Link) -> Effects {
+        let again = self.served.is_some() || self.complained;
+        if again {
+            telling::say(Level::Info, "connected to systemd again");
+        }
+        self.complained = false;
+        self.link_lost = None;
+        self.unread.clear();
+        let bus = link.bus.clone();
+        self.link = Some(link);
+        self.watch();
+        self.hold(&bus);
+        self.ask_whether_stopping(&bus);
+        self.alerts.bus(Some(bus.clone()));
+        self.served = Some(service::Served::start(bus, self.queue.clone(), self.app_names()));
+        let effects = self.host.handle_all(now, &Event::SignalsLost);
+        if !std::mem::replace(&mut self.ready, true) {
+            let _ = self.notifier.ready();
+        }
+        effects
+    }
+
+    pub(super) fn app_names(&self) -> Vec<AppName> {
+        self.host.apps().map(|app| app.name().clone()).collect()
+    }
+
+    /// Holds every unit, so that systemd does not forget what it knows of one that stops.
+    pub(super) fn hold(&self, bus: &Bus) {
+        let units: Vec<UnitName> = self.host.apps().map(|app| app.target().unit.clone()).collect();
+        let bus = bus.clone();
+        tokio::spawn(async move {
+            for unit in units {
+                if let Err(error) = bus.ref_unit(&unit).await {
+                    telling::say(Level::Debug, format!("cannot hold {unit}: {error}"));
+                }
+            }
+        });
+    }
+
+    fn ask_whether_stopping(&self, bus: &Bus) {
+        let (bus, queue) = (bus.clone(), self.queue.clone());
+        tokio::spawn(async move {
+            let stopping = bus.system_state().await.is_ok_and(|state| state == "stopping")
+                || bus.shutdown_pending().await.unwrap_or(false);
+            let _ = queue.send(Happening::Stopping(stopping)).await;
+        });
+    }
+
+    pub(super) fn set_stopping(&mut self, now: Moment, stopping: bool) -> Effects {
+        if self.stopping == stopping {
+            return Effects::new();
+        }
+        self.stopping = stopping;
+        self.host.handle_all(now, &Event::Stopping(stopping))
+    }
+
+    /// Signals come for the apps' units, and for what they depend on.
+    pub(super) fn watch(&mut self) {
+        let units: BTreeSet<UnitName> = self.host.apps().flat_map(App::units).collect();
+        if units != self.watched {
+            if let Some(link) = &self.link {
+                link.events.watch(units.iter().cloned());
+            }
+            self.watched = units;
+        }
+    }
+
+    /// Takes in what systemd tells.
+    pub(super) fn take_systemd(&mut self, event: systemd::Event) -> Effects {
+        let now = clock::now();
+        match event {
+            systemd::Event::UnitChanged(unit) => self.for_unit(now, &unit, &Event::Changed),
+            systemd::Event::JobNew { id, unit } => {
+                let mut effects = self.for_main(now, &unit, &Event::JobNew(id));
+                effects.extend(self.for_unit(now, &unit, &Event::Changed));
+                if systemd::takes_host_down(unit.as_str()) {
+                    effects.extend(self.set_stopping(now, true));
+                }
+                effects
+            }
+            systemd::Event::JobRemoved { id, unit, result } => self.job_removed(now, &unit, id, result),
+            systemd::Event::ManagerReloading(true) => Effects::new(),
+            systemd::Event::ManagerReloading(false) => self.host.handle_all(now, &Event::Changed),
+            systemd::Event::PrepareForShutdown(stopping) => self.set_stopping(now, stopping),
+            systemd::Event::Lost => {
+                if let Some(link) = &self.link {
+                    let bus = link.bus.clone();
+                    self.hold(&bus);
+                    self.ask_whether_stopping(&bus);
+                }
+                self.host.handle_all(now, &Event::SignalsLost)
+            }
+            systemd::Event::Disconnected => {
+                self.disconnected(now);
+                Effects::new()
+            }
+        }
+    }
+
+    fn disconnected(&mut self, now: Moment) {
+        self.link = None;
+        self.link_lost = Some(now);
+        self.alerts.bus(None);
+        // Readings under way will not be answered; they are made up for on the next connection.
+        self.unread = self.app_names().into_iter().collect();
+        link::connect(self.watched.iter().cloned().collect(), self.queue.clone());
+    }
+
+    fn job_removed(&mut self, now: Moment, unit: &UnitName, id: JobId, result: JobResult) -> Effects {
+        let apps: Vec<AppName> =
+            self.host.apps().filter(|app| app.target().unit == *unit).map(|app| app.name().clone()).collect();
+        for app in &apps {
+            if let Some(performance) = self.performances.get(app) {
+                // A step that does not keep up asks systemd itself.
+                let _ = performance.removed.try_send((id, result));
+            }
+        }
+        if systemd::takes_host_down(unit.as_str()) && result == JobResult::Canceled {
+            return self.set_stopping(now, false);
+        }
+        let mut effects = self.for_main(now, unit, &Event::JobRemoved(id, result));
+        effects.extend(self.for_unit(now, unit, &Event::Changed));
+        effects
+    }
+
+    /// To the app whose unit it is.
+    fn for_main(&mut self, now: Moment, unit: &UnitName, event: &Event) -> Effects {
+        self.for_apps(now, event, |app| app.target().unit == *unit)
+    }
+
+    /// To the apps that it concerns, as their own unit or as one that they depend on.
+    fn for_unit(&mut self, now: Moment, unit: &UnitName, event: &Event) -> Effects {
+        self.for_apps(now, event, |app| app.units().any(|other| other == *unit))
+    }
+
+    fn for_apps(&mut self, now: Moment, event: &Event, which: impl Fn(&App) -> bool) -> Effects {
+        let names: Vec<AppName> =
+            self.host.apps().filter(|app| which(app)).map(|app| app.name().clone()).collect();
+        names.into_iter().flat_map(|name| self.host.handle(now, &name, event.clone())).collect()
+    }
+}
