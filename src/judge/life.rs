@@ -212,12 +212,18 @@ impl Life {
             && *invocation == unit.invocation
         {
             // Somebody stops what is down already: that, too, is a wish to keep it down.
-            if asked && *ending == Ending::ByItself && !unit.condition_failed {
+            if asked && matches!(ending, Ending::ByItself | Ending::StoppedWith(_)) && !unit.condition_failed
+            {
                 return Some(self.end(unit, Ending::Stopped));
             }
             return None;
         }
         if unit.invocation.is_none() && unit.inactive_exit.is_none() {
+            // Forgotten since: what was known of its end stays known.
+            if let Some((invocation, Ending::Stopped | Ending::StoppedWith(_))) = &mut self.memory.end {
+                *invocation = None;
+                return None;
+            }
             // Never ran in this boot, unless we saw it run.
             return self.memory.last_up.is_some().then(|| self.end(unit, Ending::Unloaded));
         }
@@ -429,5 +435,33 @@ mod tests {
         assert_eq!(life.foreign_job(), None);
         life.job_removed(JobId(7), JobResult::Done);
         assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::ByItself)));
+    }
+
+    fn needs(active: ActiveState, unit: UnitReading) -> UnitReading {
+        let database = Dependency { unit: "db.service".parse().unwrap(), active, job: false, needed: true };
+        UnitReading { dependencies: vec![database], ..unit }
+    }
+
+    #[test]
+    fn a_stop_of_what_went_down_with_another_is_a_stop() {
+        let mut life = Life::default();
+        let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+        let fallen = needs(ActiveState::Inactive, ended(19, 20));
+        life.job_new(JobId(7));
+        life.job_removed(JobId(7), JobResult::Done);
+        let with = Ending::StoppedWith("db.service".parse().unwrap());
+        assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(with)));
+        life.job_new(JobId(8));
+        life.job_removed(JobId(8), JobResult::Done);
+        assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(Ending::Stopped)));
+    }
+
+    #[test]
+    fn a_known_stop_stays_known_when_systemd_forgets_the_unit() {
+        let end = Some((up(1).invocation, Ending::StoppedWith("db.service".parse().unwrap())));
+        let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: end.clone() });
+        let gone = UnitReading { invocation: None, inactive_exit: None, active_exit: None, ..down(1) };
+        assert_eq!(life.read(&gone, false, true), None);
+        assert_eq!(life.ending(), end.as_ref().map(|(_, ending)| ending));
     }
 }
