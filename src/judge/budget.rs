@@ -119,8 +119,9 @@ impl Budget {
         match self.breaker {
             Breaker::Open { .. } if policy.give_up == GiveUp::Wait => return Gate::Never,
             Breaker::Open { retry_at } if now < retry_at => return Gate::NotBefore(retry_at),
-            Breaker::Open { .. } | Breaker::HalfOpen => return Gate::Now,
-            Breaker::Closed => {}
+            Breaker::Open { .. } => return Gate::Now,
+            // The cooldown holds for what comes after the one that was let through.
+            Breaker::HalfOpen | Breaker::Closed => {}
         }
         let Some(last) = self.last else { return Gate::Now };
         if self.since_healthy == 0 {
@@ -291,6 +292,20 @@ mod tests {
         budget.begin(at(700), &policy);
         assert!(budget.verified(at(712)));
         assert_eq!(budget.left(at(713), &policy), 2);
+    }
+
+    #[test]
+    fn half_open_is_no_licence_to_restart_without_pause() {
+        let policy = Policy::default();
+        let mut budget = Budget::default();
+        for attempt in 0..3 {
+            budget.begin(at(attempt * 100), &policy);
+            budget.failed(at(attempt * 100 + 30), &policy);
+        }
+        budget.begin(at(3_000), &policy);
+        assert!(!budget.verified(at(3_012)));
+        assert_eq!(budget.breaker(), Breaker::HalfOpen);
+        assert_eq!(budget.gate(at(3_100), None, &policy), Gate::NotBefore(at(3_300)));
     }
 
     #[test]
