@@ -134,11 +134,12 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            // Before what anybody can send: a flood of calls must not keep signals from being heard.
+            event = link::next(&mut daemon.link) => daemon.take_systemd(event),
             happening = happenings.recv() => match happening {
                 Some(happening) => daemon.take(happening),
                 None => break,
             },
-            event = link::next(&mut daemon.link) => daemon.take_systemd(event),
             () = tokio::time::sleep(due.since(now)) => Effects::new(),
         };
         daemon.carry_out(effects);

@@ -51,8 +51,17 @@ pub fn load(directories: &[PathBuf]) -> Loaded {
             }
         }
     }
-    // Two copies of one boot: the later one; else the wall clock is all there is to tell by.
-    let newest = copies.into_iter().max_by_key(|memory| (memory.clocks.wall, memory.clocks.monotonic));
+    // Two copies of one boot: the later one, whatever the wall clock did; else it is all there is to
+    // tell by.
+    let newest = copies.into_iter().reduce(|one: Memory, other| {
+        let (a, b) = (&one.clocks, &other.clocks);
+        let later = if a.boot == b.boot && a.monotonic != b.monotonic {
+            b.monotonic > a.monotonic
+        } else {
+            b.wall > a.wall
+        };
+        if later { other } else { one }
+    });
     let lost = broken && newest.is_none();
     Loaded { memory: newest.unwrap_or_default(), lost, remarks }
 }
