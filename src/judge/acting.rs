@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::app::App;
+use super::app::{App, SETTLE};
 use super::budget::Gate;
 use super::effect::{ActId, Effect};
 use super::life::Ending;
@@ -13,13 +13,21 @@ use super::plan::{Circumstances, Outcome, Step, plan};
 use super::policy::Mode;
 use super::record::{EventKind, Priority};
 use super::time::{Moment, Span};
-use super::unit::{ActiveState, InvocationId, JobId, LoadState};
+use super::unit::{ActiveState, InvocationId, JobId, LoadState, UnitReading};
 use super::verdict::{Condition, Verdict};
 
 /// How long to hold back after somebody refused or was in the way.
 const HOLD: Duration = Duration::from_secs(10);
 /// The least that a verification is given where nothing is configured.
 const VERIFY_AT_LEAST: Duration = Duration::from_secs(30);
+
+/// How long a job of a recovery that was taken over may take.
+const JOB_AT_MOST: Duration = Duration::from_secs(900);
+/// A recovery that had not begun when the monitor went away is taken up within that time; after it,
+/// the app is judged anew.
+const STALE: Duration = Duration::from_secs(60);
+/// How long the reading after the last step is waited for.
+const LAND_WITHIN: Duration = Duration::from_secs(30);
 
 /// A recovery, as it is written ahead of its first act.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -135,6 +143,11 @@ impl Recovery {
         }
     }
 
+    /// A stop of ours is behind it: without its start, the app would stay down by our doing.
+    fn stopped_it(&self) -> bool {
+        self.steps[..self.next].iter().any(|step| matches!(step, Step::Stop { .. }))
+    }
+
     fn current(&self) -> Option<Step> {
         self.steps.get(self.next).copied()
     }
@@ -177,6 +190,7 @@ impl App {
                 self.target.unit
             )),
             _ if self.unit.is_none() => Some("its unit was not read yet".into()),
+            _ if self.unreadable_since.is_some() => Some("its unit cannot be read".into()),
             _ if self.recovery.as_ref().is_some_and(Recovery::is_acting) => {
                 Some("a recovery is under way already".into())
             }
@@ -199,17 +213,35 @@ impl App {
             return None;
         }
         if self.waits_for_dependency() {
-            return self.dependency_is_back().then_some(Want { down, asked: false });
+            let may = self.dependency_is_back() && self.dependency_gate().is_none_or(|at| now >= at);
+            return may.then_some(Want { down, asked: false });
         }
         let may = self.verdict.is_fault()
             && !self.verdict_is_settling(now)
+            && !self.answers_again(unit)
             && self.budget.gate(now, unit.inactive_exit, &self.policy) == Gate::Now;
         may.then_some(Want { down, asked: false })
     }
 
-    /// A reading is under way that may change everything, e.g. one that a signal called for.
+    /// A reading is under way that may change everything, e.g. one that a signal called for; or it
+    /// is down, and who stopped it is not known yet.
     fn verdict_is_settling(&self, now: Moment) -> bool {
         self.read_asked.is_some_and(|asked| now.since(asked) < Duration::from_millis(500))
+            || self.end_is_unclear()
+    }
+
+    fn end_is_unclear(&self) -> bool {
+        self.life.ending().is_none()
+            && self.unit.as_ref().is_some_and(|unit| {
+                let down = unit.active.is_down() && !unit.auto_restarting();
+                down && unit.job.is_none() && unit.inactive_exit.is_some()
+            })
+    }
+
+    /// Its fault holds until `successes` rounds are good, but the latest is: an app that answers is
+    /// left alone.
+    fn answers_again(&self, unit: &UnitReading) -> bool {
+        unit.active == ActiveState::Active && self.history.good_in_a_row() > 0
     }
 
     fn waits_for_dependency(&self) -> bool {
@@ -218,6 +250,14 @@ impl App {
             Verdict::NotStarted => self.kept_down && self.unit.as_ref().is_some_and(|unit| unit.enabled),
             _ => false,
         }
+    }
+
+    /// A start that changed nothing (a condition of the unit is not met, say) is tried again ever more
+    /// slowly.
+    fn dependency_gate(&self) -> Option<Moment> {
+        let (last, times) = self.dependency_starts?;
+        let wait = self.policy.cooldown.saturating_mul(1 << (times - 1).min(16));
+        Some(last + wait.min(self.policy.retry_interval.max(self.policy.cooldown)))
     }
 
     fn dependency_is_back(&self) -> bool {
@@ -241,6 +281,10 @@ impl App {
     pub(super) fn begin(&mut self, now: Moment, want: Want, out: &mut Vec<Effect>) {
         let Some(unit) = self.unit.clone() else { return };
         let uncounted = want.asked || self.waits_for_dependency();
+        if uncounted && !want.asked {
+            let times = self.dependency_starts.map_or(0, |(_, times)| times);
+            self.dependency_starts = Some((now, times.saturating_add(1)));
+        }
         self.asked = false;
         let attempt = (!uncounted).then(|| self.budget.begin(now, &self.policy));
         let answers = !self.verdict.is_fault() && self.history.good_in_a_row() > 0;
@@ -274,13 +318,17 @@ impl App {
         self.recovery = Some(recovery);
         self.forget_rounds();
         self.tell(out, EventKind::RecoveryStarted, Priority::Notice, line);
-        self.perform(out);
+        self.perform(now, out);
     }
 
     /// Writes the intent, then asks for the step.
-    fn perform(&mut self, out: &mut Vec<Effect>) {
+    fn perform(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(recovery) = &self.recovery else { return };
         let Some(step) = recovery.current() else { return };
+        if self.stopping {
+            self.give_way(now, "the host is going down", out);
+            return;
+        }
         out.push(Effect::Persist);
         out.push(Effect::Perform(recovery.act, step));
     }
@@ -357,7 +405,7 @@ impl App {
         recovery.step_since = now;
         if recovery.current().is_some() {
             recovery.phase = Phase::Acting;
-            self.perform(out);
+            self.perform(now, out);
         } else {
             self.land(now, out);
         }
@@ -425,7 +473,7 @@ impl App {
         let fresh = self.unit.is_some() && self.unreadable_since.is_none();
         match self.recovery.as_ref().map(|recovery| recovery.phase) {
             Some(Phase::Resuming) if fresh => self.take_over(now, out),
-            Some(Phase::Landing { since }) if self.read_since(since) => {
+            Some(Phase::Landing { since }) if self.read_since(since) || now.since(since) >= LAND_WITHIN => {
                 self.verify_from(now);
                 // The verdict was that of the cause until here; from now on it is that of the app.
                 self.judge(now, out);
@@ -450,32 +498,48 @@ impl App {
 
     /// The monitor was restarted in the middle of it: finish it, do not repeat it.
     fn take_over(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let (Some(unit), Some(recovery)) = (self.unit.clone(), self.recovery.as_mut()) else { return };
+        if self.stopping {
+            return;
+        }
+        let (Some(unit), Some(recovery)) = (self.unit.clone(), self.recovery.as_ref()) else { return };
+        let restarted = unit.invocation.is_some() && unit.invocation != recovery.before;
+        let step = recovery.current();
         if let Some(job) = unit.job {
-            let stopping = unit.active == ActiveState::Deactivating && unit.invocation == recovery.before;
-            if stopping && matches!(recovery.current(), Some(Step::Restart { .. } | Step::Stop { .. })) {
+            let has_stop = matches!(step, Some(Step::Restart { .. } | Step::Stop { .. }));
+            if unit.active == ActiveState::Deactivating && !restarted && has_stop {
                 // Asked for again it merges into the job that is pending, and is helped along with
                 // SIGKILL where that is due; against somebody else's stop it is refused.
                 self.go_on(now, out);
-                return;
-            }
-            self.life.ours(job);
-            if now.since(recovery.began) > Duration::from_secs(900) {
+            } else if unit.active == ActiveState::Deactivating {
+                // What we started is being stopped: no step of ours does that.
+                self.give_way(now, "somebody else is at work", out);
+            } else if now.since(recovery.began) > JOB_AT_MOST {
                 self.failed(now, "its job does not end", out);
+            } else {
+                self.life.ours(job);
             }
             return;
         }
-        let restarted = unit.invocation.is_some() && unit.invocation != recovery.before;
         let down = unit.active.is_down() && !unit.auto_restarting();
-        match recovery.current() {
+        match step {
             None => self.land(now, out),
             Some(_) if restarted && !down => self.land(now, out),
+            // It was up again meanwhile, so our start is behind it. The timestamps will tell whether
+            // it fell or was stopped.
+            Some(_) if restarted => self.give_way(now, "the monitor was away meanwhile", out),
             // One job has both halves: should it have ended below, its start failed, or somebody's
             // stop replaced it. The timestamps will tell which.
             Some(Step::Restart { .. }) if down => self.give_way(now, "the monitor was away meanwhile", out),
             Some(Step::Stop { .. }) if down => self.advance(now, out),
-            Some(_) => self.go_on(now, out),
+            Some(_) if recovery.stopped_it() || self.may_take_up(now, down) => self.go_on(now, out),
+            Some(_) => self.give_way(now, "not begun before the monitor went away", out),
         }
+    }
+
+    /// Nothing was done yet: is it still wanted? An app that is up may be well by now.
+    fn may_take_up(&self, now: Moment, down: bool) -> bool {
+        let recent = self.recovery.as_ref().is_some_and(|recovery| now.since(recovery.began) < STALE);
+        self.policy.mode == Mode::Act && self.pause.is_none() && (down || recent)
     }
 
     /// Takes the step up that the monitor was in when it ended.
@@ -485,7 +549,7 @@ impl App {
         recovery.step_since = now;
         let text = "the monitor was restarted in the middle of a recovery; going on with it";
         self.tell(out, EventKind::RecoveryStarted, Priority::Notice, text.into());
-        self.perform(out);
+        self.perform(now, out);
     }
 
     fn verify(
@@ -506,6 +570,13 @@ impl App {
             self.verified(now, out);
             return;
         }
+        if self.end_is_unclear() {
+            // The verdict is still that of before; who ended it is known in a moment.
+            if self.down_seen.is_some_and(|seen| now.since(seen) >= SETTLE) {
+                self.ask_reading(now, out);
+            }
+            return;
+        }
         match self.verdict {
             Verdict::StoppedByAdmin
             | Verdict::StoppedWithDependency
@@ -516,7 +587,10 @@ impl App {
                 self.failed(now, &self.headline(), out);
             }
             // What somebody else is doing, or nobody can see, says nothing about our recovery.
-            Verdict::Changing | Verdict::Paused | Verdict::SystemdRestarting => {}
+            Verdict::Changing if self.life.foreign_job().is_some() => self.verify_from(now),
+            Verdict::Paused => self.verify_from(now),
+            Verdict::Unknown if self.unreadable_since.is_some() => self.verify_from(now),
+            Verdict::Changing | Verdict::SystemdRestarting if now < until => {}
             _ if now >= until && well_since.is_none() => {
                 let text = format!("not healthy within {}: {}", Span(until.since(since)), self.headline());
                 self.failed(now, &text, out);
@@ -527,7 +601,7 @@ impl App {
 
     /// Healthy, or up and nothing that could prove it otherwise: a check that was never good fails
     /// no verification.
-    fn is_well_enough(&self) -> bool {
+    pub(super) fn is_well_enough(&self) -> bool {
         let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
         let proof = self.decisive_kinds().into_iter().any(|kind| {
             self.was_ever_good(kind)
@@ -613,6 +687,9 @@ impl App {
                     due.push(at);
                 }
                 due.extend(self.hold_until.filter(|until| *until > now));
+                if self.waits_for_dependency() {
+                    due.extend(self.dependency_gate().filter(|at| *at > now));
+                }
                 due.extend(
                     self.read_asked.map(|asked| asked + Duration::from_millis(500)).filter(|at| *at > now),
                 );
@@ -634,7 +711,8 @@ impl App {
     /// between our own stop and start would the app stay down.
     #[must_use]
     pub fn last_will(&self) -> Option<LastWill> {
-        let recovery = self.recovery.as_ref().filter(|_| !self.stopping)?;
+        let recovery =
+            self.recovery.as_ref().filter(|_| !self.stopping && self.life.foreign_job().is_none())?;
         let step = recovery.current().filter(|_| recovery.phase == Phase::Acting)?;
         let stopped_by_us =
             recovery.steps[..=recovery.next].iter().any(|step| matches!(step, Step::Stop { .. }));

@@ -91,6 +91,8 @@ pub struct App {
     pub(super) asked: bool,
     pub(super) acts: u64,
     pub(super) hold_until: Option<Moment>,
+    /// When it was last started because what it needs is back, and how often since it last ran.
+    pub(super) dependency_starts: Option<(Moment, u32)>,
     pub(super) would_told: Option<Verdict>,
     pub(super) pause: Option<Pause>,
 
@@ -102,6 +104,7 @@ impl App {
     /// An app as it is configured, going on from what is remembered of it.
     #[must_use]
     pub fn new(name: AppName, policy: Policy, target: Target, memory: AppMemory, now: Moment) -> Self {
+        let memory = memory.of_unit(&target.unit);
         let signatures: BTreeSet<u64> = target.kinds().iter().map(|kind| target.signature(*kind)).collect();
         let recovery = memory.intent.map(Recovery::restore);
         Self {
@@ -121,7 +124,7 @@ impl App {
             job_over: None,
             kept_down: false,
             life: Life::restore(memory.life),
-            probing: Probing::default(),
+            probing: Probing::new(now),
             history: History::default(),
             latest: BTreeMap::new(),
             // What was good under another target proves nothing about this one.
@@ -150,6 +153,7 @@ impl App {
             recovery,
             asked: false,
             hold_until: None,
+            dependency_starts: None,
             would_told: None,
             pause: memory.pause,
             dirty: false,
@@ -197,6 +201,7 @@ impl App {
     #[must_use]
     pub fn memory(&self) -> AppMemory {
         AppMemory {
+            unit: Some(self.target.unit.clone()),
             ever_good: self.ever_good.clone(),
             starts: self.starts.clone(),
             budget: self.budget.clone(),
@@ -212,6 +217,8 @@ impl App {
     #[must_use]
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
+        // What a person asked for was granted at once, or is void: not at some later time.
+        self.asked = false;
         match event {
             Event::Tick => {}
             Event::Unit(unit) => self.take_reading(now, *unit, &mut out),
@@ -275,7 +282,9 @@ impl App {
 
     fn settle(&mut self, now: Moment, out: &mut Vec<Effect>) {
         self.end_pause(now, out);
-        if let Some(seen) = self.down_seen
+        if self.read_asked.is_some_and(|asked| now.since(asked) >= READ_AGAIN) {
+            self.ask_reading(now, out);
+        } else if let Some(seen) = self.down_seen
             && now.since(seen) >= SETTLE
             && self.read_at.is_some_and(|read| read < seen + SETTLE)
         {
@@ -366,6 +375,7 @@ impl App {
         match self.life.read(&unit, acting, settled) {
             Some(Change::Started(starter)) => {
                 self.dirty = true;
+                self.dependency_starts = None;
                 self.begin_invocation(now, &unit, starter);
                 if starter == Starter::Somebody {
                     self.foreign_start(now, out);

@@ -274,6 +274,8 @@ impl App {
             self.tell_all(out, EventKind::IncidentOpened, Priority::Warning, text, true);
         }
         let over = self.verdict.is_well() && !matches!(self.verdict, Verdict::Starting | Verdict::Paused);
+        // Up, and nothing that could prove its health: that is all there is to know.
+        let over = over || self.verdict == Verdict::Unknown && self.is_well_enough();
         if over && self.recovery.is_none() {
             self.close_incident(now, out);
         }
@@ -290,6 +292,8 @@ impl App {
         self.tell_all(out, EventKind::IncidentClosed, Priority::Notice, text, true);
         self.incident = None;
         self.dirty = true;
+        // Whether we may act by now shows when something is needed again.
+        self.note(now, Condition::MayNotAct, None, out);
     }
 
     fn tell_long_stop(&mut self, now: Moment, out: &mut Vec<Effect>) {
@@ -393,6 +397,10 @@ impl App {
                 _ if unit.job.is_some() && self.life.foreign_job().is_some() => {
                     unit.timeout_start.unwrap_or(INFINITE) + unit.timeout_stop.unwrap_or(INFINITE)
                 }
+                // A unit that it needs changes for ever.
+                _ if self.verdict == Verdict::Changing => {
+                    return Some(self.verdict_since + INFINITE + OURS_ON_TOP);
+                }
                 _ => return None,
             }
         };
@@ -422,6 +430,8 @@ impl App {
         if !self.conditions.contains_key(&Condition::Blind) {
             due.extend(self.unreadable_since.map(|since| since + BLIND_FOR));
         }
+        // What is not ahead has just been considered, and changed nothing.
+        due.retain(|at| *at > now);
         due
     }
 

@@ -10,13 +10,15 @@ use super::budget::Budget;
 use super::effect::Pause;
 use super::judging::Incident;
 use super::life::LifeMemory;
-use super::names::AppName;
+use super::names::{AppName, UnitName};
 use super::time::Moment;
 
 /// What is remembered of one app.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AppMemory {
+    /// The unit that the memory is of; none in what an older version wrote.
+    pub unit: Option<UnitName>,
     /// Signatures of the checks that were good once.
     pub ever_good: BTreeSet<u64>,
     /// Times from start to the first good round, oldest first; ten at most.
@@ -40,6 +42,22 @@ impl AppMemory {
     #[must_use]
     pub fn lost() -> Self {
         Self { budget: Budget::reduced(), ..Self::default() }
+    }
+
+    /// What of it is true of that unit: runs, starts, attempts and intents are those of another one
+    /// where the configuration names another.
+    #[must_use]
+    pub(super) fn of_unit(self, unit: &UnitName) -> Self {
+        if self.unit.as_ref().is_none_or(|known| known == unit) {
+            return self;
+        }
+        Self {
+            ever_good: self.ever_good,
+            incident: self.incident,
+            incidents: self.incidents,
+            pause: self.pause,
+            ..Self::default()
+        }
     }
 
     /// Carries the memory over a reboot. What belongs to the runs of the old boot is forgotten:

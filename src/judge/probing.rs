@@ -21,6 +21,9 @@ const LOST_AFTER: Duration = Duration::from_secs(5);
 /// How long the look at the port of an app that is down may hold back the verdict.
 const PORT_LOOK: Duration = Duration::from_millis(150);
 
+/// The most that starts can teach.
+const LONGEST_GRACE: Duration = Duration::from_secs(600);
+
 #[derive(Clone, Debug)]
 struct Round {
     id: RoundId,
@@ -46,6 +49,12 @@ pub(super) struct Probing {
 }
 
 impl Probing {
+    /// None under way. Rounds are numbered from the moment on, in microseconds, so that an answer to
+    /// a round of before a reload is never taken for one to a round of after it.
+    pub fn new(now: Moment) -> Self {
+        Self { next_id: u64::try_from(now.as_micros()).unwrap_or(0), ..Self::default() }
+    }
+
     /// Forgets the rounds under way: their answers will mean nothing.
     pub fn void(&mut self, now: Moment) {
         self.rounds.clear();
@@ -82,13 +91,17 @@ impl App {
     }
 
     /// When `probe` has something to do.
-    pub(super) fn probing_due(&self, _now: Moment) -> Vec<Moment> {
+    pub(super) fn probing_due(&self, now: Moment) -> Vec<Moment> {
         if self.wants_port_look() {
             let look = self.probing.port_look.as_ref();
             return look
                 .map(|(_, began, seen)| {
-                    let settled = seen.as_ref().map_or(PORT_LOOK, |_| self.policy.startup_interval);
-                    vec![*began + settled]
+                    let next = match seen {
+                        Some(_) => self.policy.startup_interval,
+                        None if now.since(*began) < PORT_LOOK => PORT_LOOK,
+                        None => self.policy.timeout,
+                    };
+                    vec![*began + next]
                 })
                 .unwrap_or_default();
         }
@@ -347,6 +360,10 @@ impl App {
         if took <= self.policy.startup_grace / 4 && self.starts.is_empty() {
             return;
         }
+        // That was no start, but the end of some trouble: no grace is ever so long.
+        if took > LONGEST_GRACE {
+            return;
+        }
         self.starts.push(took);
         if self.starts.len() > 10 {
             self.starts.remove(0);
@@ -362,8 +379,7 @@ impl App {
 
     /// Twice the longest of the last ten starts; 10 min at most.
     pub(super) fn learned_grace(&self) -> Duration {
-        const MOST: Duration = Duration::from_secs(600);
-        self.starts.iter().max().map_or(Duration::ZERO, |longest| (*longest * 2).min(MOST))
+        self.starts.iter().max().map_or(Duration::ZERO, |longest| (*longest * 2).min(LONGEST_GRACE))
     }
 
     // The port of an app that is down: is it free to be started?

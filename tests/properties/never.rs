@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app_monitor::judge::{Event, EventKind, Moment, Policy, Request, Step};
+use app_monitor::judge::{ActiveState, Dependency, Event, EventKind, Moment, Policy, Request, Step};
 use proptest::prelude::*;
 
 use crate::world::{Answer, World, millis, seconds};
@@ -90,6 +90,95 @@ fn steady_health_tells_and_writes_nothing() {
     world.run_for(seconds(86_400));
     assert_eq!(world.records.len(), told);
     assert_eq!(world.persisted, kept);
+}
+
+#[test]
+fn never_while_it_answers_though_more_answers_are_awaited() {
+    let mut world = World::new(Policy { successes: 5, max_attempts: 1, ..Policy::default() });
+    world.run_for(seconds(30));
+    world.broken = Some(Answer::Wrong);
+    world.answer = Answer::Wrong;
+    world.run_for(seconds(1_740));
+    assert_eq!(world.acts.len(), 1);
+    // The careful retry falls due while some answers are good, but not enough in a row yet.
+    for _ in 0..40 {
+        let acts = world.acts.len();
+        world.broken = None;
+        world.answer = Answer::Well(20);
+        world.run_for(seconds(11));
+        world.broken = Some(Answer::Wrong);
+        world.answer = Answer::Wrong;
+        let good = world.now;
+        world.run_for(seconds(9));
+        let late = world.acts[acts..].iter().all(|(at, _)| *at >= good);
+        assert!(late, "restarted while it answered");
+    }
+}
+
+#[test]
+fn never_later_what_a_person_asked_for_now() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    world.send(Event::UnitUnreadable("the bus is away".into()));
+    let (now, name) = (world.now, world.name.clone());
+    assert!(world.host.ask(now, &name, Request::Recover).is_err());
+    world.send(Event::Asked(Request::Recover));
+    world.run_for(seconds(600));
+    assert!(world.acts.is_empty(), "{:?}", world.acts);
+}
+
+#[test]
+fn never_again_and_again_because_a_dependency_is_back() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    let mut database = Dependency {
+        unit: "db.service".parse().unwrap(),
+        active: ActiveState::Active,
+        job: false,
+        needed: true,
+    };
+    world.unit.dependencies = vec![database.clone()];
+    world.changed();
+    world.run_for(seconds(1));
+    database.active = ActiveState::Inactive;
+    world.unit.dependencies = vec![database.clone()];
+    world.admin_stop();
+    world.run_for(seconds(60));
+    assert_eq!((world.verdict(), world.acts.len()), ("stopped-with-dependency", 0));
+    // It comes back, but a condition of the app's own unit is not met: each start is `done`.
+    database.active = ActiveState::Active;
+    world.unit.dependencies = vec![database];
+    world.condition_fails = true;
+    world.changed();
+    world.run_for(seconds(3_600));
+    assert!((1..10).contains(&world.acts.len()), "{} starts", world.acts.len());
+    world.condition_fails = false;
+    world.run_for(seconds(3_600));
+    assert_eq!(world.verdict(), "healthy");
+}
+
+#[test]
+fn a_pause_in_the_middle_of_a_verification_fails_nothing() {
+    let mut world = World::new(Policy::default());
+    world.start_takes = seconds(5);
+    world.run_for(seconds(30));
+    world.crash();
+    world.run_for(seconds(2));
+    assert_eq!(world.acts.len(), 2);
+    world.send(Event::Asked(Request::Pause { length: seconds(3_600), reason: None }));
+    world.run_for(seconds(3_700));
+    assert_eq!((world.told(EventKind::RecoveryFailed), world.told(EventKind::RecoveryVerified)), (0, 1));
+}
+
+#[test]
+fn a_reading_that_is_lost_is_asked_for_again_without_haste() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    world.lose_readings = 1;
+    world.changed();
+    let turns = world.turns;
+    world.run_for(seconds(50));
+    assert!(world.turns - turns < 200, "{} turns", world.turns - turns);
 }
 
 /// What can happen to the app and its monitor.

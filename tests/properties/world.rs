@@ -50,6 +50,12 @@ pub struct World {
     pub broken: Option<Answer>,
     /// It exits right after every start.
     pub dies: bool,
+    /// A condition of its unit is not met: a start is `done` and changes nothing.
+    pub condition_fails: bool,
+    /// So many readings are asked for and never come.
+    pub lose_readings: u32,
+    /// How often the judge was called.
+    pub turns: u64,
     pub acts: Acts,
     pub records: Vec<(Moment, Record)>,
     pub persisted: AppMemory,
@@ -103,6 +109,9 @@ impl World {
             start_takes: millis(200),
             broken: None,
             dies: false,
+            condition_fails: false,
+            lose_readings: 0,
+            turns: 0,
             acts: Vec::new(),
             records: Vec::new(),
             persisted: AppMemory::default(),
@@ -162,6 +171,7 @@ impl World {
                 self.carry_out(effects);
             }
             turns += 1;
+            self.turns += 1;
             assert!(turns < 2_000_000, "the judge wakes without end at {:?}", self.now);
         }
         self.now = until;
@@ -204,6 +214,7 @@ impl World {
     fn carry_out(&mut self, effects: Effects) {
         for (name, effect) in effects {
             match effect {
+                Effect::ReadUnit if self.lose_readings > 0 => self.lose_readings -= 1,
                 Effect::ReadUnit => self.later(millis(2), Coming::Reading),
                 Effect::Check(round, kinds) => self.check(round, &kinds),
                 Effect::Persist => self.persisted = self.host.app(&name).unwrap().memory(),
@@ -299,10 +310,15 @@ impl World {
     }
 
     fn come_up(&mut self) {
+        self.unit.condition_failed = self.condition_fails;
+        if self.condition_fails {
+            return;
+        }
         self.invocation = self.invocation.wrapping_add(1).max(1);
         let restarts = self.unit.restarts;
         let restart = self.unit.restart.clone();
-        self.unit = UnitReading { restarts, restart, ..running(self.invocation, self.now) };
+        let dependencies = std::mem::take(&mut self.unit.dependencies);
+        self.unit = UnitReading { restarts, restart, dependencies, ..running(self.invocation, self.now) };
         self.up_since = self.now;
         if self.dies {
             self.go_down(ActiveState::Failed, Exit::Status(1), false);

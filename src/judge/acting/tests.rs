@@ -4,7 +4,7 @@ use super::super::effect::Event;
 use super::super::memory::AppMemory;
 use super::super::policy::Policy;
 use super::super::target::Target;
-use super::super::testing::up;
+use super::super::testing::{down, up};
 use super::super::unit::UnitReading;
 use super::*;
 
@@ -12,12 +12,23 @@ const RESTART: Step = Step::Restart { kill_after: Duration::from_secs(5) };
 
 /// An app whose recovery from its first invocation was under way when the last monitor ended.
 fn taken_over(unit: UnitReading) -> (App, Vec<Effect>) {
+    taken_over_with(Policy::default(), vec![RESTART], 0, Duration::from_secs(2), unit)
+}
+
+/// The same with other steps, of which so many are behind it, after so long.
+fn taken_over_with(
+    policy: Policy,
+    steps: Vec<Step>,
+    next: usize,
+    after: Duration,
+    unit: UnitReading,
+) -> (App, Vec<Effect>) {
     let intent = Intent {
         act: ActId(4),
         cause: Verdict::Frozen,
         text: "timed out".into(),
-        steps: vec![RESTART],
-        next: 0,
+        steps,
+        next,
         began: Moment::from_micros(100),
         attempt: Some(1),
         before: up(1).invocation,
@@ -32,8 +43,8 @@ fn taken_over(unit: UnitReading) -> (App, Vec<Effect>) {
         process: None,
         working_directory: None,
     };
-    let now = Moment::from_micros(2_000_000);
-    let mut app = App::new("web".parse().unwrap(), Policy::default(), target, memory, now);
+    let now = Moment::from_micros(100) + after;
+    let mut app = App::new("web".parse().unwrap(), policy, target, memory, now);
     let effects = app.handle(now, Event::Unit(Box::new(unit)));
     (app, effects)
 }
@@ -57,4 +68,57 @@ fn a_restart_in_its_start_half_is_waited_for() {
     let (app, effects) = taken_over(starting);
     assert_eq!(performed(&effects), []);
     assert!(app.is_acting());
+}
+
+#[test]
+fn an_app_that_we_started_and_somebody_stopped_while_we_were_away_stays_down() {
+    let steps = vec![Step::ResetFailed, Step::Start];
+    let soon = Duration::from_secs(2);
+    let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(9)), ..up(2) };
+    for unit in [going, down(2)] {
+        let (app, effects) = taken_over_with(Policy::default(), steps.clone(), 1, soon, unit);
+        assert_eq!(performed(&effects), []);
+        assert!(!app.is_acting());
+    }
+    let (_, effects) = taken_over_with(Policy::default(), steps, 1, soon, down(1));
+    assert_eq!(performed(&effects), [Step::Start], "what was not started yet is");
+}
+
+#[test]
+fn what_was_not_begun_is_not_begun_later_nor_where_it_is_not_wanted_any_more() {
+    let watch = Policy { mode: Mode::Watch, ..Policy::default() };
+    for (policy, after, steps) in
+        [(Policy::default(), 2, vec![RESTART]), (Policy::default(), 3_600, vec![]), (watch, 2, vec![])]
+    {
+        let (_, effects) = taken_over_with(policy, vec![RESTART], 0, Duration::from_secs(after), up(1));
+        assert_eq!(performed(&effects), steps, "after {after} s");
+    }
+}
+
+#[test]
+fn what_we_stopped_ourselves_is_started_whatever_happened() {
+    let watch = Policy { mode: Mode::Watch, ..Policy::default() };
+    let steps = vec![Step::Stop { kill_after: Duration::from_secs(5) }, Step::Start];
+    let (_, effects) = taken_over_with(watch, steps, 0, Duration::from_secs(3_600), down(1));
+    assert_eq!(performed(&effects), [Step::Start]);
+}
+
+#[test]
+fn no_job_is_queued_while_the_host_goes_down() {
+    let (mut app, effects) = taken_over(UnitReading { job: Some(JobId(7)), ..down(1) });
+    assert_eq!(performed(&effects), []);
+    let later = Moment::from_micros(3_000_000);
+    let _ = app.handle(later, Event::Stopping(true));
+    let effects = app.handle(later, Event::Unit(Box::new(up(1))));
+    assert_eq!(performed(&effects), []);
+}
+
+#[test]
+fn another_unit_inherits_neither_runs_nor_intents() {
+    let (app, _) = taken_over(UnitReading { job: Some(JobId(7)), ..down(1) });
+    let memory = AppMemory { unit: Some("old.service".parse().unwrap()), ..app.memory() };
+    let target = app.target().clone();
+    let now = Moment::from_micros(3_000_000);
+    let other = App::new("web".parse().unwrap(), Policy::default(), target, memory, now);
+    assert!(!other.is_acting());
 }
