@@ -361,7 +361,9 @@ impl App {
                 self.advance(now, out);
             }
             Outcome::Unknown(why) if !minor => {
-                // It may have happened, or happen yet: whether the app gets healthy will tell.
+                // It may have happened, or happen yet: whether the app gets healthy will tell. The job
+                // that was seen meanwhile is the one that nobody told us of.
+                self.life.adopt();
                 self.tell(
                     out,
                     EventKind::StepFailed,
@@ -403,7 +405,13 @@ impl App {
         let Some(recovery) = &mut self.recovery else { return };
         recovery.next += 1;
         recovery.step_since = now;
-        if recovery.current().is_some() {
+        if recovery.current().is_some() && self.life.interfered() {
+            // Between two steps of ours; whether it was a start or a stop, it takes the place of ours.
+            self.give_way(now, "somebody else decided", out);
+        } else if recovery.current().is_some() && self.load_bad_since.is_some() {
+            self.give_way(now, "its unit file was taken away", out);
+        } else if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.current().is_some())
+        {
             recovery.phase = Phase::Acting;
             self.perform(now, out);
         } else {

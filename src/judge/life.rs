@@ -109,7 +109,7 @@ impl Life {
         self.continuous = false;
         self.foreign = None;
         self.foreign_gone = None;
-        self.foreign_done = None;
+        // One that is known to be done stays so.
     }
 
     /// That job is ours.
@@ -123,6 +123,18 @@ impl Life {
         if self.ours.len() > 16 {
             self.ours.pop_front();
         }
+    }
+
+    /// The foreign job that is or was pending is ours after all.
+    pub fn adopt(&mut self) {
+        let jobs = [self.foreign, self.foreign_gone, self.foreign_done];
+        jobs.into_iter().flatten().for_each(|job| self.ours(job));
+    }
+
+    /// Somebody else's job was seen, and nothing was concluded from it yet.
+    #[must_use]
+    pub fn interfered(&self) -> bool {
+        self.foreign.is_some() || self.foreign_gone.is_some() || self.foreign_done.is_some()
     }
 
     /// A job was queued on the unit.

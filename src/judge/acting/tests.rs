@@ -122,3 +122,17 @@ fn another_unit_inherits_neither_runs_nor_intents() {
     let other = App::new("web".parse().unwrap(), Policy::default(), target, memory, now);
     assert!(!other.is_acting());
 }
+
+#[test]
+fn a_stop_between_two_steps_cancels_the_start() {
+    let steps = vec![Step::ResetFailed, Step::Start];
+    let soon = Duration::from_secs(2);
+    let (mut app, effects) = taken_over_with(Policy::default(), steps, 0, soon, down(1));
+    assert_eq!(performed(&effects), [Step::ResetFailed]);
+    let later = Moment::from_micros(3_000_000);
+    let _ = app.handle(later, Event::JobNew(JobId(9)));
+    let _ = app.handle(later, Event::JobRemoved(JobId(9), crate::judge::JobResult::Done));
+    let effects = app.handle(later, Event::StepEnded(ActId(4), Outcome::Done));
+    assert_eq!(performed(&effects), []);
+    assert!(!app.is_acting());
+}
