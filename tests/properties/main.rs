@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "test code")]
 
+mod crowd;
 mod faults;
 mod never;
 mod world;

@@ -379,7 +379,7 @@ impl World {
     }
 }
 
-fn running(invocation: u8, since: Moment) -> UnitReading {
+pub fn running(invocation: u8, since: Moment) -> UnitReading {
     UnitReading {
         load: LoadState::Loaded,
         active: ActiveState::Active,
