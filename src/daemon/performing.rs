@@ -94,13 +94,18 @@ pub fn perform(
             let deadlines = Deadlines::default();
             let work = recovery::perform(step, &unit, &bus, &mut removals, &progress, &deadlines);
             tokio::pin!(work);
-            loop {
+            let outcome = loop {
                 tokio::select! {
                     biased;
                     Some(event) = told.recv() => send(&to, app.clone(), progress_event(act, event)).await,
                     outcome = &mut work => break outcome,
                 }
+            };
+            // A job may be over as soon as it is known: whose it was counts all the same.
+            while let Ok(event) = told.try_recv() {
+                send(&to, app.clone(), progress_event(act, event)).await;
             }
+            outcome
         };
         send(&to, app, Event::StepEnded(act, outcome)).await;
     });
