@@ -419,6 +419,18 @@ impl App {
         }
     }
 
+    /// Somebody's job ended while a step of ours was under way that is none: the wish is taken down
+    /// at once, since a monitor that is killed would know nothing of it.
+    pub(super) fn heed(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let jobless = self.recovery.as_ref().is_some_and(|recovery| {
+            recovery.phase == Phase::Acting
+                && matches!(recovery.current(), Some(Step::ResetFailed | Step::KillLeftovers))
+        });
+        if jobless && self.life.interfered() {
+            self.give_way(now, "somebody else decided", out);
+        }
+    }
+
     /// All steps are behind it: look at the unit, then verify.
     fn land(&mut self, now: Moment, out: &mut Vec<Effect>) {
         if let Some(recovery) = &mut self.recovery {

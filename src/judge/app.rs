@@ -239,6 +239,7 @@ impl App {
                     self.job_over = Some(now);
                 }
                 self.life.job_removed(job, result);
+                self.heed(now, &mut out);
                 self.ask_reading(now, &mut out);
             }
             Event::Check(round, kind, observation) => {

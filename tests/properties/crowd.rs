@@ -260,7 +260,8 @@ impl Crowd {
         assert_eq!(others, 0, "{step} of app{app} while another acts");
         self.acts.push((at, app, step));
         let sim = &mut self.apps[app];
-        sim.acting = true;
+        // A call that queues no job holds nobody up when somebody else's decision ends the recovery.
+        sim.acting = !matches!(step, Step::ResetFailed | Step::KillLeftovers);
         let masked = sim.unit.load == LoadState::Masked;
         let refused = match sim.fate {
             _ if masked => Some((millis(3), Outcome::Failed("the unit is masked".into()))),
@@ -401,6 +402,10 @@ impl Crowd {
             }
             Luck::Fate(fate) => self.apps[app].fate = fate,
             Luck::Stop => {
+                // At the moment of a crash itself, nothing tells a stop from a reload that killed it.
+                if self.apps[app].unit.active.is_down() {
+                    self.run_for(millis(60));
+                }
                 self.apps[app].stopped.get_or_insert(self.before + self.now.as_micros());
                 self.go_down(app, ActiveState::Inactive, true);
                 self.foreign_job(app);

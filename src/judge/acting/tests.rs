@@ -132,6 +132,7 @@ fn a_stop_between_two_steps_cancels_the_start() {
     let later = Moment::from_micros(3_000_000);
     let _ = app.handle(later, Event::JobNew(JobId(9)));
     let _ = app.handle(later, Event::JobRemoved(JobId(9), crate::judge::JobResult::Done));
+    assert!(!app.is_acting(), "at once, so that it is on record");
     let effects = app.handle(later, Event::StepEnded(ActId(4), Outcome::Done));
     assert_eq!(performed(&effects), []);
     assert!(!app.is_acting());
