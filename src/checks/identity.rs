@@ -23,7 +23,7 @@ impl Identity {
     /// Looks at a process; none when it has gone.
     #[must_use]
     pub fn of(world: &World, pid: u32) -> Option<Self> {
-        let name = names(world, pid).into_iter().next()?;
+        let name = by_command_line(world, pid).or_else(|| by_comm(world, pid))?;
         let unit = world.cgroup_of(pid).and_then(|path| unit_of(&path));
         Some(Self { pid, name: clean(&name, 40), user: user(world, pid), unit })
     }
@@ -42,21 +42,21 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The names by which a process goes: base name of argv\[0\] first, then comm. Programs rewrite
-/// both (a Node calls itself `MainThread` in comm, Next.js puts a title into argv\[0\]).
-pub(super) fn names(world: &World, pid: u32) -> Vec<String> {
-    let mut names = Vec::with_capacity(2);
-    if let Ok(line) = world.read(&world.path(&format!("proc/{pid}/cmdline")), 4096) {
-        let first = line.split(|b| *b == 0).next().unwrap_or_default();
-        let first = String::from_utf8_lossy(first);
-        if let Some(name) = Path::new(first.as_ref()).file_name().and_then(|name| name.to_str()) {
-            names.push(name.to_owned());
-        }
-    }
-    if let Ok(comm) = world.read(&world.path(&format!("proc/{pid}/comm")), 64) {
-        names.push(String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned());
-    }
-    names
+/// Whether a process goes by that name: the base name of argv\[0\], or comm, since Node and Next.js
+/// rewrite one or the other.
+pub(super) fn is_named(world: &World, pid: u32, name: &str) -> bool {
+    by_command_line(world, pid).as_deref() == Some(name) || by_comm(world, pid).as_deref() == Some(name)
+}
+
+fn by_command_line(world: &World, pid: u32) -> Option<String> {
+    let line = world.read(&world.path(&format!("proc/{pid}/cmdline")), 4096).ok()?;
+    let first = String::from_utf8_lossy(line.split(|b| *b == 0).next()?).into_owned();
+    Some(Path::new(&first).file_name()?.to_str()?.to_owned())
+}
+
+fn by_comm(world: &World, pid: u32) -> Option<String> {
+    let comm = world.read(&world.path(&format!("proc/{pid}/comm")), 64).ok()?;
+    Some(String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned())
 }
 
 /// The unit of a cgroup path: its first part that is no slice, as systemd itself reads it, so that

@@ -18,7 +18,7 @@ mod sock_diag;
 mod text;
 mod world;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::judge::{CheckKind, Observation, Target};
@@ -54,15 +54,48 @@ pub async fn observe(kind: CheckKind, probe: &Probe, pool: &Pool) -> Observation
         (CheckKind::Http, Some(http)) => http.timeout,
         _ => probe.timeout,
     };
-    let made = pool.run(timeout, move |allowance| match kind {
-        CheckKind::Port => port::check(&probe),
-        CheckKind::Http => http::check(&probe.target, allowance),
-        CheckKind::Processes => processes::check(&probe),
-    });
-    match made.await {
+    match pool.run(timeout, move |allowance| make(kind, &probe, allowance)).await {
         Ok(observation) => observation,
-        Err(missed) => Observation::unknown(format!("{kind} check: {missed}")),
+        Err(missed) => unmade_for(kind, missed),
     }
+}
+
+/// Makes checks one after the other on one thread, for those that look at the host and take
+/// microseconds: waking a thread for each costs more than they do. What is stuck makes itself and
+/// the ones behind it unknown.
+pub async fn observe_in_turn(
+    kinds: Vec<CheckKind>,
+    probe: &Probe,
+    pool: &Pool,
+) -> Vec<(CheckKind, Observation)> {
+    let seen: Arc<Mutex<Vec<(CheckKind, Observation)>>> = Arc::default();
+    let (notes, probe, asked, timeout) = (Arc::clone(&seen), probe.clone(), kinds.clone(), probe.timeout);
+    let made = pool.run(timeout, move |allowance| {
+        for kind in asked {
+            let observation = make(kind, &probe, allowance.clone());
+            notes.lock().unwrap_or_else(PoisonError::into_inner).push((kind, observation));
+        }
+    });
+    let missed = made.await.err();
+    let mut seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    if let Some(missed) = missed {
+        let unmade = kinds.into_iter().filter(|kind| seen.iter().all(|(made, _)| made != kind));
+        let unknown: Vec<_> = unmade.map(|kind| (kind, unmade_for(kind, missed))).collect();
+        seen.extend(unknown);
+    }
+    seen
+}
+
+fn make(kind: CheckKind, probe: &Probe, allowance: Allowance) -> Observation {
+    match kind {
+        CheckKind::Port => port::check(probe),
+        CheckKind::Http => http::check(&probe.target, allowance),
+        CheckKind::Processes => processes::check(probe),
+    }
+}
+
+fn unmade_for(kind: CheckKind, missed: Missed) -> Observation {
+    Observation::unknown(format!("{kind} check: {missed}"))
 }
 
 #[cfg(test)]

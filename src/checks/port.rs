@@ -15,11 +15,10 @@ use super::text::bounded;
 use super::world::Holder;
 use crate::judge::{Address, Fault, Observation};
 
-/// How far the holder of a socket is looked for where the answer decides: processes, and open files
-/// of each. A listener is opened early; a busy app has thousands of connections behind it.
-const FAR: (usize, usize) = (256, 1024);
-/// How far where it only puts a pid into the text, at every round.
-const NEAR: (usize, usize) = (16, 128);
+/// How far the holder of a socket is looked for where the cgroup does not tell: processes, and open
+/// files of each. A listener is opened early; a busy app has thousands of connections behind it.
+const PROCESSES: usize = 256;
+const FILES: usize = 1024;
 
 /// Whose a listener is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,19 +115,18 @@ fn wanted(address: Address) -> Vec<IpAddr> {
 fn owner(probe: &Probe, row: &Listener) -> Owner {
     let world = &probe.world;
     let id = row.cgroup.filter(|_| world.has_cgroup_ids());
-    let by_cgroup = match (id, &probe.control_group) {
-        (Some(id), Some(group)) => Some(world.cgroup_has_id(group, id)),
-        (Some(_), None) => Some(false),
-        (None, _) => None,
-    };
-    let (processes, files) = if by_cgroup == Some(true) { NEAR } else { FAR };
-    let pids = probe.control_group.as_deref().and_then(|group| world.pids(group).ok()).unwrap_or_default();
-    let held = world.holder_among(pids.into_iter().take(processes), row.inode, files);
-    match (held, by_cgroup) {
+    let group = probe.control_group.as_deref();
+    let foreign_by_cgroup = id.map(|id| !group.is_some_and(|group| world.cgroup_has_id(group, id)));
+    let pids = group.and_then(|group| world.pids(group).ok()).unwrap_or_default();
+    if foreign_by_cgroup == Some(false) {
+        // Which of several processes it is would take a look at all their files, at every round.
+        return Owner::Unit(if let [pid] = pids[..] { Some(pid) } else { None });
+    }
+    let held = world.holder_among(pids.into_iter().take(PROCESSES), row.inode, FILES);
+    match (held, foreign_by_cgroup) {
         (Holder::Pid(pid), _) => Owner::Unit(Some(pid)),
-        (_, Some(true)) => Owner::Unit(None),
-        (_, Some(false)) if probe.socket_activated && is_init(probe, id) => Owner::Socket,
-        (_, Some(false)) => Owner::Foreign,
+        (_, Some(_)) if probe.socket_activated && is_init(probe, id) => Owner::Socket,
+        (_, Some(_)) => Owner::Foreign,
         (Holder::Nobody, None) if probe.socket_activated && row.uid == 0 => Owner::Unseen,
         (Holder::Nobody, None) => Owner::Foreign,
         (Holder::Hidden, None) => Owner::Unseen,
@@ -150,9 +148,9 @@ fn holder(probe: &Probe, row: &Listener) -> String {
     let group = row.cgroup.filter(|_| world.has_cgroup_ids()).and_then(|id| world.cgroup_by_id(id));
     // Mostly it still lives where it was created; all of /proc is looked through only if not.
     let near = group.as_deref().and_then(|group| world.pids(group).ok()).unwrap_or_default();
-    let held = match world.holder_among(near.iter().copied(), row.inode, FAR.1) {
+    let held = match world.holder_among(near.iter().copied(), row.inode, FILES) {
         Holder::Pid(pid) => Holder::Pid(pid),
-        _ => world.holder_among(world.all_pids(), row.inode, FAR.1),
+        _ => world.holder_among(world.all_pids(), row.inode, FILES),
     };
     let known = match (held, near.as_slice()) {
         (Holder::Pid(pid), _) => Identity::of(world, pid),
@@ -266,9 +264,10 @@ mod tests {
         ] {
             assert_eq!(seen(&s, &[row(address, 70, Some(s.own))]), (Finding::Good, text.to_owned()));
         }
-        // Created by the unit, but no process can be named; held by it, but created by another.
-        let unnamed = seen(&s, &[row("127.0.0.1", 71, Some(s.own))]);
-        assert_eq!(unnamed, (Finding::Good, "port 3000 listens on 127.0.0.1".to_owned()));
+        // Created by the unit, whose only process is known without a look at its files; held by it,
+        // but created by another.
+        let only = seen(&s, &[row("127.0.0.1", 71, Some(s.own))]);
+        assert_eq!(only, (Finding::Good, "port 3000 listens on 127.0.0.1 (pid 812)".to_owned()));
         assert_eq!(seen(&s, &[row("127.0.0.1", 70, Some(s.init))]).0, Finding::Good);
     }
 

@@ -29,7 +29,7 @@ pub(super) fn check(probe: &Probe) -> Observation {
     let (count, text) = match &target.process {
         None => (living.len(), plural(living.len(), "")),
         Some(name) => {
-            let named = |pid: &&u32| identity::names(&probe.world, **pid).iter().any(|known| known == name);
+            let named = |pid: &&u32| identity::is_named(&probe.world, **pid, name);
             let count = living.iter().filter(named).count();
             let quoted = format!(" named \"{}\"", clean(name, 60));
             let among = if count < living.len() { format!(" among {}", living.len()) } else { String::new() };

@@ -153,7 +153,11 @@ impl World {
                 };
                 match rustix::fs::readlink(entry.path(), Vec::new()) {
                     Ok(target) if target.to_bytes() == link.as_bytes() => return Holder::Pid(pid),
-                    Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => hidden = true,
+                    // Not one of its files may be looked at, then.
+                    Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+                        hidden = true;
+                        break;
+                    }
                     _ => {}
                 }
             }
@@ -182,7 +186,8 @@ impl World {
 
     /// At most `limit` bytes of a file.
     pub(super) fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        // Room for the whole of a small file: growing from nothing reads it in crumbs.
+        let mut bytes = Vec::with_capacity(limit.min(4096));
         File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }

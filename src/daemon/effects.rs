@@ -63,7 +63,9 @@ impl Daemon {
             }
             wanted && !check.is_finished()
         });
-        for kind in kinds {
+        // Whoever is asked over the network keeps nobody else waiting.
+        let (asked, looked): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| *kind == CheckKind::Http);
+        for kinds in [asked, looked].into_iter().filter(|kinds| !kinds.is_empty()) {
             let probe = Probe {
                 target: Arc::clone(target),
                 control_group: known.control_group().map(str::to_owned),
@@ -72,7 +74,7 @@ impl Daemon {
                 world: Arc::clone(&self.world),
             };
             let check = performing::check(
-                kind,
+                kinds,
                 round,
                 probe,
                 Arc::clone(&self.pool),

@@ -24,6 +24,8 @@ use super::{clock, service, telling};
 
 /// Everything that happens goes through a queue of this length.
 const QUEUE: usize = 1024;
+/// So much of it is taken in at a turn.
+const BATCH: usize = 64;
 /// The loop turns at least that often, whatever happens.
 const TURN: Duration = Duration::from_secs(10);
 /// The status is put into words no more often than every this long for each app.
@@ -137,7 +139,15 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
             // Before what anybody can send: a flood of calls must not keep signals from being heard.
             event = link::next(&mut daemon.link) => daemon.take_systemd(event),
             happening = happenings.recv() => match happening {
-                Some(happening) => daemon.take(happening),
+                Some(happening) => {
+                    let mut effects = daemon.take(happening);
+                    // What came in together is taken in together, within bounds.
+                    for _ in 0..BATCH {
+                        let Ok(happening) = happenings.try_recv() else { break };
+                        effects.extend(daemon.take(happening));
+                    }
+                    effects
+                }
                 None => break,
             },
             () = tokio::time::sleep(due.since(now)) => Effects::new(),

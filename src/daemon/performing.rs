@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::checks::{Pool, Probe, observe};
+use crate::checks::{Pool, Probe, observe, observe_in_turn};
 use crate::judge::{ActId, AppName, CheckKind, Event, JobId, JobResult, Outcome, RoundId, Step, UnitName};
 use crate::recovery::{self, Deadlines, StepEvent};
 use crate::systemd::Bus;
@@ -41,9 +41,9 @@ pub fn read(bus: Bus, app: AppName, unit: UnitName, to: mpsc::Sender<Happening>)
     });
 }
 
-/// Makes one check. Aborting it cancels: its answer never comes, its thread is free at once.
+/// Makes checks, one after the other. Aborting it cancels: no answer comes, its thread is free at once.
 pub fn check(
-    kind: CheckKind,
+    kinds: Vec<CheckKind>,
     round: RoundId,
     probe: Probe,
     pool: Arc<Pool>,
@@ -51,8 +51,13 @@ pub fn check(
     to: mpsc::Sender<Happening>,
 ) -> AbortHandle {
     let task = tokio::spawn(async move {
-        let observation = observe(kind, &probe, &pool).await;
-        send(&to, app, Event::Check(round, kind, observation)).await;
+        let seen = match kinds[..] {
+            [kind] => vec![(kind, observe(kind, &probe, &pool).await)],
+            _ => observe_in_turn(kinds, &probe, &pool).await,
+        };
+        for (kind, observation) in seen {
+            send(&to, app.clone(), Event::Check(round, kind, observation)).await;
+        }
     });
     task.abort_handle()
 }
