@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, scenario};
-use crate::support::{SOON, lines, quick, recovered_from, watch};
+use crate::support::{SOON, config, lines, quick, recovered_from, table, watch};
 
 #[test]
 fn health_500_is_recovered() {
@@ -20,7 +20,7 @@ fn wrong_value_at_a_json_path_is_recovered() {
     scenario("health-json", |m| {
         m.install_app(&AppSpec::new("web", 3000));
         let http = "http = { url = \"/api/health\", json = { status = \"OK\", \"services.database\" = \"connected\" } }";
-        m.configure(&quick("web", 3000, "").replace("http = \"/api/health\"", http));
+        m.configure(&config("").replace("http = \"/api/health\"", http));
         m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
         let at = m.fault("web", "badjson");
         let events = recovered_from(m, "erroring", at);
@@ -58,10 +58,10 @@ fn localhost_is_either_family_and_status_says_which() {
     let m = Machine::builder("localhost")
         .app(bound("six", 3006, "::1"))
         .app(bound("four", 3004, "127.0.0.1"))
-        .config(
-            &(quick("six", 3006, "address = \"localhost\"")
-                + &quick("four", 3004, "address = \"localhost\"")),
-        )
+        .config(&quick(
+            &(table("six", 3006, "address = \"localhost\"")
+                + &table("four", 3004, "address = \"localhost\"")),
+        ))
         .boot();
     for (app, port, address) in [("six", 3006, "::1"), ("four", 3004, "127.0.0.1")] {
         m.wait_verdict(SOON, app, "healthy", Duration::ZERO);

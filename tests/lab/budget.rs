@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::quick::{SOON, assert_none, count, status, watch_with};
+use crate::support::{SOON, assert_none, count, let_pass, view, watch};
 
 /// Tells by writing down what it was told.
 const TELL: &str = "[Service]\nType=oneshot\n\
@@ -13,8 +13,7 @@ fn broken(m: &Machine, more: &str) -> Duration {
     m.write("/etc/systemd/system/tell@.service", TELL);
     m.must("systemctl daemon-reload");
     let alerts = "[alerts.operator]\nkind = \"unit\"\nunit = \"tell@.service\"\n";
-    let budget = "cooldown = \"1s\"\ncooldown_max = \"3s\"\n";
-    watch_with(m, &AppSpec::new("web", 3000), &format!("{budget}{more}{alerts}"));
+    watch(m, &AppSpec::new("web", 3000), &format!("cooldown_max = \"3s\"\n{more}{alerts}"));
     m.break_starts("web", "crash");
     let at = m.fault("web", "crash");
     m.wait_event(SOON, "web", "breaker-opened", at);
@@ -40,7 +39,7 @@ fn broken_app_is_given_up_with_one_alert_and_tried_once_in_a_while() {
         // cooldown, then twice as long, counted from the beginning of the one before.
         let waits: Vec<f64> = begun.windows(2).map(|two| (two[1] - two[0]).as_secs_f64()).collect();
         assert!((1.0..1.9).contains(&waits[0]) && (2.0..2.9).contains(&waits[1]), "{waits:?}");
-        assert_eq!(status(m)[0]["breaker"], "open", "{}", status(m));
+        assert_eq!(view(m, "web")["breaker"], "open", "{}", view(m, "web"));
 
         let opened = m.wait_event(SOON, "web", "breaker-opened", at);
         let retry = m.wait_event(SOON, "web", "recovery-started", opened.at);
@@ -53,7 +52,7 @@ fn broken_app_is_given_up_with_one_alert_and_tried_once_in_a_while() {
         let healthy = (closed.at - verified.at).as_secs_f64();
         assert!((2.0..6.5).contains(&healthy), "closed after {healthy} s");
         m.wait_event(SOON, "web", "incident-closed", at);
-        assert_eq!(count(m, "breaker-opened", at), 1);
+        assert_eq!(count(m, "web", "breaker-opened", at), 1);
         m.wait_for(SOON, "all is told", || (told(m, "breaker-closed") == 1).then_some(()));
         assert_eq!(
             (told(m, "breaker-opened"), told(m, "incident-opened"), told(m, "incident-closed")),
@@ -67,7 +66,7 @@ fn reset_closes_the_breaker_and_a_foreign_start_lets_one_attempt_through() {
     scenario("half-open", |m| {
         let at = broken(m, "");
         let opened = m.wait_event(SOON, "web", "breaker-opened", at);
-        std::thread::sleep(Duration::from_secs(2));
+        let_pass(Duration::from_secs(2));
         assert_none(m, &["recovery-started"], opened.at);
 
         // Somebody has a go at it: where that fails, we may have one, too, and no more.
@@ -75,15 +74,15 @@ fn reset_closes_the_breaker_and_a_foreign_start_lets_one_attempt_through() {
         m.must("systemctl reset-failed web; systemctl start web");
         m.wait_event(SOON, "web", "recovery-started", started);
         m.wait_event(SOON, "web", "recovery-failed", started);
-        std::thread::sleep(Duration::from_secs(4));
-        assert_eq!(count(m, "recovery-started", started), 1);
-        assert_eq!(count(m, "breaker-opened", at), 1);
+        let_pass(Duration::from_secs(4));
+        assert_eq!(count(m, "web", "recovery-started", started), 1);
+        assert_eq!(count(m, "web", "breaker-opened", at), 1);
 
         // The budget is remembered by the next monitor.
         let restarted = now();
         m.must("systemctl restart app-monitor");
         m.wait_verdict(SOON, "web", "crashed", restarted);
-        std::thread::sleep(Duration::from_secs(2));
+        let_pass(Duration::from_secs(2));
         assert_none(m, &["recovery-started", "incident-opened"], restarted);
 
         m.mend("web");
@@ -100,7 +99,7 @@ fn reset_closes_the_breaker_and_a_foreign_start_lets_one_attempt_through() {
 #[test]
 fn holder_of_the_port_of_a_crashed_app_is_named_and_nothing_started_until_it_is_gone() {
     scenario("port-taken", |m| {
-        watch_with(m, &AppSpec::new("web", 3000), "");
+        watch(m, &AppSpec::new("web", 3000), "");
         m.must("app-monitor pause web");
         let at = m.fault("web", "crash");
         m.wait_property(SOON, "web.service", "ActiveState", "failed");
@@ -116,7 +115,7 @@ fn holder_of_the_port_of_a_crashed_app_is_named_and_nothing_started_until_it_is_
         for named in ["node", &pid.to_string(), "squatter.service"] {
             assert!(taken.message.contains(named), "{named} is not in: {}", taken.message);
         }
-        std::thread::sleep(Duration::from_secs(2));
+        let_pass(Duration::from_secs(2));
         assert_none(m, &["recovery-started", "step-done"], resumed);
         let gone = now();
         m.must("systemctl stop squatter");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, Output, now, scenario};
-use crate::watched::{SOON, as_nobody, config, count, view, wait_view, watch};
+use crate::support::{SOON, as_nobody, config, count, view, wait_view, watch};
 
 /// Runs a command and asserts on its exit status and on what it says.
 #[track_caller]

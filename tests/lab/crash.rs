@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, scenario};
-use crate::support::{SOON, count, let_pass, lines, quick, recovered_from, watch};
+use crate::support::{SOON, config, count, let_pass, lines, recovered_from, starts, watch};
 
 #[test]
 fn exit_1_is_recovered_at_once() {
@@ -82,12 +82,11 @@ fn what_systemd_heals_itself_is_left_to_it() {
         m.wait_verdict(SOON, "web", "systemd-restarting", at);
         m.wait_verdict(SOON, "web", "healthy", at);
         let events = m.events_since("web", at);
-        assert_eq!(count(&events, "recovery-started"), 0, "{}", lines(&events));
-        assert_eq!(count(&events, "incident-opened"), 0, "{}", lines(&events));
+        assert_eq!(count(m, "web", "recovery-started", at), 0, "{}", lines(&events));
+        assert_eq!(count(m, "web", "incident-opened", at), 0, "{}", lines(&events));
         assert_eq!(m.unit_property("web.service", "NRestarts"), "1");
-        // SD_MESSAGE_UNIT_STARTED, sd-messages(3): by us (install_app), and by systemd.
-        let started = m.entries("-b UNIT=web.service MESSAGE_ID=39f53479d3a045ac8e11786248231fbf");
-        assert_eq!(started.len(), 2, "somebody else started it as well");
+        // By us (install_app), and by systemd.
+        assert_eq!(starts(m), 2, "somebody else started it as well");
     });
 }
 
@@ -108,7 +107,7 @@ fn leftovers_of_kill_mode_process_go_with_the_second_attempt() {
         ));
         m.wait_event(SOON, "web", "incident-closed", at);
         let events = m.events_since("web", at);
-        assert_eq!(count(&events, "recovery-started"), 2, "{}", lines(&events));
+        assert_eq!(count(m, "web", "recovery-started", at), 2, "{}", lines(&events));
         assert!(
             events.iter().any(|event| event.name == "step-done" && event.message.contains("left behind")),
             "{}",
@@ -134,7 +133,7 @@ fn socket_activated_app_may_idle() {
         app.service_lines = "Environment=LISTEN_ON=3".to_owned();
         app.unit_lines = "Requires=web.socket\nAfter=web.socket".to_owned();
         m.install_app(&app);
-        m.configure(&quick("web", 3000, ""));
+        m.configure(&config(""));
         m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
         let at = m.fault("web", "exit 0");
         m.wait_verdict(SOON, "web", "idle", at);

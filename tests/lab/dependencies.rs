@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::quick::{QUICK, SOON, assert_none, assert_quiet, count, watch};
+use crate::support::{SOON, assert_none, assert_quiet, config, count, let_pass, watch};
 
 /// Something that the app needs. It comes up while /srv/db-ok exists, and stays up.
 const DB: &str = "[Unit]\nDescription=Fixture database\n[Service]\n\
@@ -22,7 +22,7 @@ fn goes_down_and_comes_back_with_its_database(name: &str, lines: &str, down: &st
         m.write("/etc/systemd/system/db.service", DB);
         m.write("/srv/db-ok", "");
         m.must("systemctl daemon-reload && systemctl start db");
-        watch(m, &with_database(lines));
+        watch(m, &with_database(lines), "");
         let at = now();
         m.must(down);
         let verdict = m.wait_verdict(SOON, "web", "stopped-with-dependency", at);
@@ -33,7 +33,7 @@ fn goes_down_and_comes_back_with_its_database(name: &str, lines: &str, down: &st
         m.must("systemctl reset-failed db; systemctl start db");
         m.wait_verdict(SOON, "web", "healthy", up);
         m.wait_event(SOON, "web", "recovery-verified", up);
-        assert_eq!(count(m, "recovery-started", at), 1);
+        assert_eq!(count(m, "web", "recovery-started", at), 1);
         assert_none(m, &["breaker-opened", "recovery-failed", "stopped-by-admin"], at);
 
         // A restart of the database is one job for both, and none of ours.
@@ -60,17 +60,17 @@ fn stop_of_an_app_that_outlived_its_database_is_a_stop() {
         m.write("/etc/systemd/system/db.service", DB);
         m.write("/srv/db-ok", "");
         m.must("systemctl daemon-reload && systemctl start db");
-        watch(m, &with_database("Requires=db.service"));
+        watch(m, &with_database("Requires=db.service"), "");
         let at = now();
         // Requires= hands a stop on, but not a crash.
         m.must("systemctl kill --signal=KILL db");
         m.wait_property(SOON, "db.service", "ActiveState", "failed");
         // The monitor has to have seen it; a reading follows the signal within milliseconds.
-        std::thread::sleep(Duration::from_millis(500));
+        let_pass(Duration::from_millis(500));
         m.must("systemctl stop web");
         m.wait_event(SOON, "web", "stopped-by-admin", at);
         m.must("systemctl start db");
-        std::thread::sleep(Duration::from_secs(2));
+        let_pass(Duration::from_secs(2));
         assert_eq!(m.unit_property("web.service", "ActiveState"), "inactive");
         assert_quiet(m, at);
     });
@@ -93,7 +93,7 @@ fn app_kept_down_by_a_failed_dependency_at_boot_is_told_apart() {
         .file("/etc/systemd/system/db.service", DB)
         .enable("db.service")
         .app(with_database("Requires=db.service"))
-        .config(QUICK)
+        .config(&config(""))
         .boot();
     let verdict = m.wait_verdict(SOON, "web", "not-started", Duration::ZERO);
     assert!(verdict.message.contains("db.service failed"), "{}", verdict.message);
@@ -105,23 +105,23 @@ fn app_kept_down_by_a_failed_dependency_at_boot_is_told_apart() {
     m.must("systemctl start db");
     m.wait_verdict(SOON, "web", "healthy", at);
     m.wait_event(SOON, "web", "incident-closed", at);
-    assert_eq!(count(&m, "recovery-started", at), 1);
+    assert_eq!(count(&m, "web", "recovery-started", at), 1);
 }
 
 #[test]
 fn disabled_unit_that_never_ran_is_never_started() {
     let mut app = AppSpec::new("web", 3000);
     app.enabled = false;
-    let m = Machine::builder("never-ran").app(app).config(QUICK).boot();
+    let m = Machine::builder("never-ran").app(app).config(&config("")).boot();
     let verdict = m.wait_verdict(SOON, "web", "not-started", Duration::ZERO);
     assert!(verdict.message.contains("not enabled"), "{}", verdict.message);
     m.wait_event(SOON, "web", "incident-opened", Duration::ZERO);
     // Neither now nor by another monitor.
     m.must("systemctl restart app-monitor");
-    std::thread::sleep(Duration::from_secs(2));
+    let_pass(Duration::from_secs(2));
     assert_eq!(m.unit_property("web.service", "ActiveState"), "inactive");
     assert_none(&m, &["recovery-started", "stopped-by-admin"], Duration::ZERO);
-    assert_eq!(count(&m, "incident-opened", Duration::ZERO), 1, "told once");
+    assert_eq!(count(&m, "web", "incident-opened", Duration::ZERO), 1, "told once");
     let at = now();
     m.must("systemctl start web");
     m.wait_verdict(SOON, "web", "healthy", at);
@@ -132,7 +132,7 @@ fn disabled_unit_that_never_ran_is_never_started() {
 fn missing_unit_is_told_after_patience_and_never_started() {
     scenario("missing", |m| {
         let at = now();
-        m.configure(QUICK);
+        m.configure(&config(""));
         let verdict = m.wait_verdict(Duration::from_secs(45), "web", "not-found", at);
         assert!(verdict.at - at > Duration::from_secs(29), "after {:?}", verdict.at - at);
         m.wait_event(SOON, "web", "incident-opened", at);
@@ -148,7 +148,7 @@ fn missing_unit_is_told_after_patience_and_never_started() {
 #[test]
 fn masked_app_is_watched_while_it_runs_and_never_started() {
     scenario("masked", |m| {
-        watch(m, &AppSpec::new("web", 3000));
+        watch(m, &AppSpec::new("web", 3000), "");
         let at = now();
         // A unit file in /etc stands in the way of a mask there.
         m.must(
@@ -161,7 +161,7 @@ fn masked_app_is_watched_while_it_runs_and_never_started() {
         m.wait_event(SOON, "web", "incident-opened", at);
         m.must("systemctl kill --signal=KILL web");
         m.wait_property(SOON, "web.service", "ActiveState", "failed");
-        std::thread::sleep(Duration::from_secs(2));
+        let_pass(Duration::from_secs(2));
         assert_none(m, &["recovery-started"], at);
         let unmasked = now();
         m.must("systemctl unmask web");
@@ -172,7 +172,7 @@ fn masked_app_is_watched_while_it_runs_and_never_started() {
 #[test]
 fn crash_during_a_pause_is_recovered_afterwards() {
     scenario("pause", |m| {
-        watch(m, &AppSpec::new("web", 3000));
+        watch(m, &AppSpec::new("web", 3000), "");
         let at = now();
         m.must("app-monitor pause web --for 10m --reason 'a deploy'");
         let paused = m.wait_verdict(SOON, "web", "paused", at);
@@ -181,7 +181,7 @@ fn crash_during_a_pause_is_recovered_afterwards() {
         m.wait_property(SOON, "web.service", "ActiveState", "failed");
         let would = m.wait_event(SOON, "web", "recovery-started", at);
         assert!(would.message.contains("would have done"), "{}", would.message);
-        std::thread::sleep(Duration::from_secs(1));
+        let_pass(Duration::from_secs(1));
         assert_eq!(m.unit_property("web.service", "ActiveState"), "failed");
         let resumed = now();
         m.must("app-monitor resume web");
@@ -194,7 +194,7 @@ fn crash_during_a_pause_is_recovered_afterwards() {
 #[test]
 fn stop_during_a_pause_is_respected_afterwards() {
     scenario("pause-stop", |m| {
-        watch(m, &AppSpec::new("web", 3000));
+        watch(m, &AppSpec::new("web", 3000), "");
         let at = now();
         m.must("app-monitor pause web --for 3s");
         m.must("systemctl stop web");
@@ -210,12 +210,12 @@ fn stop_during_a_pause_is_respected_afterwards() {
 #[test]
 fn frozen_by_the_administrator_is_no_fault() {
     scenario("freeze", |m| {
-        watch(m, &AppSpec::new("web", 3000));
+        watch(m, &AppSpec::new("web", 3000), "");
         let at = now();
         m.must("systemctl freeze web");
         m.wait_verdict(SOON, "web", "paused", at);
         // Long enough for a frozen app to be confirmed as such.
-        std::thread::sleep(Duration::from_secs(6));
+        let_pass(Duration::from_secs(6));
         let thawed = now();
         m.must("systemctl thaw web");
         m.wait_verdict(SOON, "web", "healthy", thawed);
@@ -232,7 +232,7 @@ fn going_down_the_host_gets_no_job_of_ours() {
     let mut app = AppSpec::new("web", 3000);
     // It takes a while, so that there is something to see.
     app.service_lines = "KillSignal=SIGCONT\nTimeoutStopSec=2".to_owned();
-    let m = Machine::builder("reboot").file("/var/log/journal/.keep", "").app(app).config(QUICK).boot();
+    let m = Machine::builder("reboot").file("/var/log/journal/.keep", "").app(app).config(&config("")).boot();
     m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
     m.reboot();
     m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::machine::scenario;
-use crate::machine::{AppSpec, Machine, now};
-use crate::support::{SOON, count, lines, listened_at, quick, recovered_from, timestamp, watch};
+use crate::machine::{AppSpec, now, scenario};
+use crate::support::{SOON, lines, quick, recovered_from, said_at, table, timestamp, watch};
 
 /// Breaks a healthy app, and asserts that it is found frozen and recovered.
 fn frozen_by(name: &str, fault: &str) {
@@ -54,24 +53,15 @@ fn sigterm_handler_that_cannot_run_is_not_waited_for() {
         let events = recovered_from(m, "frozen", at);
         assert!(lines(&events).contains("SIGKILL to all of its processes"), "{}", lines(&events));
 
-        let back = listened_at(m, "web.service", decided);
+        let back = m.wait_for(SOON, "it listens", || {
+            said_at(m, "web.service", "listening on", decided).first().copied()
+        });
         let own_start = back - timestamp(m, "web.service", "ExecMainStartTimestampMonotonic");
         let kill_after = Duration::from_secs(1);
         let more = (back - decided).saturating_sub(kill_after + own_start);
         println!("back {:?} after the decision; the app's own start took {own_start:?}", back - decided);
         assert!(more < Duration::from_millis(150), "{more:?} beyond kill_after and the app's start");
     });
-}
-
-/// When the fixture was asked for its health, as it says itself.
-fn asked_at(m: &Machine, unit: &str, since: Duration) -> Vec<Duration> {
-    m.entries(&format!("-b -u {unit}"))
-        .iter()
-        .filter(|fields| fields.get("MESSAGE").and_then(serde_json::Value::as_str) == Some("asked"))
-        .filter_map(|fields| fields.get("__MONOTONIC_TIMESTAMP")?.as_str()?.parse().ok())
-        .map(Duration::from_micros)
-        .filter(|at| *at >= since)
-        .collect()
 }
 
 #[test]
@@ -82,9 +72,8 @@ fn app_beside_a_frozen_one_is_undisturbed() {
         m.install_app(&AppSpec::new("web", 3000));
         m.install_app(&api);
         // Long enough for a check of `api` that waits for one of `web` to be noticed.
-        let slow = "timeout = \"4s\"";
-        let web = quick("web", 3000, "").replace("timeout = \"2s\"", slow);
-        m.configure(&format!("{web}{}", quick("api", 3001, "")));
+        let web = table("web", 3000, "timeout = \"4s\"");
+        m.configure(&quick(&(web + &table("api", 3001, ""))));
         m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
         m.wait_verdict(SOON, "api", "healthy", Duration::ZERO);
         let invocation = m.unit_property("api.service", "InvocationID");
@@ -93,10 +82,10 @@ fn app_beside_a_frozen_one_is_undisturbed() {
         recovered_from(m, "frozen", at);
         let over = now();
         let events = m.events_since("api", at);
-        assert_eq!(count(&events, ""), events.len(), "api: {}", lines(&events));
+        assert!(events.is_empty(), "api: {}", lines(&events));
         assert_eq!(m.unit_property("api.service", "InvocationID"), invocation);
 
-        let mut asked = asked_at(m, "api.service", at);
+        let mut asked = said_at(m, "api.service", "asked", at);
         asked.insert(0, at);
         asked.push(over);
         let longest = asked.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default();

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::watched::{SOON, config, count, wait_view, watch};
+use crate::support::{SOON, UNIT, config, count, wait_view, watch};
 
-const UNIT: &str = "app-monitor.service";
 const STATE: &str = "/var/lib/app-monitor/state.json";
 const COPY: &str = "/run/app-monitor/state.json";
 

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::watched::{SOON, count, view, wait_view, watch};
-
-const UNIT: &str = "app-monitor.service";
+use crate::support::{SOON, UNIT, count, in_second_stop, starts, view, wait_view, watch};
 
 /// An app whose loop can be blocked, so that its SIGTERM handler never runs.
 fn stubborn() -> AppSpec {
@@ -16,11 +14,6 @@ fn kill_monitor(m: &Machine) -> Duration {
     let at = now();
     m.must(&format!("kill -KILL {}", m.main_pid(UNIT)));
     at
-}
-
-/// How often systemd started the app (SD_MESSAGE_UNIT_STARTED, sd-messages(3)).
-fn starts(m: &Machine) -> usize {
-    m.entries("-b UNIT=web.service MESSAGE_ID=39f53479d3a045ac8e11786248231fbf").len()
 }
 
 /// A crash is recovered by whatever monitor is there.
@@ -63,14 +56,7 @@ fn second_attempt(name: &str, stop_takes: &str, monitor_is_away: &str) {
             ..AppSpec::new("web", 3000)
         };
         watch(m, &app, "stop_timeout = \"10s\"");
-        m.break_starts("web", "status 500");
-        let at = m.fault("web", "status 500");
-        m.wait_event(SOON, "web", "recovery-failed", at);
-        m.mend("web");
-        m.wait_for(SOON, "the second attempt stops it", || {
-            let started = count(m, "web", "recovery-started", at) == 2;
-            (started && m.unit_property("web.service", "ActiveState") == "deactivating").then_some(())
-        });
+        let at = in_second_stop(m);
         kill_monitor(m);
         m.wait_http_ok(SOON, 3000, "/api/health");
         let attempts = wait_view(m, "web", "it is verified", |view| {
@@ -131,14 +117,7 @@ fn monitor_told_to_go_between_stop_and_start_leaves_the_app_up() {
             ..AppSpec::new("web", 3000)
         };
         watch(m, &app, "stop_timeout = \"10s\"");
-        m.break_starts("web", "status 500");
-        let at = m.fault("web", "status 500");
-        m.wait_event(SOON, "web", "recovery-failed", at);
-        m.mend("web");
-        m.wait_for(SOON, "the second attempt stops it", || {
-            let started = count(m, "web", "recovery-started", at) == 2;
-            (started && m.unit_property("web.service", "ActiveState") == "deactivating").then_some(())
-        });
+        let at = in_second_stop(m);
         let before = now();
         m.must("systemctl stop app-monitor");
         assert!(now() - before < Duration::from_secs(5), "{:?}", now() - before);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::quick::{QUICK, SOON, assert_none, assert_quiet, count, watch_with};
+use crate::support::{SOON, assert_none, assert_quiet, config, count, let_pass, watch};
 
 /// Nothing that disturbs the app.
 const ACTS: [&str; 3] = ["recovery-started", "step-done", "breaker-opened"];
@@ -11,10 +11,8 @@ const ACTS: [&str; 3] = ["recovery-started", "step-done", "breaker-opened"];
 fn never_good(name: &str, port: u16, path: &str, expected: &str) {
     scenario(name, |m| {
         m.install_app(&AppSpec::new("web", 3000));
-        let quick = "startup_grace = \"2s\"\nverify_within = \"4s\"\n";
-        m.configure(
-            &format!("{QUICK}{quick}").replace("3000", &port.to_string()).replace("/api/health", path),
-        );
+        let config = config("startup_grace = \"2s\"\nverify_within = \"4s\"");
+        m.configure(&config.replace("3000", &port.to_string()).replace("/api/health", path));
         let at = now();
         let began = m.wait_event(SOON, "web", "condition-began", Duration::ZERO);
         assert!(
@@ -22,14 +20,14 @@ fn never_good(name: &str, port: u16, path: &str, expected: &str) {
             "{}",
             began.message
         );
-        std::thread::sleep(Duration::from_secs(4));
+        let_pass(Duration::from_secs(4));
         assert_quiet(m, Duration::ZERO);
-        assert_eq!(count(m, "condition-began", Duration::ZERO), 1, "told once");
+        assert_eq!(count(m, "web", "condition-began", Duration::ZERO), 1, "told once");
         // It crashes all the same, is started, and that is not failed by it.
         let crashed = m.fault("web", "crash");
         m.wait_event(SOON, "web", "recovery-verified", crashed);
         m.wait_event(SOON, "web", "incident-closed", crashed);
-        assert_eq!(count(m, "recovery-started", crashed), 1);
+        assert_eq!(count(m, "web", "recovery-started", crashed), 1);
         assert_none(m, &["recovery-failed"], at);
     });
 }
@@ -51,10 +49,10 @@ fn app_that_never_listened_is_left_alone_until_it_once_did() {
         app.start_delay = Duration::from_millis(1);
         m.break_starts("web", "deaf");
         m.install_app(&app);
-        m.configure(&format!("{QUICK}startup_grace = \"2s\"\n"));
+        m.configure(&config("startup_grace = \"2s\""));
         let began = m.wait_event(SOON, "web", "condition-began", Duration::ZERO);
         assert!(began.message.contains("never-healthy"), "{}", began.message);
-        std::thread::sleep(Duration::from_secs(4));
+        let_pass(Duration::from_secs(4));
         assert_none(m, &ACTS, Duration::ZERO);
 
         m.mend("web");
@@ -70,14 +68,14 @@ fn app_that_never_listened_is_left_alone_until_it_once_did() {
         let verdict = m.wait_verdict(SOON, "web", "port-closed", at);
         assert!(verdict.at - at > Duration::from_secs(2), "not within the grace");
         m.wait_event(SOON, "web", "recovery-verified", at);
-        assert_eq!(count(m, "recovery-started", at), 1);
+        assert_eq!(count(m, "web", "recovery-started", at), 1);
     });
 }
 
 #[test]
 fn watch_says_what_it_would_have_done_and_does_nothing() {
     scenario("watch", |m| {
-        watch_with(m, &AppSpec::new("web", 3000), "mode = \"watch\"\n");
+        watch(m, &AppSpec::new("web", 3000), "mode = \"watch\"\n");
         let at = m.fault("web", "crash");
         let would = m.wait_event(SOON, "web", "recovery-started", at);
         assert!(
@@ -86,7 +84,7 @@ fn watch_says_what_it_would_have_done_and_does_nothing() {
             would.message
         );
         m.wait_event(SOON, "web", "incident-opened", at);
-        std::thread::sleep(Duration::from_secs(2));
+        let_pass(Duration::from_secs(2));
         assert_eq!(m.unit_property("web.service", "ActiveState"), "failed");
         m.must("systemctl reset-failed web; systemctl start web");
         m.wait_event(SOON, "web", "incident-closed", at);
@@ -95,7 +93,7 @@ fn watch_says_what_it_would_have_done_and_does_nothing() {
         let pid = m.main_pid("web.service");
         let would = m.wait_event(SOON, "web", "recovery-started", at);
         assert!(would.message.contains("restart"), "{}", would.message);
-        std::thread::sleep(Duration::from_secs(2));
+        let_pass(Duration::from_secs(2));
         assert_eq!(m.main_pid("web.service"), pid);
         assert_none(m, &["step-done", "recovery-verified", "recovery-failed"], Duration::ZERO);
     });
@@ -121,7 +119,7 @@ fn app_that_needs_45_s_to_listen_is_given_them() {
     m.wait_verdict(SOON, "web", "healthy", now() - Duration::from_secs(1));
     let at = m.fault("web", "crash");
     m.wait_event(Duration::from_secs(90), "web", "recovery-verified", at);
-    assert_eq!(count(&m, "recovery-started", at), 1, "restarted in vain");
+    assert_eq!(count(&m, "web", "recovery-started", at), 1, "restarted in vain");
     assert_none(&m, &["recovery-failed", "condition-began"], at);
 }
 
@@ -132,7 +130,7 @@ fn notify_app_that_starts_slowly_is_changing() {
         app.service_lines = "Type=notify\nNotifyAccess=all\nExecStart=\n\
             ExecStart=/bin/sh -c 'sleep 4; systemd-notify --ready; exec /usr/bin/node /srv/web/server.js'"
             .to_owned();
-        watch_with(m, &app, "startup_grace = \"2s\"\n");
+        watch(m, &app, "startup_grace = \"2s\"\n");
         let at = now();
         m.must("systemctl restart --no-block web");
         m.wait_verdict(SOON, "web", "changing", at);
@@ -140,7 +138,7 @@ fn notify_app_that_starts_slowly_is_changing() {
         assert_quiet(m, at);
         let at = m.fault("web", "crash");
         m.wait_event(SOON, "web", "recovery-verified", at);
-        assert_eq!(count(m, "recovery-started", at), 1);
+        assert_eq!(count(m, "web", "recovery-started", at), 1);
         assert_none(m, &["recovery-failed"], at);
     });
 }

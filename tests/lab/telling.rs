@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::watched::{SOON, config, count, watch};
-
-const UNIT: &str = "app-monitor.service";
+use crate::support::{SOON, UNIT, config, count, let_pass, watch};
 
 /// A template that keeps what it is told, and one that cannot.
 fn install_alerts(m: &Machine) {
@@ -145,7 +143,7 @@ fn telling_nothing_while_all_is_well() {
             (m.must(files), m.entries("-b _SYSTEMD_UNIT=app-monitor.service").len())
         };
         let before = seen();
-        std::thread::sleep(Duration::from_secs(10));
+        let_pass(Duration::from_secs(10));
         assert_eq!(seen(), before);
         // It did look meanwhile.
         let at = m.fault("web", "status 500");

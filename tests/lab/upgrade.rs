@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, cache, now};
-use crate::watched::{SOON, config, count, wait_view, watch};
-
-const UNIT: &str = "app-monitor.service";
+use crate::support::{SOON, UNIT, config, count, in_second_stop, wait_view, watch};
 
 /// Makes a package of a higher version out of the one under test.
 fn newer(m: &Machine) {
@@ -78,14 +76,7 @@ fn upgrade_in_the_middle_of_a_recovery_leaves_the_app_up() {
         ..AppSpec::new("web", 3000)
     };
     watch(m, &app, "stop_timeout = \"10s\"");
-    m.break_starts("web", "status 500");
-    let at = m.fault("web", "status 500");
-    m.wait_event(SOON, "web", "recovery-failed", at);
-    m.mend("web");
-    m.wait_for(SOON, "the second attempt stops it", || {
-        let started = count(m, "web", "recovery-started", at) >= 2;
-        (started && m.unit_property("web.service", "ActiveState") == "deactivating").then_some(())
-    });
+    let at = in_second_stop(m);
     upgrade(m);
     m.wait_http_ok(SOON, 3000, "/api/health");
     m.wait_event(SOON, "web", "recovery-verified", at);
