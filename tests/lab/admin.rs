@@ -157,7 +157,10 @@ fn restarts_and_deploys_are_no_failures() {
             "systemctl restart web",
             "systemctl stop web; systemctl start web",
             "systemctl stop web; sleep 1; systemctl start web",
-            "systemctl daemon-reload; systemctl kill --signal=KILL web; systemctl restart web",
+            // One that hangs in its stop (a drop-in sees to that), and is helped along.
+            "mkdir /run/systemd/system/web.service.d; \
+             printf '[Service]\nKillSignal=SIGCONT\n' > /run/systemd/system/web.service.d/hang.conf; \
+             systemctl daemon-reload; systemctl restart --no-block web; systemctl kill --signal=KILL web",
         ] {
             let began = now();
             m.must(deploy);
@@ -165,6 +168,18 @@ fn restarts_and_deploys_are_no_failures() {
         }
         assert_quiet(m, at);
         assert!(left.is_u64(), "{left}");
+        assert_eq!(view(m, "web")["attempts_left"], left);
+
+        // Killed first and restarted then, it is a crash until somebody restarts it: whether that is
+        // before or after we began, it costs no attempt.
+        let at = now();
+        m.must("systemctl daemon-reload; systemctl kill --signal=KILL web; systemctl restart web");
+        m.wait_verdict(SOON, "web", "healthy", at);
+        if count(m, "web", "incident-opened", at) > 0 {
+            m.wait_event(SOON, "web", "incident-closed", at);
+        }
+        assert_none(m, &["recovery-failed", "step-failed", "breaker-opened", "stopped-by-admin"], at);
+        assert!(count(m, "web", "recovery-started", at) <= 1);
         assert_eq!(view(m, "web")["attempts_left"], left);
     });
 }
