@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::config::Alert;
-use crate::judge::{ActiveState, AppName, EventKind, Record, UnitName};
+use crate::judge::{ActiveState, AppName, EventKind, Level, Record, UnitName};
 use crate::systemd::Bus;
-use crate::systemd::journal::{self, Level, Line};
+use crate::systemd::journal::{self, Line};
 
 use super::details::{self, Details};
 

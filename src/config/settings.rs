@@ -14,24 +14,7 @@ use super::merge::{Merged, Sourced};
 use super::origin::Origin;
 use super::url::Asked;
 use super::value::Value;
-use crate::judge::{Address, AppName, GiveUp, HttpTarget, Mode, Policy, Target, UnitName, Window};
-
-/// The least level that is logged.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Only what failed.
-    Error,
-    /// And what needs somebody's eye.
-    Warn,
-    /// And every event.
-    #[default]
-    Info,
-    /// And every check.
-    Debug,
-    /// And everything.
-    Trace,
-}
+use crate::judge::{Address, AppName, GiveUp, HttpTarget, Level, Mode, Policy, Target, UnitName, Window};
 
 /// One app.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -48,7 +31,7 @@ pub struct App {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// The least level that is logged.
-    pub log_level: LogLevel,
+    pub log_level: Level,
     /// Recoveries at a time on this host. 1 to 64.
     pub max_parallel: u32,
     /// In the order of their names; each has a unit of its own.
@@ -59,7 +42,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { log_level: LogLevel::Info, max_parallel: 1, apps: Vec::new(), alerts: Vec::new() }
+        Self { log_level: Level::Info, max_parallel: 1, apps: Vec::new(), alerts: Vec::new() }
     }
 }
 
@@ -116,13 +99,7 @@ impl<'a> Of<'a> {
 pub(super) fn build(root: &Path, merged: &Merged, whole: bool, gathered: &mut Gathered) -> Settings {
     let top = Of { merged, section: &Section::Top };
     let mut settings = Settings {
-        log_level: match top.word("log_level") {
-            Some("error") => LogLevel::Error,
-            Some("warn") => LogLevel::Warn,
-            Some("debug") => LogLevel::Debug,
-            Some("trace") => LogLevel::Trace,
-            _ => LogLevel::Info,
-        },
+        log_level: top.word("log_level").and_then(Level::from_word).unwrap_or_default(),
         max_parallel: top.count("max_parallel").unwrap_or(1),
         ..Settings::default()
     };

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::judge::{Address, EventKind, GiveUp, Mode, Policy, StatusSet, Window};
+use crate::judge::{Address, EventKind, GiveUp, Level, Mode, Policy, StatusSet, Window};
 
 /// A system with files and an environment.
 struct Host {
@@ -145,7 +145,7 @@ events = ["breaker-opened", "incident-closed", "breaker-opened"]
 "#,
     )
     .settings();
-    assert_eq!(settings.log_level, LogLevel::Debug);
+    assert_eq!(settings.log_level, Level::Debug);
     assert_eq!(settings.max_parallel, 4);
     let app = &settings.apps[0];
     let expected = Policy {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::checks::Probe;
-use crate::judge::{ActId, AppName, CheckKind, Effect, Effects, Event, Outcome, RoundId, Step};
-use crate::systemd::journal::Level;
+use crate::judge::{ActId, AppName, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step};
 
 use super::looping::{Daemon, Happening};
 use super::state::Saved;

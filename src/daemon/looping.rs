@@ -11,8 +11,7 @@ use tokio::task::AbortHandle;
 use crate::alerts;
 use crate::checks::{Limits, Pool, World};
 use crate::config::Settings;
-use crate::judge::{AppName, Effects, Event, Host, Moment, RoundId, Target, UnitName};
-use crate::systemd::journal::Level;
+use crate::judge::{AppName, Effects, Event, Host, Level, Moment, RoundId, Target, UnitName};
 use crate::systemd::notify::{self, Notifier};
 
 use super::link::{self, Link};

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::config::resolved::{self, Resolved};
-use crate::judge::{AppName, AppView, Effects, Event, EventKind, Moment, Policy, Target};
-use crate::systemd::journal::{self, Level};
+use crate::judge::{AppName, AppView, Effects, Event, EventKind, Level, Moment, Policy, Target};
+use crate::systemd::journal;
 
 use super::looping::Daemon;
-use super::start::level;
 use super::{service, telling};
 
 /// The apps, as the judge takes them.
@@ -74,7 +73,7 @@ impl Daemon {
     }
 
     fn configure(&mut self, now: Moment, settings: Settings) -> Effects {
-        journal::set_level(level(settings.log_level));
+        journal::set_level(settings.log_level);
         self.host.configure(apps_of(&settings), settings.max_parallel, false, now);
         self.targets = targets_of(&settings);
         self.alerts.configure(settings.alerts.clone());

@@ -12,9 +12,8 @@ use zbus::object_server::SignalEmitter;
 
 use zbus::{Connection, OwnedObjectPath, fdo, interface};
 
-use crate::judge::{AppName, AppView, EventKind, Record, Request};
+use crate::judge::{AppName, AppView, EventKind, Level, Record, Request};
 use crate::systemd::Bus;
-use crate::systemd::journal::Level;
 
 use super::clock;
 use super::looping::Happening;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::judge::{App, AppName, Effects, Event, JobId, JobResult, Moment, UnitName};
-use crate::systemd::journal::Level;
+use crate::judge::{App, AppName, Effects, Event, JobId, JobResult, Level, Moment, UnitName};
 use crate::systemd::{self, Bus};
 
 use super::link::{self, Link};

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::config::Settings;
 use crate::config::resolved;
-use crate::config::{LogLevel, Settings};
-use crate::judge::EventKind;
-use crate::systemd::journal::{self, Level};
+use crate::judge::{EventKind, Level};
+use crate::systemd::journal;
 
 use super::looping::turn;
 use super::telling;
@@ -64,9 +64,8 @@ fn settings_in_force() -> Result<Settings, Refusal> {
             "cannot read the resolved configuration: {error}; app-monitor.service writes it before it starts (app-monitor resolve)"
         ))
     })?;
-    journal::set_level(level(
-        resolved.outcome.as_ref().map_or(LogLevel::Info, |settings| settings.log_level),
-    ));
+    let level = resolved.outcome.as_ref().map(|settings| settings.log_level);
+    journal::set_level(level.unwrap_or_default());
     for notice in &resolved.notices {
         telling::say(Level::Warn, notice.to_string());
     }
@@ -80,16 +79,6 @@ fn settings_in_force() -> Result<Settings, Refusal> {
         );
         Refusal::Configuration
     })
-}
-
-pub(super) fn level(level: LogLevel) -> Level {
-    match level {
-        LogLevel::Error => Level::Error,
-        LogLevel::Warn => Level::Warn,
-        LogLevel::Info => Level::Info,
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Trace => Level::Trace,
-    }
 }
 
 /// The folder that systemd names in that variable (systemd.exec(5)), or its usual place.

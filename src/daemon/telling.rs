@@ -1,21 +1,12 @@
 //! Lines of the judge on their way to the journal.
 
-use crate::judge::{AppName, Priority, Record, UnitName};
-use crate::systemd::journal::{self, Level, Line};
-
-fn level(priority: Priority) -> Level {
-    match priority {
-        Priority::Error => Level::Error,
-        Priority::Warning => Level::Warn,
-        Priority::Notice | Priority::Info => Level::Info,
-        Priority::Debug => Level::Debug,
-    }
-}
+use crate::judge::{AppName, Level, Record, UnitName};
+use crate::systemd::journal::{self, Line};
 
 /// Writes a line about an app.
 pub fn write(app: &AppName, unit: &UnitName, record: &Record) {
     journal::write(Line {
-        priority: level(record.priority),
+        priority: record.level,
         message: format!("{app}: {}", record.text),
         app: Some(app.to_string()),
         event: Some(record.event.word()),

@@ -124,8 +124,8 @@ pub fn request_of_this_process(reload: bool) -> Request {
 /// stderr say why. False where there is no journal to write to.
 #[must_use]
 pub fn journal_rejection(outcome: &Outcome) -> bool {
-    use crate::judge::EventKind;
-    use crate::systemd::journal::{self, Level, Line};
+    use crate::judge::{EventKind, Level};
+    use crate::systemd::journal::{self, Line};
     let event = EventKind::ConfigRejected;
     if journal::init(Level::Info).is_err() {
         return false;
@@ -144,7 +144,8 @@ pub fn journal_rejection(outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{LogLevel, Settings};
+    use crate::config::Settings;
+    use crate::judge::Level;
 
     struct Host {
         root: tempfile::TempDir,
@@ -216,7 +217,7 @@ mod tests {
             "the environment of the unit has changed since its start (APP_MONITOR_LOG_LEVEL, APP_MONITOR_MODE); \
              that takes effect on systemctl restart app-monitor\n"
         );
-        assert_eq!(host.in_force().log_level, LogLevel::Debug);
+        assert_eq!(host.in_force().log_level, Level::Debug);
     }
 
     #[test]

@@ -6,22 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::acting::{Recovery, Want};
 use super::budget::Budget;
 use super::effect::{Effect, Event, Pause, Request};
 use super::history::History;
 use super::judging::{ConditionState, Incident};
+use super::level::Level;
 use super::life::{Change, Life, Starter};
 use super::memory::AppMemory;
 use super::names::{AppName, UnitName};
 use super::observation::{CheckKind, Observation};
 use super::policy::Policy;
 use super::probing::Probing;
-use super::record::{EventKind, Priority, Record};
+use super::record::{EventKind, Record};
+use super::recovery::Recovery;
 use super::target::Target;
 use super::time::{Moment, Span};
 use super::unit::{ActiveState, LoadState, UnitReading};
 use super::verdict::{Condition, Verdict};
+use super::wanting::Want;
 
 /// A unit that is found down is read again after this long before anything is concluded: on systemd
 /// 252 a healing unit shows plain `failed` for half a millisecond, and the signals that belong to
@@ -408,7 +410,7 @@ impl App {
         self.read_asked = None;
         if self.unreadable_since.is_none() {
             self.unreadable_since = Some(now);
-            self.tell(out, EventKind::Blind, Priority::Warning, format!("its unit cannot be read: {reason}"));
+            self.tell(out, EventKind::Blind, Level::Warn, format!("its unit cannot be read: {reason}"));
         }
     }
 
@@ -449,7 +451,7 @@ impl App {
                 self.pause = Some(Pause { until: now + length, reason });
                 self.dirty = true;
                 let text = format!("paused for {}{because}", Span(length));
-                self.tell(out, EventKind::Paused, Priority::Notice, text);
+                self.tell(out, EventKind::Paused, Level::Info, text);
             }
             Request::Resume => {
                 if self.pause.take().is_some() {
@@ -463,7 +465,7 @@ impl App {
                 self.hold_until = None;
                 self.dirty = true;
                 if was_open {
-                    self.tell(out, EventKind::BreakerClosed, Priority::Notice, "reset by a person".into());
+                    self.tell(out, EventKind::BreakerClosed, Level::Info, "reset by a person".into());
                 }
             }
         }
@@ -483,23 +485,23 @@ impl App {
         self.good_since_start = false;
         self.watched_start = false;
         self.grace_from = Some(now);
-        self.tell(out, EventKind::Resumed, Priority::Notice, why.to_owned());
+        self.tell(out, EventKind::Resumed, Level::Info, why.to_owned());
     }
 
-    pub(super) fn tell(&self, out: &mut Vec<Effect>, event: EventKind, priority: Priority, text: String) {
-        self.tell_all(out, event, priority, text, false);
+    pub(super) fn tell(&self, out: &mut Vec<Effect>, event: EventKind, level: Level, text: String) {
+        self.tell_all(out, event, level, text, false);
     }
 
     pub(super) fn tell_all(
         &self,
         out: &mut Vec<Effect>,
         event: EventKind,
-        priority: Priority,
+        level: Level,
         text: String,
         alert: bool,
     ) {
         let incident = self.incident.as_ref().map(|incident| incident.id.clone());
-        out.push(Effect::Record(Record { event, priority, verdict: self.verdict, text, incident, alert }));
+        out.push(Effect::Record(Record { event, level, verdict: self.verdict, text, incident, alert }));
     }
 }
 

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::app::App;
 use super::diagnose::{FILE_GONE_FOR, Facts, diagnose};
 use super::effect::Effect;
+use super::level::Level;
 use super::life::Ending;
 use super::observation::{CheckKind, Finding};
-use super::record::{EventKind, Priority};
+use super::record::EventKind;
 use super::time::{Moment, Span};
 use super::unit::{ActiveState, UnitReading};
 use super::verdict::{Condition, Verdict};
@@ -85,7 +86,7 @@ impl App {
             self.dirty = true;
             if self.budget.forgive() {
                 let text = format!("healthy for {}; recoveries are allowed again", Span(now.since(since)));
-                self.tell_all(out, EventKind::BreakerClosed, Priority::Notice, text, true);
+                self.tell_all(out, EventKind::BreakerClosed, Level::Info, text, true);
             }
         }
     }
@@ -95,7 +96,7 @@ impl App {
             && !self.target_is_unit_only()
             && self.latest.is_empty()
             // What another monitor began keeps its cause.
-            && !self.recovery.as_ref().is_some_and(super::acting::Recovery::is_acting)
+            && !self.recovery.as_ref().is_some_and(super::recovery::Recovery::is_acting)
             && self.pause_reason(now).is_none()
             && now.since(self.state_since) < self.longest_timeout()
     }
@@ -214,22 +215,22 @@ impl App {
         let in_between =
             matches!(verdict, Verdict::Starting | Verdict::SystemdRestarting | Verdict::Changing);
         self.restless = if in_between { self.restless.saturating_add(1) } else { 0 };
-        let priority = match verdict {
+        let level = match verdict {
             // An app that systemd restarts for ever must not fill the journal for ever.
-            _ if self.restless > RESTLESS => Priority::Debug,
-            _ if verdict.is_well() => Priority::Info,
-            _ => Priority::Notice,
+            _ if self.restless > RESTLESS => Level::Debug,
+            _ if verdict.is_well() => Level::Info,
+            _ => Level::Info,
         };
         match verdict {
             Verdict::StoppedByAdmin => {
                 let line = format!("{line}; left alone until it is started again");
-                self.tell(out, EventKind::StoppedByAdmin, Priority::Info, line);
+                self.tell(out, EventKind::StoppedByAdmin, Level::Info, line);
                 if self.life.ending() == Some(&Ending::Unloaded) {
                     let text = "it was stopped while nobody watched; if that was not meant, start it";
-                    self.tell_all(out, EventKind::StoppedByAdmin, Priority::Notice, text.into(), true);
+                    self.tell_all(out, EventKind::StoppedByAdmin, Level::Info, text.into(), true);
                 }
             }
-            _ => self.tell(out, EventKind::VerdictChanged, priority, line),
+            _ => self.tell(out, EventKind::VerdictChanged, level, line),
         }
     }
 
@@ -271,7 +272,7 @@ impl App {
             if self.budget.fell(now, &self.policy) {
                 self.tell_breaker(out);
             }
-            self.tell_all(out, EventKind::IncidentOpened, Priority::Warning, text, true);
+            self.tell_all(out, EventKind::IncidentOpened, Level::Warn, text, true);
         }
         let over = self.verdict.is_well() && !matches!(self.verdict, Verdict::Starting | Verdict::Paused);
         // Up, and nothing that could prove its health: that is all there is to know.
@@ -289,7 +290,7 @@ impl App {
             Span(now.since(incident.since)),
             self.headline()
         );
-        self.tell_all(out, EventKind::IncidentClosed, Priority::Notice, text, true);
+        self.tell_all(out, EventKind::IncidentClosed, Level::Info, text, true);
         self.incident = None;
         self.dirty = true;
         // Whether we may act by now shows when something is needed again.
@@ -302,7 +303,7 @@ impl App {
         if self.verdict == Verdict::StoppedByAdmin && long && !self.stop_told {
             self.stop_told = true;
             let text = format!("still stopped after {}", Span(now.since(self.verdict_since)));
-            self.tell_all(out, EventKind::StoppedByAdmin, Priority::Warning, text, true);
+            self.tell_all(out, EventKind::StoppedByAdmin, Level::Warn, text, true);
         }
     }
 
@@ -348,7 +349,7 @@ impl App {
         {
             state.told = now;
             let line = format!("{} still: {text}", Condition::Overdue);
-            self.tell_all(out, EventKind::ConditionBegan, Priority::Warning, line, true);
+            self.tell_all(out, EventKind::ConditionBegan, Level::Warn, line, true);
         }
         self.note(now, Condition::Overdue, overdue.map(|(text, _)| text), out);
     }
@@ -369,15 +370,15 @@ impl App {
         match (text, self.conditions.get_mut(&what)) {
             (Some(text), Some(state)) => state.text = text,
             (Some(text), None) => {
-                let priority = if what.alerts() { Priority::Warning } else { Priority::Info };
+                let level = if what.alerts() { Level::Warn } else { Level::Info };
                 let line = format!("{what}: {text}");
                 self.conditions.insert(what, ConditionState { since: now, text, told: now });
-                self.tell_all(out, EventKind::ConditionBegan, priority, line, what.alerts());
+                self.tell_all(out, EventKind::ConditionBegan, level, line, what.alerts());
             }
             (None, Some(state)) => {
                 let line = format!("{what} is over after {}", Span(now.since(state.since)));
                 self.conditions.remove(&what);
-                self.tell_all(out, EventKind::ConditionEnded, Priority::Info, line, what.alerts());
+                self.tell_all(out, EventKind::ConditionEnded, Level::Info, line, what.alerts());
             }
             (None, None) => {}
         }
@@ -404,7 +405,7 @@ impl App {
                 _ => return None,
             }
         };
-        if self.recovery.as_ref().is_some_and(super::acting::Recovery::is_acting) {
+        if self.recovery.as_ref().is_some_and(super::recovery::Recovery::is_acting) {
             return None;
         }
         Some(self.state_since + own + OURS_ON_TOP)
@@ -447,6 +448,6 @@ impl App {
             self.budget.allowed(&self.policy),
             self.name
         );
-        self.tell_all(out, EventKind::BreakerOpened, Priority::Error, text, true);
+        self.tell_all(out, EventKind::BreakerOpened, Level::Error, text, true);
     }
 }

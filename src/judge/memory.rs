@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::acting::Intent;
 use super::budget::Budget;
 use super::effect::Pause;
 use super::judging::Incident;
 use super::life::LifeMemory;
 use super::names::{AppName, UnitName};
+use super::recovery::Intent;
 use super::time::Moment;
 
 /// What is remembered of one app.

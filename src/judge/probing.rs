@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::app::App;
 use super::effect::{Effect, RoundId};
 use super::history::RoundResult;
+use super::level::Level;
 use super::life::Ending;
 use super::observation::{CheckKind, Fault, Finding, Observation};
-use super::record::{EventKind, Priority};
+use super::record::EventKind;
 use super::time::Moment;
 use super::unit::{ActiveState, UnitReading};
 use super::verdict::Verdict;
@@ -276,7 +277,7 @@ impl App {
                 // A late answer of an early round changes nothing when a newer one was good.
                 if self.history.bad_in_a_row() > 0 {
                     if first && !self.verdict.is_fault() {
-                        self.tell(out, EventKind::CheckFailed, Priority::Info, text);
+                        self.tell(out, EventKind::CheckFailed, Level::Info, text);
                     }
                     self.suspect(now, out);
                 }

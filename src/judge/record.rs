@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::level::Level;
+
 /// The events of the journal. Names and MESSAGE_IDs are public interface: dashboards and the
 /// journal catalogue are written against them (sd_journal_print(3), systemd.journal-fields(7)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -142,29 +144,13 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// How urgent a line is: syslog's priorities, as far as they are used.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Priority {
-    /// A person has to do something.
-    Error,
-    /// Something is wrong and is being dealt with.
-    Warning,
-    /// Significant, and as it should be.
-    Notice,
-    /// For the record.
-    Info,
-    /// Every check.
-    Debug,
-}
-
 /// One line of the journal about an app.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
     /// Which event.
     pub event: EventKind,
     /// How urgent.
-    pub priority: Priority,
+    pub level: Level,
     /// The verdict at that moment.
     pub verdict: super::verdict::Verdict,
     /// The line, without the app's name in front.

@@ -106,7 +106,7 @@ impl App {
                 _ => None,
             },
             recovery: self.recovery.as_ref().map(|recovery| recovery.doing().to_owned()),
-            attempt: self.recovery.as_ref().and_then(super::acting::Recovery::attempt),
+            attempt: self.recovery.as_ref().and_then(super::recovery::Recovery::attempt),
             paused_seconds: self.pause.as_ref().map(|pause| pause.until.since(now).as_secs()),
             next_check_in_ms: self.round_due().map(millis),
             incident: self.incident.as_ref().map(|incident| incident.id.clone()),

@@ -7,8 +7,6 @@
 //!
 //! Write through [`write()`]. `tracing` macros elsewhere work, but block.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,6 +19,8 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::judge::Level;
+
 /// SYSLOG_IDENTIFIER=.
 const IDENTIFIER: &str = "app-monitor";
 /// Lines that wait for journald. An incident writes about ten.
@@ -28,74 +28,15 @@ const WAITING: usize = 512;
 /// Enough for formatting a line.
 const STACK: usize = 128 * 1024;
 
-/// How important a line is, and from where on lines are written. The words of `log_level`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-#[repr(u8)]
-pub enum Level {
-    /// Somebody has to act. PRIORITY=3.
-    Error,
-    /// Something is wrong and taken care of. PRIORITY=4.
-    Warn,
-    /// Something happened. PRIORITY=6.
-    #[default]
-    Info,
-    /// Every check. PRIORITY=7.
-    Debug,
-    /// Every step inside. PRIORITY=7.
-    Trace,
-}
-
-impl Level {
-    /// All of them, most important first.
-    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
-
-    /// The word for it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-
-    fn of(level: &tracing::Level) -> Self {
-        match *level {
-            tracing::Level::ERROR => Self::Error,
-            tracing::Level::WARN => Self::Warn,
-            tracing::Level::INFO => Self::Info,
-            tracing::Level::DEBUG => Self::Debug,
-            tracing::Level::TRACE => Self::Trace,
-        }
+fn of_tracing(level: &tracing::Level) -> Level {
+    match *level {
+        tracing::Level::ERROR => Level::Error,
+        tracing::Level::WARN => Level::Warn,
+        tracing::Level::INFO => Level::Info,
+        tracing::Level::DEBUG => Level::Debug,
+        tracing::Level::TRACE => Level::Trace,
     }
 }
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
-
-impl FromStr for Level {
-    type Err = LevelError;
-    fn from_str(word: &str) -> Result<Self, LevelError> {
-        Self::ALL.into_iter().find(|level| level.word() == word).ok_or_else(|| LevelError(word.to_owned()))
-    }
-}
-
-/// Not a level.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LevelError(String);
-
-impl fmt::Display for LevelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\u{201c}{}\u{201d} is no level: error, warn, info, debug or trace", self.0)
-    }
-}
-
-impl std::error::Error for LevelError {}
 
 /// One line. Fields that are none are left out.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -229,7 +170,7 @@ fn emit(line: &Line) {
 }
 
 fn subscribe(journal: bool) {
-    let filter = || dynamic_filter_fn(|metadata, _| enabled(Level::of(metadata.level())));
+    let filter = || dynamic_filter_fn(|metadata, _| enabled(of_tracing(metadata.level())));
     if journal && let Ok(layer) = journald() {
         // Somebody else's subscriber (a test's) stays.
         let _ = registry().with(layer.with_filter(filter())).try_init();
@@ -276,18 +217,6 @@ fn stderr_is_journal() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn levels_have_the_words_of_the_configuration() {
-        for level in Level::ALL {
-            assert_eq!(level.to_string().parse(), Ok(level));
-        }
-        assert_eq!(
-            "loud".parse::<Level>().unwrap_err().to_string(),
-            "\u{201c}loud\u{201d} is no level: error, warn, info, debug or trace"
-        );
-        assert!(Level::Error < Level::Trace);
-    }
 
     #[test]
     fn without_a_journal_nothing_blocks_and_nothing_panics() {

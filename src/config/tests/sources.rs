@@ -94,7 +94,7 @@ fn variables_need_no_quotes() {
         .variable("APP_MONITOR_APP_MY_SHOP__ADDRESS", "127.0.0.1")
         .variable("APP_MONITOR_APP_MY_SHOP__HTTP", "{ url = \"/h\", status = 204 }");
     let settings = host.settings();
-    assert_eq!((settings.log_level, settings.max_parallel), (LogLevel::Warn, 2));
+    assert_eq!((settings.log_level, settings.max_parallel), (Level::Warn, 2));
     let app = &settings.apps[0];
     assert_eq!(app.name.as_str(), "my-shop");
     assert_eq!(app.policy.startup_grace, seconds(90));

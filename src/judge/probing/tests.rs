@@ -1,10 +1,10 @@
 //! Rounds in the middle of something: a recovery, a suspicion, an end.
 
-use super::super::acting::Intent;
 use super::super::effect::{ActId, Event};
 use super::super::memory::AppMemory;
 use super::super::plan::Step;
 use super::super::policy::Policy;
+use super::super::recovery::Intent;
 use super::super::target::{Address, HttpTarget, StatusSet, Target};
 use super::super::testing::{down, up};
 use super::super::unit::{JobId, JobResult};

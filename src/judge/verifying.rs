@@ -1,0 +1,215 @@
+//! Whether a recovery helped: taken over from an earlier monitor, landing, verified or failed.
+
+use std::time::Duration;
+
+use super::app::{App, SETTLE};
+use super::effect::Effect;
+use super::level::Level;
+use super::observation::Finding;
+use super::plan::Step;
+use super::policy::Mode;
+use super::record::EventKind;
+use super::recovery::Phase;
+use super::time::{Moment, Span};
+use super::unit::ActiveState;
+use super::verdict::Verdict;
+
+/// The least that a verification is given where nothing is configured.
+const VERIFY_AT_LEAST: Duration = Duration::from_secs(30);
+/// How long a job of a recovery that was taken over may take.
+const JOB_AT_MOST: Duration = Duration::from_secs(900);
+/// A recovery that had not begun when the monitor went away is taken up within that time; after it,
+/// the app is judged anew.
+const STALE: Duration = Duration::from_secs(60);
+/// How long the reading after the last step is waited for.
+const LAND_WITHIN: Duration = Duration::from_secs(30);
+
+impl App {
+    /// As configured, or `startup_grace` and 30 s at least; and never less than what the app's own
+    /// starts have shown it to need.
+    pub(super) fn verify_within(&self) -> Duration {
+        let usual = self.policy.startup_grace.max(VERIFY_AT_LEAST);
+        self.policy.verify_within.unwrap_or(usual).max(self.learned_grace())
+    }
+
+    /// Follows a recovery: taken over, landing, verifying. Says what it would do, where it may not.
+    pub(super) fn pursue(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        self.say_would(now, out);
+        let fresh = self.unit.is_some() && self.unreadable_since.is_none();
+        match self.recovery.as_ref().map(|recovery| recovery.phase) {
+            Some(Phase::Resuming) if fresh => self.take_over(now, out),
+            Some(Phase::Landing { since }) if self.read_since(since) || now.since(since) >= LAND_WITHIN => {
+                self.verify_from(now);
+                // The verdict was that of the cause until here; from now on it is that of the app.
+                self.judge(now, out);
+            }
+            Some(Phase::Verifying { since, until, well_since }) => {
+                self.verify(now, since, until, well_since, out);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn read_since(&self, since: Moment) -> bool {
+        self.read_begun.is_some_and(|begun| begun >= since) && self.read_asked.is_none()
+    }
+
+    pub(super) fn verify_from(&mut self, now: Moment) {
+        let until = now + self.verify_within();
+        if let Some(recovery) = &mut self.recovery {
+            recovery.phase = Phase::Verifying { since: now, until, well_since: None };
+        }
+    }
+
+    /// The monitor was restarted in the middle of it: finish it, do not repeat it.
+    pub(super) fn take_over(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.stopping {
+            return;
+        }
+        let (Some(unit), Some(recovery)) = (self.unit.clone(), self.recovery.as_ref()) else { return };
+        let restarted = unit.invocation.is_some() && unit.invocation != recovery.before;
+        let step = recovery.current();
+        if let Some(job) = unit.job {
+            let has_stop = matches!(step, Some(Step::Restart { .. } | Step::Stop { .. }));
+            if unit.active == ActiveState::Deactivating && !restarted && has_stop {
+                // Asked for again it merges into the job that is pending, and is helped along with
+                // SIGKILL where that is due; against somebody else's stop it is refused.
+                self.go_on(now, out);
+            } else if unit.active == ActiveState::Deactivating {
+                // What we started is being stopped: no step of ours does that.
+                self.give_way(now, "somebody else is at work", out);
+            } else if now.since(recovery.began) > JOB_AT_MOST {
+                self.failed(now, "its job does not end", out);
+            } else {
+                self.life.ours(job);
+            }
+            return;
+        }
+        let down = unit.active.is_down() && !unit.auto_restarting();
+        match step {
+            None => self.land(now, out),
+            Some(_) if restarted && !down => self.land(now, out),
+            // It was up again meanwhile, so our start is behind it. The timestamps will tell whether
+            // it fell or was stopped.
+            Some(_) if restarted => self.give_way(now, "the monitor was away meanwhile", out),
+            // One job has both halves: should it have ended below, its start failed, or somebody's
+            // stop replaced it. The timestamps will tell which.
+            Some(Step::Restart { .. }) if down => self.give_way(now, "the monitor was away meanwhile", out),
+            Some(Step::Stop { .. }) if down => self.advance(now, out),
+            Some(_) if recovery.stopped_it() || self.may_take_up(now, down) => self.go_on(now, out),
+            Some(_) => self.give_way(now, "not begun before the monitor went away", out),
+        }
+    }
+
+    /// Nothing was done yet: is it still wanted? An app that is up may be well by now.
+    pub(super) fn may_take_up(&self, now: Moment, down: bool) -> bool {
+        let recent = self.recovery.as_ref().is_some_and(|recovery| now.since(recovery.began) < STALE);
+        self.policy.mode == Mode::Act && self.pause.is_none() && (down || recent)
+    }
+
+    /// Takes the step up that the monitor was in when it ended.
+    pub(super) fn go_on(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(recovery) = &mut self.recovery else { return };
+        recovery.phase = Phase::Acting;
+        recovery.step_since = now;
+        let text = "the monitor was restarted in the middle of a recovery; going on with it";
+        self.tell(out, EventKind::RecoveryStarted, Level::Info, text.into());
+        self.perform(now, out);
+    }
+
+    pub(super) fn verify(
+        &mut self,
+        now: Moment,
+        since: Moment,
+        until: Moment,
+        well_since: Option<Moment>,
+        out: &mut Vec<Effect>,
+    ) {
+        let well_since = self.is_well_enough().then(|| well_since.unwrap_or(now));
+        if let Some(recovery) = &mut self.recovery {
+            recovery.phase = Phase::Verifying { since, until, well_since };
+        }
+        if well_since.is_some_and(|well| now.since(well) >= self.policy.min_uptime)
+            || self.verdict == Verdict::Idle
+        {
+            self.verified(now, out);
+            return;
+        }
+        if self.end_is_unclear() {
+            // The verdict is still that of before; who ended it is known in a moment.
+            if self.down_seen.is_some_and(|seen| now.since(seen) >= SETTLE) {
+                self.ask_reading(now, out);
+            }
+            return;
+        }
+        match self.verdict {
+            Verdict::StoppedByAdmin
+            | Verdict::StoppedWithDependency
+            | Verdict::ShuttingDown
+            | Verdict::Masked
+            | Verdict::NotFound => self.give_way(now, self.verdict.word(), out),
+            verdict if verdict.is_fault() || verdict == Verdict::PortTaken => {
+                self.failed(now, &self.headline(), out);
+            }
+            // What somebody else is doing, or nobody can see, says nothing about our recovery.
+            Verdict::Changing if self.life.foreign_job().is_some() => self.verify_from(now),
+            Verdict::Paused => self.verify_from(now),
+            Verdict::Unknown if self.unreadable_since.is_some() => self.verify_from(now),
+            Verdict::Changing | Verdict::SystemdRestarting if now < until => {}
+            _ if now >= until && well_since.is_none() => {
+                let text = format!("not healthy within {}: {}", Span(until.since(since)), self.headline());
+                self.failed(now, &text, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Healthy, or up and nothing that could prove it otherwise: a check that was never good fails
+    /// no verification.
+    pub(super) fn is_well_enough(&self) -> bool {
+        let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
+        let proof = self.decisive_kinds().into_iter().any(|kind| {
+            self.was_ever_good(kind)
+                || self.latest.get(&kind).is_none_or(|seen| seen.finding == Finding::Unknown)
+        });
+        self.verdict == Verdict::Healthy
+            || (up && !proof && matches!(self.verdict, Verdict::Starting | Verdict::Unknown))
+    }
+
+    pub(super) fn verified(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(recovery) = self.recovery.take() else { return };
+        self.dirty = true;
+        let back = match recovery.phase {
+            Phase::Verifying { well_since: Some(well), .. } => well,
+            _ => now,
+        };
+        let text = format!(
+            "recovered from {}: healthy {} after it began, and for {} since",
+            recovery.cause,
+            Span(back.since(recovery.began)),
+            Span(now.since(back))
+        );
+        self.tell(out, EventKind::RecoveryVerified, Level::Info, text);
+        if recovery.attempt.is_some() && self.budget.verified(now) {
+            let text = "more than 10 recoveries within an hour; from now on they count as attempts";
+            self.tell_all(out, EventKind::RecoveryVerified, Level::Warn, text.into(), true);
+            if self.budget.failed(now, &self.policy) {
+                self.tell_breaker(out);
+            }
+        }
+        // Where nothing can prove its health, that it stayed up is what the recovery was for.
+        if self.verdict.is_well() || self.verdict == Verdict::Unknown {
+            self.close_incident(now, out);
+        }
+    }
+
+    pub(super) fn failed(&mut self, now: Moment, why: &str, out: &mut Vec<Effect>) {
+        let Some(recovery) = self.recovery.take() else { return };
+        self.dirty = true;
+        self.tell(out, EventKind::RecoveryFailed, Level::Warn, format!("it did not help: {why}"));
+        if recovery.attempt.is_some() && self.budget.failed(now, &self.policy) {
+            self.tell_breaker(out);
+        }
+        self.ask_reading(now, out);
+    }
+}
