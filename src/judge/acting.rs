@@ -239,3 +239,6 @@ impl App {
         stopped_by_us.then_some(LastWill { kill: matches!(step, Step::Stop { .. }) })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,12 @@
 
 use super::super::effect::Event;
 use super::super::memory::AppMemory;
-use super::super::policy::Policy;
+use super::super::policy::{Mode, Policy};
+use super::super::recovery::Intent;
 use super::super::target::Target;
 use super::super::testing::{down, up};
-use super::super::unit::UnitReading;
+use super::super::unit::{ActiveState, UnitReading};
+use super::super::verdict::Verdict;
 use super::*;
 
 const RESTART: Step = Step::Restart { kill_after: Duration::from_secs(5) };
