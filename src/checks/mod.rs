@@ -50,29 +50,31 @@ pub struct Probe {
 /// A check that is not configured is unknown and says so.
 pub async fn observe(kind: CheckKind, probe: &Probe, pool: &Pool) -> Observation {
     let probe = probe.clone();
-    let timeout = match (kind, &probe.target.http) {
-        (CheckKind::Http, Some(http)) => http.timeout,
-        _ => probe.timeout,
-    };
+    let timeout = timeout_of(kind, &probe);
     match pool.run(timeout, move |allowance| make(kind, &probe, allowance)).await {
         Ok(observation) => observation,
         Err(missed) => unmade_for(kind, missed),
     }
 }
 
-/// Makes checks one after the other on one thread, for those that look at the host and take
-/// microseconds: waking a thread for each costs more than they do. What is stuck makes itself and
-/// the ones behind it unknown.
+/// Makes the checks of a round one after the other on one thread: waking a thread for each costs more
+/// than the checks themselves. The health check goes first, and has its whole time; the others look
+/// at the host and take microseconds. What is stuck makes itself and the ones behind it unknown, and
+/// nobody waits longer for the round than for its longest check.
 pub async fn observe_in_turn(
-    kinds: Vec<CheckKind>,
+    mut kinds: Vec<CheckKind>,
     probe: &Probe,
     pool: &Pool,
 ) -> Vec<(CheckKind, Observation)> {
+    kinds.sort_by_key(|kind| *kind != CheckKind::Http);
+    let timeouts = kinds.iter().map(|kind| timeout_of(*kind, probe));
+    let whole = timeouts.max().unwrap_or(probe.timeout);
     let seen: Arc<Mutex<Vec<(CheckKind, Observation)>>> = Arc::default();
-    let (notes, probe, asked, timeout) = (Arc::clone(&seen), probe.clone(), kinds.clone(), probe.timeout);
-    let made = pool.run(timeout, move |allowance| {
+    let (notes, probe, asked) = (Arc::clone(&seen), probe.clone(), kinds.clone());
+    let made = pool.run(whole, move |allowance| {
         for kind in asked {
-            let observation = make(kind, &probe, allowance.clone());
+            let allowance = allowance.clone().at_most(timeout_of(kind, &probe));
+            let observation = make(kind, &probe, allowance);
             notes.lock().unwrap_or_else(PoisonError::into_inner).push((kind, observation));
         }
     });
@@ -84,6 +86,14 @@ pub async fn observe_in_turn(
         seen.extend(unknown);
     }
     seen
+}
+
+/// What a check is given, wall to wall.
+fn timeout_of(kind: CheckKind, probe: &Probe) -> Duration {
+    match (kind, &probe.target.http) {
+        (CheckKind::Http, Some(http)) => http.timeout,
+        _ => probe.timeout,
+    }
 }
 
 fn make(kind: CheckKind, probe: &Probe, allowance: Allowance) -> Observation {
@@ -168,6 +178,21 @@ mod tests {
         assert_eq!(port.finding, Finding::Bad(Fault::ForeignListener), "{}", port.text);
         assert_eq!(http.finding, Finding::Good, "{}", http.text);
         assert_eq!(processes.finding, Finding::Unknown, "{}", processes.text);
+    }
+
+    #[test]
+    fn a_round_on_one_thread_has_every_answer_though_the_app_hangs() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+        let probe = probe(deaf.local_addr().unwrap().port());
+        let pool = Pool::new(Limits::default());
+        let kinds = vec![CheckKind::Port, CheckKind::Http, CheckKind::Processes];
+        let seen = runtime.block_on(observe_in_turn(kinds, &probe, &pool));
+        let finding = |kind| seen.iter().find(|(seen, _)| *seen == kind).map(|(_, seen)| seen.finding);
+        assert_eq!(finding(CheckKind::Http), Some(Finding::Bad(Fault::Unanswered)), "{seen:?}");
+        assert_eq!(finding(CheckKind::Port), Some(Finding::Bad(Fault::ForeignListener)), "{seen:?}");
+        assert_eq!(finding(CheckKind::Processes), Some(Finding::Unknown), "{seen:?}");
+        assert_eq!(pool.threads(), 1);
     }
 
     #[test]

@@ -104,6 +104,16 @@ impl Allowance {
         Self { until: clock::now() + whole, whole, waited: Duration::ZERO, given_up: Arc::default() }
     }
 
+    /// The same, and no more than `most` in all.
+    #[must_use]
+    pub fn at_most(mut self, most: Duration) -> Self {
+        if let Some(less) = self.whole.checked_sub(most) {
+            self.until = self.until - less;
+            self.whole = most;
+        }
+        self
+    }
+
     /// What is left of it; none when it is over, or nobody waits for the result any more. Whoever
     /// waits long asks now and then.
     #[must_use]

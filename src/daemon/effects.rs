@@ -62,26 +62,16 @@ impl Daemon {
             }
             wanted && !check.is_finished()
         });
-        // Whoever is asked over the network keeps nobody else waiting.
-        let (asked, looked): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| *kind == CheckKind::Http);
-        for kinds in [asked, looked].into_iter().filter(|kinds| !kinds.is_empty()) {
-            let probe = Probe {
-                target: Arc::clone(target),
-                control_group: known.control_group().map(str::to_owned),
-                socket_activated: known.socket_activated(),
-                timeout: known.policy().timeout,
-                world: Arc::clone(&self.world),
-            };
-            let check = performing::check(
-                kinds,
-                round,
-                probe,
-                Arc::clone(&self.pool),
-                app.clone(),
-                self.queue.clone(),
-            );
-            under_way.push((round, check));
-        }
+        let probe = Probe {
+            target: Arc::clone(target),
+            control_group: known.control_group().map(str::to_owned),
+            socket_activated: known.socket_activated(),
+            timeout: known.policy().timeout,
+            world: Arc::clone(&self.world),
+        };
+        let check =
+            performing::check(kinds, round, probe, Arc::clone(&self.pool), app.clone(), self.queue.clone());
+        under_way.push((round, check));
     }
 
     /// Orders the memory to be written.
