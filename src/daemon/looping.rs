@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::judge::{AppName, Effects, Event, Host, Level, Moment, RoundId, Target, UnitName};
 use crate::systemd::notify::{self, Notifier};
 
+use super::alarm::Alarm;
 use super::link::{self, Link};
 use super::performing::{self, Performance};
 use super::requests::{apps_of, targets_of};
@@ -125,12 +126,14 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
     link::connect(daemon.watched.iter().cloned().collect(), queue);
 
     let watchdog = notify::watchdog_interval().map_or(TURN, |interval| (interval / 3).min(TURN));
+    let mut alarm = Alarm::new().map_err(other("make a timer"))?;
     let mut kicked: Option<Moment> = None;
     let mut suspended = clock::suspended();
     loop {
         let now = clock::now();
         let due = daemon.host.wake_at().unwrap_or(now + watchdog).min(now + watchdog);
         let due = daemon.report_due().map_or(due, |report| due.min(report));
+        alarm.set(due).map_err(other("set a timer"))?;
         let effects = tokio::select! {
             biased;
             _ = terminate.recv() => break,
@@ -149,7 +152,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
                 }
                 None => break,
             },
-            () = tokio::time::sleep(due.since(now)) => Effects::new(),
+            () = alarm.rings() => Effects::new(),
         };
         daemon.carry_out(effects);
         let after = clock::now();

@@ -4,6 +4,7 @@
 //! It decides nothing itself and spawns no process. What blocks runs in the bounded pool of the
 //! checks; what talks to systemd is a task with deadlines; the loop itself never waits for either.
 
+mod alarm;
 mod clock;
 mod effects;
 mod link;
