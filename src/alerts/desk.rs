@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::config::Alert;
-use crate::judge::{ActiveState, AppName, EventKind, Level, Record, UnitName};
+use crate::judge::{ActiveState, EventKind, Level, Record, UnitName};
 use crate::systemd::Bus;
 use crate::systemd::journal::{self, Line};
 
@@ -56,13 +56,13 @@ impl Desk {
     }
 
     /// Tells everybody who wants to know. `wall`: seconds since the epoch.
-    pub fn tell(&mut self, app: &AppName, unit: &UnitName, record: &Record, wall: i64) {
+    pub fn tell(&mut self, record: &Record, wall: i64) {
         for alert in self.alerts.iter().filter(|alert| alert.wants(record.event, record.alert)) {
             let details = Details {
-                app: app.clone(),
-                unit: unit.clone(),
+                app: record.app.clone(),
+                unit: record.unit.clone(),
                 event: record.event,
-                text: format!("{app}: {}", record.text),
+                text: format!("{}: {}", record.app, record.text),
                 incident: record.incident.clone(),
                 time: wall,
             };

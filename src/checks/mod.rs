@@ -9,11 +9,17 @@
 //! a bounded [`Pool`]; a check that is stuck blinds itself alone.
 
 mod clock;
+mod database;
+mod disk;
+mod egress;
+mod host_memory;
 mod http;
 mod identity;
+mod memory;
 mod pool;
 mod port;
 mod processes;
+mod public;
 mod sock_diag;
 mod text;
 mod world;
@@ -101,6 +107,15 @@ fn make(kind: CheckKind, probe: &Probe, allowance: Allowance) -> Observation {
         CheckKind::Port => port::check(probe),
         CheckKind::Http => http::check(&probe.target, allowance),
         CheckKind::Processes => processes::check(probe),
+        CheckKind::Memory => memory::check(probe),
+        CheckKind::HostMemory => host_memory::check(probe),
+        CheckKind::Disk => disk::check(probe),
+        CheckKind::Database => database::check(probe, allowance),
+        CheckKind::Proxy => public::through_proxy(probe, allowance),
+        CheckKind::Public => public::check(probe, allowance),
+        CheckKind::Egress => egress::check(probe, allowance),
+        // Somebody who may read the app's files makes it: app-monitor-preflight@.service.
+        CheckKind::Preflight => Observation::unknown("made by its helper unit alone"),
     }
 }
 

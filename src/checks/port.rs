@@ -206,13 +206,12 @@ mod tests {
 
     fn probe(world: World, port: u16) -> Probe {
         let target = Target {
-            unit: "web.service".parse().unwrap(),
             port: Some(port),
             address: Address::Localhost,
             http: None,
             min_processes: 0,
             process: None,
-            working_directory: None,
+            ..Target::of_unit("web.service".parse().unwrap())
         };
         Probe {
             target: Arc::new(target),

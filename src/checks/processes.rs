@@ -81,13 +81,12 @@ mod tests {
 
     fn look(fake: Fake, least: u32, process: Option<&str>) -> Observation {
         let target = Target {
-            unit: "web.service".parse().unwrap(),
             port: None,
             address: Address::Localhost,
             http: None,
             min_processes: least,
             process: process.map(str::to_owned),
-            working_directory: None,
+            ..Target::of_unit("web.service".parse().unwrap())
         };
         let probe = Probe {
             target: Arc::new(target),

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::checks::{Limits, Pool, Probe, World, observe};
-use crate::config::{App, Settings, Sources, load, resolved};
+use crate::config::{Member, Settings, Sources, load, resolved};
 use crate::judge::{ActiveState, Finding, LoadState, Observation, UnitReading};
 use crate::systemd::Bus;
 
@@ -84,9 +84,9 @@ pub async fn run(command: &Check) -> u8 {
 }
 
 /// The apps of the configuration, or the one that the options describe, read by the same loader.
-fn apps(command: &Check) -> Result<Vec<App>, u8> {
+fn apps(command: &Check) -> Result<Vec<Member>, u8> {
     let Some(unit) = &command.unit else {
-        let apps = configured()?.apps;
+        let apps = configured()?.members;
         let Some(name) = &command.app else {
             if apps.is_empty() {
                 complain("no app is configured; try: app-monitor check --unit UNIT --port PORT --http /PATH");
@@ -94,7 +94,10 @@ fn apps(command: &Check) -> Result<Vec<App>, u8> {
             }
             return Ok(apps);
         };
-        let found: Vec<App> = apps.into_iter().filter(|app| app.name.as_str() == name).collect();
+        let found: Vec<Member> = apps
+            .into_iter()
+            .filter(|app| app.subject.app().is_some_and(|app| app.as_str() == name))
+            .collect();
         if found.is_empty() {
             complain(format_args!(
                 "no app is called \u{201c}{name}\u{201d}; app-monitor config show lists them"
@@ -109,7 +112,7 @@ fn apps(command: &Check) -> Result<Vec<App>, u8> {
     }
     // Nowhere: the files of the system have no say in what the options describe.
     let sources = Sources { root: PathBuf::from("/nonexistent"), environment };
-    load(&sources).map(|loaded| loaded.settings.apps).map_err(|errors| {
+    load(&sources).map(|loaded| loaded.settings.members).map_err(|errors| {
         for error in &errors.0 {
             complain(option_names(&error.to_string()));
         }
@@ -145,7 +148,7 @@ fn configured() -> Result<Settings, u8> {
     })
 }
 
-async fn check(app: &App, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<World>) -> Answer {
+async fn check(app: &Member, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<World>) -> Answer {
     let reading = match bus {
         Ok(bus) => bus.read_unit(&app.target.unit).await.map_err(|error| error.to_string()),
         Err(why) => Err(why.to_owned()),
@@ -165,7 +168,7 @@ async fn check(app: &App, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<Worl
     });
     checks.extend(futures_util::future::join_all(made).await);
     let well = checks.iter().all(|row| row.result != "bad");
-    Answer { app: app.name.to_string(), unit: app.target.unit.to_string(), well, checks }
+    Answer { app: app.subject.to_string(), unit: app.target.unit.to_string(), well, checks }
 }
 
 fn unit_row(name: &crate::judge::UnitName, reading: &Result<UnitReading, String>) -> Row {

@@ -96,7 +96,7 @@ fn run_check(check: &Check, around: &Surroundings, out: &mut dyn Write, err: &mu
     let status = if resolved.outcome.is_ok() { OK } else { BAD_CONFIGURATION };
     if check.json {
         let (apps, alerts, errors) = match &resolved.outcome {
-            Ok(settings) => (settings.apps.len(), settings.alerts.len(), Vec::new()),
+            Ok(settings) => (settings.apps().len(), settings.alerts.len(), Vec::new()),
             Err(errors) => (0, 0, errors_json(errors)),
         };
         let answer = json!({
@@ -112,12 +112,12 @@ fn run_check(check: &Check, around: &Surroundings, out: &mut dyn Write, err: &mu
     print_notices(&resolved, err);
     match &resolved.outcome {
         Ok(settings) => {
-            let mut text = format!("configuration is valid: {}", counted(settings.apps.len(), "app"));
+            let mut text = format!("configuration is valid: {}", counted(settings.apps().len(), "app"));
             if !settings.alerts.is_empty() {
                 let _ = write!(text, ", {}", counted(settings.alerts.len(), "alert"));
             }
             let _ = writeln!(out, "{text}");
-            if settings.apps.is_empty() {
+            if settings.members.is_empty() {
                 let _ =
                     writeln!(out, "nothing is watched yet: add an [app.NAME] with its unit to {MAIN_FILE}");
             }
@@ -164,7 +164,7 @@ fn run_show(show: &Show, around: &Surroundings, out: &mut dyn Write, err: &mut d
         values.retain(|shown| shown.table == table);
         if values.is_empty() {
             let known: Vec<&str> = match &resolved.outcome {
-                Ok(settings) => settings.apps.iter().map(|app| app.name.as_str()).collect(),
+                Ok(settings) => settings.apps().into_iter().map(crate::judge::AppName::as_str).collect(),
                 Err(_) => Vec::new(),
             };
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

@@ -35,7 +35,7 @@ pub use alert::Alert;
 pub use error::{ConfigError, Errors, Notice};
 pub use files::{LARGEST_FILE, MAIN_FILE};
 pub use origin::Origin;
-pub use settings::{App, Settings};
+pub use settings::{Member, Settings};
 pub use shown::Shown;
 
 use fragment::{Gathered, Section};

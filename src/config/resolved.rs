@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(read(&directory).unwrap(), resolved);
         assert_eq!(read_settings(&directory).unwrap(), resolved.outcome);
         let settings = resolved.outcome.unwrap();
-        assert_eq!(settings.apps[0].target.http.as_ref().unwrap().headers[0].1.0, "geheim");
+        assert_eq!(settings.members[0].target.http.as_ref().unwrap().headers[0].1.0, "geheim");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&directory), 0o750);
         assert_eq!(mode(&directory.join(FILE)), 0o640);

@@ -14,13 +14,15 @@ use super::merge::{Merged, Sourced};
 use super::origin::Origin;
 use super::url::Asked;
 use super::value::Value;
-use crate::judge::{Address, AppName, GiveUp, HttpTarget, Level, Mode, Policy, Target, UnitName, Window};
+use crate::judge::{
+    Address, AppName, GiveUp, HttpTarget, Level, Mode, Policy, Subject, Target, UnitName, Window,
+};
 
-/// One app.
+/// Who is judged: an app, an instance of one, or a unit that apps lean on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct App {
-    /// NAME of its table.
-    pub name: AppName,
+pub struct Member {
+    /// Its name.
+    pub subject: Subject,
     /// By which thresholds it is judged.
     pub policy: Policy,
     /// What it is asked. Its unit is the name that systemd uses, not an alias.
@@ -35,14 +37,24 @@ pub struct Settings {
     /// Recoveries at a time on this host. 1 to 64.
     pub max_parallel: u32,
     /// In the order of their names; each has a unit of its own.
-    pub apps: Vec<App>,
+    pub members: Vec<Member>,
     /// In the order of their names.
     pub alerts: Vec<Alert>,
 }
 
+impl Settings {
+    /// The apps that are configured, in the order of their names.
+    #[must_use]
+    pub fn apps(&self) -> Vec<&AppName> {
+        let mut apps: Vec<&AppName> = self.members.iter().filter_map(|member| member.subject.app()).collect();
+        apps.dedup();
+        apps
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self { log_level: Level::Info, max_parallel: 1, apps: Vec::new(), alerts: Vec::new() }
+        Self { log_level: Level::Info, max_parallel: 1, members: Vec::new(), alerts: Vec::new() }
     }
 }
 
@@ -126,7 +138,7 @@ pub(super) fn build(root: &Path, merged: &Merged, whole: bool, gathered: &mut Ga
             Section::Top | Section::Defaults => {}
             Section::App(name) => {
                 missing("unit", &format!("{name}.service"));
-                settings.apps.extend(app(root, &of, name, whole, &mut units, gathered));
+                settings.members.extend(app(root, &of, name, whole, &mut units, gathered));
             }
             Section::Alert(name) => {
                 missing("kind", "unit");
@@ -153,7 +165,7 @@ fn app(
     whole: bool,
     units: &mut Vec<(UnitName, AppName, Origin)>,
     gathered: &mut Gathered,
-) -> Option<App> {
+) -> Option<Member> {
     let policy = policy(of);
     contradictions(of, &policy, gathered);
     let port = match of.value("port") {
@@ -176,7 +188,6 @@ fn app(
     };
     let unit = unique_unit(root, of, name, units, gathered)?;
     let target = Target {
-        unit,
         port,
         address: match of.value("address") {
             Some(Value::Address(address)) => *address,
@@ -192,8 +203,9 @@ fn app(
             Some(Value::Directory(path)) => Some(path.clone()),
             _ => None,
         },
+        ..Target::of_unit(unit)
     };
-    Some(App { name: name.clone(), policy, target })
+    Some(Member { subject: Subject::App(name.clone()), policy, target })
 }
 
 fn http(spec: &HttpSpec, port: Option<u16>, timeout: Duration) -> Option<HttpTarget> {
@@ -244,6 +256,7 @@ fn policy(of: &Of<'_>) -> Policy {
         stop_timeout: of.duration("stop_timeout").unwrap_or(usual.stop_timeout),
         kill_after: of.duration("kill_after").unwrap_or(usual.kill_after),
         stopped_alert_after: of.duration("stopped_alert_after"),
+        ..usual
     }
 }
 

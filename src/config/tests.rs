@@ -88,8 +88,8 @@ fn with_nothing_configured_nothing_is_watched() {
 #[test]
 fn three_lines_make_an_app() {
     let settings = Host::with("[app.web]\nunit = \"web\"\nport = 3000\nhttp = \"/health\"\n").settings();
-    let app = &settings.apps[0];
-    assert_eq!(app.name.as_str(), "web");
+    let app = &settings.members[0];
+    assert_eq!(app.subject.to_string(), "web");
     assert_eq!(app.policy, Policy::default());
     assert_eq!(app.target.unit.as_str(), "web.service");
     assert_eq!(app.target.port, Some(3000));
@@ -147,7 +147,7 @@ events = ["breaker-opened", "incident-closed", "breaker-opened"]
     .settings();
     assert_eq!(settings.log_level, Level::Debug);
     assert_eq!(settings.max_parallel, 4);
-    let app = &settings.apps[0];
+    let app = &settings.members[0];
     let expected = Policy {
         mode: Mode::Watch,
         check_interval: seconds(5),
@@ -171,6 +171,7 @@ events = ["breaker-opened", "incident-closed", "breaker-opened"]
         stop_timeout: seconds(21),
         kill_after: Duration::ZERO,
         stopped_alert_after: Some(seconds(86_400)),
+        ..Policy::default()
     };
     assert_eq!(app.policy, expected);
     let target = &app.target;
@@ -197,7 +198,7 @@ events = ["breaker-opened", "incident-closed", "breaker-opened"]
     );
     let alert = &settings.alerts[0];
     assert_eq!(alert.unit_template.as_str(), "mail@.service");
-    assert_eq!(alert.unit_for(&app.name).unwrap().as_str(), "mail@web.service");
+    assert_eq!(alert.unit_for(app.subject.app().unwrap()).unwrap().as_str(), "mail@web.service");
     assert_eq!(alert.events, [EventKind::BreakerOpened, EventKind::IncidentClosed]);
 }
 
@@ -224,7 +225,7 @@ fn written_defaults_are_the_defaults() {
 #[test]
 fn a_cooldown_raised_alone_carries_its_most_along() {
     let settings = Host::with("[app.web]\nunit = \"web\"\ncooldown = \"10m\"\n").settings();
-    assert_eq!(settings.apps[0].policy.cooldown_max, seconds(600));
+    assert_eq!(settings.members[0].policy.cooldown_max, seconds(600));
 }
 
 #[test]
@@ -237,9 +238,9 @@ fn the_conffile_as_shipped_configures_nothing_and_its_examples_are_right() {
         .map(|line| format!("{}\n", line.trim_start_matches('#')))
         .collect();
     let settings = Host::with(&examples).settings();
-    assert_eq!(settings.apps.len(), 2);
+    assert_eq!(settings.members.len(), 2);
     assert_eq!(settings.alerts.len(), 1);
-    assert_eq!(settings.apps[1].policy, Policy::default());
+    assert_eq!(settings.members[1].policy, Policy::default());
 }
 
 #[test]

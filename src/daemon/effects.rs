@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::checks::Probe;
-use crate::judge::{ActId, AppName, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step};
+use crate::judge::{ActId, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step, Subject};
 
 use super::looping::{Daemon, Happening};
 use super::state::Saved;
@@ -21,12 +21,15 @@ impl Daemon {
                 Effect::Check(round, kinds) => self.check(&app, round, kinds),
                 Effect::Persist => saved = Some(self.save()),
                 Effect::Perform(act, step) => self.perform(app, act, step, saved.take()),
+                // The helper that gathers it comes with the incidents.
+                Effect::GatherEvidence => {}
                 Effect::Record(record) => {
-                    let Some(target) = self.targets.get(&app) else { continue };
-                    telling::write(&app, &target.unit, &record);
-                    self.alerts.tell(&app, &target.unit, &record, clock::wall());
-                    if let Some(served) = &self.served {
-                        served.announce(&app, &record, self.host.app(&app).map(|app| app.view(clock::now())));
+                    telling::write(&record);
+                    self.alerts.tell(&record, clock::wall());
+                    if let Some(served) = &self.served
+                        && app.app().is_some()
+                    {
+                        served.announce(&record, self.host.app(&app).map(|app| app.view(clock::now())));
                     }
                 }
             }
@@ -41,7 +44,7 @@ impl Daemon {
         }
     }
 
-    fn read(&mut self, app: AppName) {
+    fn read(&mut self, app: Subject) {
         let Some(target) = self.targets.get(&app) else { return };
         match &self.link {
             Some(link) => performing::read(link.bus.clone(), app, target.unit.clone(), self.queue.clone()),
@@ -51,7 +54,7 @@ impl Daemon {
         }
     }
 
-    fn check(&mut self, app: &AppName, round: RoundId, kinds: Vec<CheckKind>) {
+    fn check(&mut self, app: &Subject, round: RoundId, kinds: Vec<CheckKind>) {
         let (Some(target), Some(known)) = (self.targets.get(app), self.host.app(app)) else { return };
         let under_way = self.checks.entry(app.clone()).or_default();
         // Rounds that the judge has voided (a restart, a reload, a gap) hang no longer than this.
@@ -88,7 +91,7 @@ impl Daemon {
         self.save_complained = bad;
     }
 
-    fn perform(&mut self, app: AppName, act: ActId, step: Step, saved: Option<oneshot::Receiver<Saved>>) {
+    fn perform(&mut self, app: Subject, act: ActId, step: Step, saved: Option<oneshot::Receiver<Saved>>) {
         let Some(target) = self.targets.get(&app) else { return };
         let Some(link) = &self.link else {
             let queue = self.queue.clone();

@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use crate::alerts;
 use crate::checks::{Limits, Pool, World};
 use crate::config::Settings;
-use crate::judge::{AppName, Effects, Event, Host, Level, Moment, RoundId, Target, UnitName};
+use crate::judge::{Effects, Event, Host, Level, Moment, RoundId, Subject, Target, UnitName};
 use crate::systemd::notify::{self, Notifier};
 
 use super::alarm::Alarm;
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Something that happened.
 pub enum Happening {
     /// To one app.
-    App(AppName, Event),
+    App(Subject, Event),
     /// The bus is there (again).
     Connected(Box<Link>),
     /// It is not.
@@ -54,19 +54,19 @@ pub enum Happening {
 /// All that the loop knows; its parts are in `signals`, `effects` and `requests`.
 pub(super) struct Daemon {
     pub(super) host: Host,
-    pub(super) targets: BTreeMap<AppName, Arc<Target>>,
+    pub(super) targets: BTreeMap<Subject, Arc<Target>>,
     pub(super) link: Option<Link>,
     pub(super) link_lost: Option<Moment>,
     /// Readings that were asked for while there was no bus.
-    pub(super) unread: BTreeSet<AppName>,
+    pub(super) unread: BTreeSet<Subject>,
     pub(super) watched: BTreeSet<UnitName>,
     pub(super) pool: Arc<Pool>,
     pub(super) world: Arc<World>,
     pub(super) saver: Saver,
     pub(super) save_complained: bool,
-    pub(super) performances: BTreeMap<AppName, Performance>,
+    pub(super) performances: BTreeMap<Subject, Performance>,
     /// Checks under way.
-    pub(super) checks: BTreeMap<AppName, Vec<(RoundId, AbortHandle)>>,
+    pub(super) checks: BTreeMap<Subject, Vec<(RoundId, AbortHandle)>>,
     pub(super) alerts: alerts::Desk,
     pub(super) notifier: Notifier,
     /// When the status was last put into words, and whether something happened since.

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::checks::{Pool, Probe, observe, observe_in_turn};
-use crate::judge::{ActId, AppName, CheckKind, Event, JobId, JobResult, Outcome, RoundId, Step, UnitName};
+use crate::judge::{ActId, CheckKind, Event, JobId, JobResult, Outcome, RoundId, Step, Subject, UnitName};
 use crate::recovery::{self, Deadlines, StepEvent};
 use crate::systemd::Bus;
 
@@ -17,12 +17,12 @@ use super::process;
 use super::state::{SAVE_DEADLINE, Saved};
 
 /// Sends what happened to the loop. The loop is gone only when the process ends.
-async fn send(to: &mpsc::Sender<Happening>, app: AppName, event: Event) {
+async fn send(to: &mpsc::Sender<Happening>, app: Subject, event: Event) {
     let _ = to.send(Happening::App(app, event)).await;
 }
 
 /// Reads the unit.
-pub fn read(bus: Bus, app: AppName, unit: UnitName, to: mpsc::Sender<Happening>) {
+pub fn read(bus: Bus, app: Subject, unit: UnitName, to: mpsc::Sender<Happening>) {
     tokio::spawn(async move {
         let event = match bus.read_unit(&unit).await {
             Ok(mut reading) => {
@@ -47,7 +47,7 @@ pub fn check(
     round: RoundId,
     probe: Probe,
     pool: Arc<Pool>,
-    app: AppName,
+    app: Subject,
     to: mpsc::Sender<Happening>,
 ) -> AbortHandle {
     let task = tokio::spawn(async move {
@@ -74,7 +74,7 @@ pub struct Performance {
 pub fn perform(
     step: Step,
     act: ActId,
-    app: AppName,
+    app: Subject,
     unit: UnitName,
     bus: Bus,
     saved: Option<oneshot::Receiver<Saved>>,

@@ -6,29 +6,28 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::config::resolved::{self, Resolved};
-use crate::judge::{AppName, AppView, Effects, Event, EventKind, Level, Moment, Policy, Target};
+use crate::judge::{Effects, Event, EventKind, Level, Moment, Policy, Subject, Target};
 use crate::systemd::journal;
 
 use super::looping::Daemon;
 use super::{service, telling};
 
 /// The apps, as the judge takes them.
-pub(super) fn apps_of(settings: &Settings) -> impl Iterator<Item = (AppName, Policy, Target)> + use<> {
-    let apps = settings.apps.clone();
-    apps.into_iter().map(|app| (app.name, app.policy, app.target))
+pub(super) fn apps_of(settings: &Settings) -> impl Iterator<Item = (Subject, Policy, Target)> + use<> {
+    let members = settings.members.clone();
+    members.into_iter().map(|member| (member.subject, member.policy, member.target))
 }
 
 /// What each app is asked.
-pub(super) fn targets_of(settings: &Settings) -> BTreeMap<AppName, Arc<Target>> {
-    settings.apps.iter().map(|app| (app.name.clone(), Arc::new(app.target.clone()))).collect()
+pub(super) fn targets_of(settings: &Settings) -> BTreeMap<Subject, Arc<Target>> {
+    settings.members.iter().map(|member| (member.subject.clone(), Arc::new(member.target.clone()))).collect()
 }
 
 impl Daemon {
     pub(super) fn answer(&mut self, now: Moment, call: service::Call) -> Effects {
         match call {
             service::Call::Views(reply) => {
-                let views: Vec<AppView> = self.host.apps().map(|app| app.view(now)).collect();
-                let _ = reply.send(views);
+                let _ = reply.send(self.host.views(now));
                 Effects::new()
             }
             service::Call::Ask(app, request, reply) => match self.host.ask(now, &app, request.clone()) {

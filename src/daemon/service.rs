@@ -12,7 +12,7 @@ use zbus::object_server::SignalEmitter;
 
 use zbus::{Connection, OwnedObjectPath, fdo, interface};
 
-use crate::judge::{AppName, AppView, EventKind, Level, Record, Request};
+use crate::judge::{AppName, AppView, EventKind, Level, Record, Request, Subject};
 use crate::systemd::Bus;
 
 use super::clock;
@@ -34,14 +34,14 @@ pub enum Call {
     /// All apps at a glance.
     Views(oneshot::Sender<Vec<AppView>>),
     /// Something that acts.
-    Ask(AppName, Request, oneshot::Sender<Result<(), String>>),
+    Ask(Subject, Request, oneshot::Sender<Result<(), String>>),
     /// Put the resolved configuration in force.
     Reload(oneshot::Sender<Result<(), String>>),
 }
 
 enum Order {
     Serve(Vec<AppName>),
-    Announce(AppName, Record, Option<Box<AppView>>),
+    Announce(Record, Option<Box<AppView>>),
 }
 
 /// The service on one connection. Dropping it ends the task; the objects go with the connection.
@@ -67,7 +67,7 @@ impl Served {
     }
 
     /// Signals what was told about an app. Whoever does not keep up misses some.
-    pub fn announce(&self, app: &AppName, record: &Record, view: Option<AppView>) {
+    pub fn announce(&self, record: &Record, view: Option<AppView>) {
         let signalled = matches!(
             record.event,
             EventKind::VerdictChanged
@@ -76,7 +76,7 @@ impl Served {
                 | EventKind::IncidentClosed
         );
         if signalled {
-            let order = Order::Announce(app.clone(), record.clone(), view.map(Box::new));
+            let order = Order::Announce(record.clone(), view.map(Box::new));
             let _ = self.orders.try_send(order);
         }
     }
@@ -96,8 +96,8 @@ async fn serve(
     while let Some(order) = orders.recv().await {
         match order {
             Order::Serve(apps) => put(connection, &queue, &mut served, apps).await?,
-            Order::Announce(app, record, view) => {
-                let _ = announce(connection, &app, &record, view.as_deref()).await;
+            Order::Announce(record, view) => {
+                let _ = announce(connection, &record, view.as_deref()).await;
             }
         }
     }
@@ -138,13 +138,9 @@ fn path_of(app: &AppName) -> OwnedObjectPath {
     OwnedObjectPath::try_from(format!("{PATH}/app/{label}")).unwrap_or_default()
 }
 
-async fn announce(
-    connection: &Connection,
-    app: &AppName,
-    record: &Record,
-    view: Option<&AppView>,
-) -> zbus::Result<()> {
+async fn announce(connection: &Connection, record: &Record, view: Option<&AppView>) -> zbus::Result<()> {
     let emitter = SignalEmitter::new(connection, PATH)?;
+    let app = &record.app;
     let id = record.incident.as_deref().unwrap_or_default();
     match record.event {
         EventKind::IncidentOpened => Manager::incident_opened(&emitter, app.as_str(), id, &record.text).await,
@@ -207,7 +203,7 @@ struct Manager {
 impl Manager {
     async fn act(&self, app: &str, request: Request) -> fdo::Result<()> {
         let app = app_name(app)?;
-        let outcome = ask(&self.queue, |reply| Call::Ask(app, request, reply)).await?;
+        let outcome = ask(&self.queue, |reply| Call::Ask(app.into(), request, reply)).await?;
         outcome.map_err(fdo::Error::Failed)
     }
 }

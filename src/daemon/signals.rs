@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::judge::{App, AppName, Effects, Event, JobId, JobResult, Level, Moment, UnitName};
+use crate::judge::{App, AppName, Effects, Event, JobId, JobResult, Level, Moment, Subject, UnitName};
 use crate::systemd::{self, Bus};
 
 use super::link::{self, Link};
@@ -34,7 +34,9 @@ impl Daemon {
     }
 
     pub(super) fn app_names(&self) -> Vec<AppName> {
-        self.host.apps().map(|app| app.name().clone()).collect()
+        let mut names: Vec<AppName> = self.targets.keys().filter_map(|name| name.app().cloned()).collect();
+        names.dedup();
+        names
     }
 
     /// Holds every unit, so that systemd does not forget what it knows of one that stops.
@@ -115,12 +117,12 @@ impl Daemon {
         self.link_lost = Some(now);
         self.alerts.bus(None);
         // Readings under way will not be answered; they are made up for on the next connection.
-        self.unread = self.app_names().into_iter().collect();
+        self.unread = self.targets.keys().cloned().collect();
         link::connect(self.watched.iter().cloned().collect(), self.queue.clone());
     }
 
     fn job_removed(&mut self, now: Moment, unit: &UnitName, id: JobId, result: JobResult) -> Effects {
-        let apps: Vec<AppName> =
+        let apps: Vec<Subject> =
             self.host.apps().filter(|app| app.target().unit == *unit).map(|app| app.name().clone()).collect();
         for app in &apps {
             if let Some(performance) = self.performances.get(app) {
@@ -147,7 +149,7 @@ impl Daemon {
     }
 
     fn for_apps(&mut self, now: Moment, event: &Event, which: impl Fn(&App) -> bool) -> Effects {
-        let names: Vec<AppName> =
+        let names: Vec<Subject> =
             self.host.apps().filter(|app| which(app)).map(|app| app.name().clone()).collect();
         names.into_iter().flat_map(|name| self.host.handle(now, &name, event.clone())).collect()
     }

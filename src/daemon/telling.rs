@@ -1,16 +1,16 @@
 //! Lines of the judge on their way to the journal.
 
-use crate::judge::{AppName, Level, Record, UnitName};
+use crate::judge::{Level, Record};
 use crate::systemd::journal::{self, Line};
 
 /// Writes a line about an app.
-pub fn write(app: &AppName, unit: &UnitName, record: &Record) {
+pub fn write(record: &Record) {
     journal::write(Line {
         priority: record.level,
-        message: format!("{app}: {}", record.text),
-        app: Some(app.to_string()),
+        message: format!("{}: {}", record.app, record.text),
+        app: Some(record.app.to_string()),
         event: Some(record.event.word()),
-        unit: Some(unit.to_string()),
+        unit: Some(record.unit.to_string()),
         incident: record.incident.clone(),
         verdict: Some(record.verdict.word()),
         message_id: Some(record.event.message_id()),

@@ -4,3 +4,4 @@
 //! beyond an app's name. The daemon never calls them; systemd starts them.
 
 pub mod resolve;
+pub mod result;

@@ -200,7 +200,7 @@ mod tests {
             "/etc/app-monitor/app-monitor.toml:3:12: [app.web] failures: expected a whole number from 1 to 100, found 0\n\
              the configuration has 1 error; the one in force stays so\n"
         );
-        assert_eq!(host.in_force().apps.len(), 1);
+        assert_eq!(host.in_force().members.len(), 1);
     }
 
     #[test]

@@ -100,10 +100,11 @@ impl App {
         // Nothing is lost when one of these did not work: the start will tell.
         let minor = matches!(step, Step::ResetFailed | Step::KillLeftovers);
         match outcome {
-            Outcome::Done | Outcome::AlreadySo => {
+            Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo => {
                 self.note(now, Condition::MayNotAct, None, out);
-                if outcome == Outcome::Done {
-                    self.tell(out, EventKind::StepDone, Level::Info, format!("{step}: done in {took}"));
+                if outcome != Outcome::AlreadySo {
+                    let what = if let Outcome::Told(what) = outcome { what } else { "done".into() };
+                    self.tell(out, EventKind::StepDone, Level::Info, format!("{step}: {what} in {took}"));
                 }
                 self.advance(now, out);
             }
@@ -123,10 +124,10 @@ impl App {
                     self.land(now, out);
                 }
             }
-            Outcome::Canceled => self.abandon(now, step, "somebody else decided", out),
+            Outcome::Canceled => self.abandon(now, &step, "somebody else decided", out),
             Outcome::Conflict(why) => {
                 self.hold_until = Some(now + HOLD);
-                self.abandon(now, step, &format!("somebody else is at work: {why}"), out);
+                self.abandon(now, &step, &format!("somebody else is at work: {why}"), out);
             }
             Outcome::Refused(why) if !minor => {
                 self.hold_until = Some(now + HOLD);
@@ -136,10 +137,12 @@ impl App {
                     Some(format!("{step} of {}: {why}", self.target.unit)),
                     out,
                 );
-                self.abandon(now, step, &why, out);
+                self.abandon(now, &step, &why, out);
             }
-            Outcome::Skipped if !minor => self.step_failed(now, step, "skipped by systemd", out),
-            Outcome::TimedOut(why) | Outcome::Failed(why) if !minor => self.step_failed(now, step, &why, out),
+            Outcome::Skipped if !minor => self.step_failed(now, &step, "skipped by systemd", out),
+            Outcome::TimedOut(why) | Outcome::Failed(why) if !minor => {
+                self.step_failed(now, &step, &why, out)
+            }
             Outcome::Unknown(why) | Outcome::Refused(why) | Outcome::TimedOut(why) | Outcome::Failed(why) => {
                 self.tell(out, EventKind::StepFailed, Level::Warn, format!("{step}: {why}"));
                 self.advance(now, out);
@@ -188,13 +191,13 @@ impl App {
         self.ask_reading(now, out);
     }
 
-    pub(super) fn step_failed(&mut self, now: Moment, step: Step, why: &str, out: &mut Vec<Effect>) {
+    pub(super) fn step_failed(&mut self, now: Moment, step: &Step, why: &str, out: &mut Vec<Effect>) {
         self.tell(out, EventKind::StepFailed, Level::Warn, format!("{step}: {why}"));
         self.failed(now, &format!("{step} failed"), out);
     }
 
     /// Somebody else's decision comes first: this was no attempt.
-    pub(super) fn abandon(&mut self, now: Moment, step: Step, why: &str, out: &mut Vec<Effect>) {
+    pub(super) fn abandon(&mut self, now: Moment, step: &Step, why: &str, out: &mut Vec<Effect>) {
         self.tell(out, EventKind::StepFailed, Level::Info, format!("{step}: {why}"));
         self.give_way(now, "given up", out);
     }

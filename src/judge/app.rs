@@ -13,13 +13,13 @@ use super::judging::{ConditionState, Incident};
 use super::level::Level;
 use super::life::{Change, Life, Starter};
 use super::memory::AppMemory;
-use super::names::{AppName, UnitName};
+use super::names::{AppName, Subject, UnitName};
 use super::observation::{CheckKind, Observation};
 use super::policy::Policy;
 use super::probing::Probing;
 use super::record::{EventKind, Record};
 use super::recovery::Recovery;
-use super::target::Target;
+use super::target::{Role, Target};
 use super::time::{Moment, Span};
 use super::unit::{ActiveState, LoadState, UnitReading};
 use super::verdict::{Condition, Verdict};
@@ -36,7 +36,7 @@ pub(super) const RECONCILE: Duration = Duration::from_secs(60);
 /// What is known of one app, and what is being done about it.
 #[derive(Clone, Debug)]
 pub struct App {
-    pub(super) name: AppName,
+    pub(super) name: Subject,
     pub(super) policy: Policy,
     pub(super) target: Target,
 
@@ -105,7 +105,7 @@ pub struct App {
 impl App {
     /// An app as it is configured, going on from what is remembered of it.
     #[must_use]
-    pub fn new(name: AppName, policy: Policy, target: Target, memory: AppMemory, now: Moment) -> Self {
+    pub fn new(name: Subject, policy: Policy, target: Target, memory: AppMemory, now: Moment) -> Self {
         let memory = memory.of_unit(&target.unit);
         let signatures: BTreeSet<u64> = target.kinds().iter().map(|kind| target.signature(*kind)).collect();
         let recovery = memory.intent.map(Recovery::restore);
@@ -165,8 +165,19 @@ impl App {
 
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> &AppName {
+    pub fn name(&self) -> &Subject {
         &self.name
+    }
+
+    /// The app under whose name it is told: its own, or the first of those that lean on it.
+    #[must_use]
+    pub fn told_as(&self) -> &AppName {
+        match (&self.name, &self.target.role) {
+            (_, Role::Proxy { of } | Role::Database { of }) => of,
+            (Subject::App(app) | Subject::Instance(app, _), Role::App) => app,
+            // Never configured so; a name is needed all the same.
+            (Subject::Unit(_), Role::App) => AppName::nobody(),
+        }
     }
 
     /// What it is asked.
@@ -501,7 +512,18 @@ impl App {
         alert: bool,
     ) {
         let incident = self.incident.as_ref().map(|incident| incident.id.clone());
-        out.push(Effect::Record(Record { event, level, verdict: self.verdict, text, incident, alert }));
+        out.push(Effect::Record(Record {
+            app: self.told_as().clone(),
+            unit: self.target.unit.clone(),
+            event,
+            level,
+            verdict: self.verdict,
+            text,
+            incident,
+            alert,
+            step: None,
+            condition: None,
+        }));
     }
 }
 

@@ -204,6 +204,16 @@ pub fn verdict_of(fault: Fault) -> Verdict {
         Fault::Unanswered => Verdict::Frozen,
         Fault::WrongAnswer => Verdict::Erroring,
         Fault::TooFewProcesses => Verdict::NoProcess,
+        Fault::OverMemory => Verdict::AppMemory,
+        Fault::DatabaseDown => Verdict::DatabaseDown,
+        Fault::ConfigMissing => Verdict::ConfigMissing,
+        // Those of the surroundings are conditions; as a fault of the app they would be a wrong answer.
+        Fault::ShortOfMemory
+        | Fault::DiskLow
+        | Fault::Unresolved
+        | Fault::Tls
+        | Fault::Upstream
+        | Fault::Unreachable => Verdict::Erroring,
     }
 }
 

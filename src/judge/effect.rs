@@ -82,6 +82,9 @@ pub enum Effect {
     Persist,
     /// Carry out this step, answered by `Event::StepEnded`.
     Perform(ActId, Step),
+    /// Gather evidence now, in the background: something is suspected or has fallen. What comes of it
+    /// belongs to the incident that is open, or opens within a minute.
+    GatherEvidence,
     /// Tell the journal, and people where it says so.
     Record(Record),
 }

@@ -5,29 +5,30 @@ use std::collections::BTreeMap;
 use super::app::App;
 use super::effect::{Effect, Event, Request};
 use super::memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
-use super::names::AppName;
+use super::names::Subject;
 use super::policy::Policy;
-use super::target::Target;
+use super::target::{Role, Target};
 use super::time::Moment;
+use super::view::AppView;
 
 /// The apps, and what they share.
 #[derive(Clone, Debug)]
 pub struct Host {
-    apps: BTreeMap<AppName, App>,
+    apps: BTreeMap<Subject, App>,
     max_parallel: usize,
     /// What is remembered of apps that are not configured at the moment.
-    absent: BTreeMap<AppName, AppMemory>,
+    absent: BTreeMap<Subject, AppMemory>,
 }
 
 /// The effects for one app.
-pub type Effects = Vec<(AppName, Effect)>;
+pub type Effects = Vec<(Subject, Effect)>;
 
 impl Host {
     /// A host with those apps, going on from the memory. `lost`: there was a memory, and it could
     /// not be read.
     #[must_use]
     pub fn new(
-        apps: impl IntoIterator<Item = (AppName, Policy, Target)>,
+        apps: impl IntoIterator<Item = (Subject, Policy, Target)>,
         max_parallel: u32,
         memory: Memory,
         lost: bool,
@@ -42,7 +43,7 @@ impl Host {
     /// is; of any other only its memory stays, so that no attempt is forgotten by a reload.
     pub fn configure(
         &mut self,
-        apps: impl IntoIterator<Item = (AppName, Policy, Target)>,
+        apps: impl IntoIterator<Item = (Subject, Policy, Target)>,
         max_parallel: u32,
         lost: bool,
         now: Moment,
@@ -73,14 +74,20 @@ impl Host {
         self.apps.values()
     }
 
+    /// Every app at a glance; what apps lean on shows as their conditions.
+    #[must_use]
+    pub fn views(&self, now: Moment) -> Vec<AppView> {
+        self.apps.values().filter(|app| app.target().role == Role::App).map(|app| app.view(now)).collect()
+    }
+
     /// One app.
     #[must_use]
-    pub fn app(&self, name: &AppName) -> Option<&App> {
+    pub fn app(&self, name: &Subject) -> Option<&App> {
         self.apps.get(name)
     }
 
     /// Something happened to one app. An event for an app that is not configured any more is void.
-    pub fn handle(&mut self, now: Moment, name: &AppName, event: Event) -> Effects {
+    pub fn handle(&mut self, now: Moment, name: &Subject, event: Event) -> Effects {
         let mut out = Effects::new();
         if let Some(app) = self.apps.get_mut(name) {
             out.extend(app.handle(now, event).into_iter().map(|effect| (name.clone(), effect)));
@@ -115,7 +122,7 @@ impl Host {
     ///
     /// # Errors
     /// The reason for which the app cannot have it, for people.
-    pub fn ask(&mut self, now: Moment, name: &AppName, request: Request) -> Result<Effects, String> {
+    pub fn ask(&mut self, now: Moment, name: &Subject, request: Request) -> Result<Effects, String> {
         let app = self.apps.get(name).ok_or_else(|| format!("no app is called {name}"))?;
         if request == Request::Recover
             && let Some(why) = app.refuses_recovery()
@@ -169,7 +176,7 @@ mod tests {
     use super::super::testing::up;
     use super::*;
 
-    fn app(number: usize) -> (AppName, Policy, Target) {
+    fn app(number: usize) -> (Subject, Policy, Target) {
         let http = HttpTarget {
             url: format!("http://127.0.0.1:{}/", 10_000 + number),
             method: "GET".into(),
@@ -181,13 +188,12 @@ mod tests {
             timeout: Duration::from_secs(10),
         };
         let target = Target {
-            unit: format!("app{number}.service").parse().unwrap(),
             port: None,
             address: Address::Localhost,
             http: Some(http),
             min_processes: 0,
             process: None,
-            working_directory: None,
+            ..Target::of_unit(format!("app{number}.service").parse().unwrap())
         };
         let policy = Policy { check_interval: Duration::from_secs(1), ..Policy::default() };
         (format!("app{number}").parse().unwrap(), policy, target)
@@ -199,10 +205,10 @@ mod tests {
         host: &mut Host,
         from: Moment,
         length: Duration,
-        hang: &BTreeSet<AppName>,
-    ) -> BTreeMap<AppName, Vec<Moment>> {
-        let mut began: BTreeMap<AppName, Vec<Moment>> = BTreeMap::new();
-        let mut answers: Vec<(Moment, AppName, Event)> = Vec::new();
+        hang: &BTreeSet<Subject>,
+    ) -> BTreeMap<Subject, Vec<Moment>> {
+        let mut began: BTreeMap<Subject, Vec<Moment>> = BTreeMap::new();
+        let mut answers: Vec<(Moment, Subject, Event)> = Vec::new();
         let mut now = from;
         let mut effects = host.tick(now);
         while now < from + length {
@@ -244,7 +250,7 @@ mod tests {
             let mut host = Host::new((0..20).map(app), 1, Memory::default(), false, start);
             let settle = Duration::from_secs(30);
             turn(&mut host, start, settle, &BTreeSet::new());
-            let hang: BTreeSet<AppName> = hanging.iter().map(|number| app(*number).0).collect();
+            let hang: BTreeSet<Subject> = hanging.iter().map(|number| app(*number).0).collect();
             let began = turn(&mut host, start + settle, Duration::from_secs(60), &hang);
             for (name, times) in began.iter().filter(|(name, _)| !hang.contains(*name)) {
                 prop_assert!(times.len() >= 59, "{name} was asked {} times", times.len());

@@ -9,7 +9,7 @@ use super::budget::Budget;
 use super::effect::Pause;
 use super::judging::Incident;
 use super::life::LifeMemory;
-use super::names::{AppName, UnitName};
+use super::names::{Subject, UnitName};
 use super::recovery::Intent;
 use super::time::Moment;
 
@@ -95,7 +95,7 @@ pub struct Memory {
     /// Where the clocks stood.
     pub clocks: Clocks,
     /// What is remembered of each app.
-    pub apps: BTreeMap<AppName, AppMemory>,
+    pub apps: BTreeMap<Subject, AppMemory>,
 }
 
 /// The format that is written.
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn until(memory: &Memory) -> i64 {
-        memory.apps[&"web".parse::<AppName>().unwrap()].pause.as_ref().unwrap().until.as_micros()
+        memory.apps[&"web".parse::<Subject>().unwrap()].pause.as_ref().unwrap().until.as_micros()
     }
 
     #[test]

@@ -43,13 +43,16 @@ pub use judging::{ConditionState, Incident};
 pub use level::Level;
 pub use life::{Change, Ending, Life, LifeMemory, Starter};
 pub use memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
-pub use names::{AppName, NameError, UnitName};
-pub use observation::{CheckKind, Fault, Finding, Observation};
+pub use names::{AppName, NameError, Subject, UnitName};
+pub use observation::{CheckKind, Detail, Fault, Finding, HostMemory, Observation};
 pub use plan::{Circumstances, Outcome, Step, plan};
-pub use policy::{GiveUp, Mode, Policy, Window};
-pub use record::{EventKind, Record};
+pub use policy::{ClearCaches, GiveUp, Mode, Policy, Window};
+pub use record::{EventKind, Record, StepReport};
 pub use recovery::Intent;
-pub use target::{Address, HttpTarget, Secret, StatusSet, Target};
+pub use target::{
+    Address, DatabasePlace, DatabaseProtocol, DatabaseTarget, HttpTarget, PreflightTarget, PublicTarget,
+    Role, Secret, StatusSet, Stragglers, Target,
+};
 pub use time::{Moment, Span};
 pub use unit::{
     ActiveState, Dependency, Exit, InvocationId, JobId, JobResult, LoadState, UnitReading, signal_name,

@@ -16,18 +16,14 @@ impl AppName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
 
-    /// A number from 0 to 1 that belongs to the name: what many apps do at the same pace is spread
-    /// over time by it.
-    #[must_use]
-    pub fn share(&self) -> f64 {
-        // FNV-1a; its last bytes are hardly mixed, so splitmix64's last steps follow.
-        let hash = self.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        f64::from((hash >> 48) as u16) / f64::from(u16::MAX)
+impl AppName {
+    /// Stands where no app is: `unnamed`.
+    pub(super) fn nobody() -> &'static Self {
+        static NOBODY: std::sync::LazyLock<AppName> =
+            std::sync::LazyLock::new(|| AppName("unnamed".to_owned()));
+        &NOBODY
     }
 }
 
@@ -40,6 +36,87 @@ impl TryFrom<String> for AppName {
             && plain(&bytes[0])
             && bytes.iter().all(|b| plain(b) || *b == b'-');
         if fits { Ok(Self(text)) } else { Err(NameError::App(text)) }
+    }
+}
+
+/// Who is judged: an app, one instance of it, or a unit that apps lean on (their proxy, their
+/// database). As text: `web`, `web@2`, `nginx.service`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Subject {
+    /// An app that runs as one unit.
+    App(AppName),
+    /// One of the `instances` of an app, counted from 1 in the order of the configuration.
+    Instance(AppName, u16),
+    /// A unit that apps lean on. App names have no dot, unit names always have one.
+    Unit(UnitName),
+}
+
+impl Subject {
+    /// The app that it is, or is an instance of.
+    #[must_use]
+    pub fn app(&self) -> Option<&AppName> {
+        match self {
+            Self::App(app) | Self::Instance(app, _) => Some(app),
+            Self::Unit(_) => None,
+        }
+    }
+
+    /// A number from 0 to 1 that belongs to the name: what many do at the same pace is spread over
+    /// time by it.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        // FNV-1a; its last bytes are hardly mixed, so splitmix64's last steps follow.
+        let hash = self.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        f64::from((hash >> 48) as u16) / f64::from(u16::MAX)
+    }
+}
+
+impl From<AppName> for Subject {
+    fn from(app: AppName) -> Self {
+        Self::App(app)
+    }
+}
+
+impl From<Subject> for String {
+    fn from(subject: Subject) -> Self {
+        subject.to_string()
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App(app) => f.pad(app.as_str()),
+            Self::Instance(app, number) => f.pad(&format!("{app}@{number}")),
+            Self::Unit(unit) => f.pad(unit.as_str()),
+        }
+    }
+}
+
+impl TryFrom<String> for Subject {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, NameError> {
+        if text.contains('.') {
+            return UnitName::try_from(text).map(Self::Unit);
+        }
+        let Some((app, number)) = text.split_once('@') else { return AppName::try_from(text).map(Self::App) };
+        let parsed = number.parse::<u16>().ok().filter(|parsed| *parsed > 0 && parsed.to_string() == number);
+        match (AppName::try_from(app.to_owned()), parsed) {
+            (Ok(app), Some(number)) => Ok(Self::Instance(app, number)),
+            _ => Err(NameError::App(text)),
+        }
+    }
+}
+
+impl std::str::FromStr for Subject {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::try_from(text.to_owned())
     }
 }
 
@@ -147,6 +224,16 @@ mod tests {
         }
         for bad in ["", "-a", "Web", "a_b", "a.b", "..", "a/b", &"a".repeat(33), "ä"] {
             assert!(bad.parse::<AppName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn subjects_read_back_as_they_are_written() {
+        for text in ["web", "web@1", "web@65535", "nginx.service", "web@1.service"] {
+            assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
+        }
+        for bad in ["", "web@", "web@0", "web@01", "web@+1", "web@65536", "@1", "a@b@1", "Web@1", "../x"] {
+            assert!(bad.parse::<Subject>().is_err(), "{bad}");
         }
     }
 

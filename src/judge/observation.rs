@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The checks that one round is made of. The unit itself is read, not probed.
+/// The checks. The unit itself is read, not probed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckKind {
@@ -15,9 +15,47 @@ pub enum CheckKind {
     Http,
     /// Processes in the unit's cgroup.
     Processes,
+    /// Memory of the unit, without page cache that can be had back.
+    Memory,
+    /// Memory of the host: what is available, and how long work waits for it.
+    HostMemory,
+    /// Free space and inodes on the app's, the state's and the journal's file systems.
+    Disk,
+    /// Whether the database accepts connections.
+    Database,
+    /// The public name, asked of the reverse proxy at the addresses that it listens on.
+    Proxy,
+    /// The public name, asked as everybody does.
+    Public,
+    /// Whether the network out is there.
+    Egress,
+    /// What has to be there before a start: files, keys, a free port.
+    Preflight,
 }
 
 impl CheckKind {
+    /// Every check, in the order in which they are shown.
+    pub const ALL: [Self; 11] = [
+        Self::Port,
+        Self::Http,
+        Self::Processes,
+        Self::Memory,
+        Self::HostMemory,
+        Self::Disk,
+        Self::Database,
+        Self::Proxy,
+        Self::Public,
+        Self::Egress,
+        Self::Preflight,
+    ];
+
+    /// Made together at every round, at the app's pace. The others are errands: each goes out at a
+    /// pace of its own, or when it is needed.
+    #[must_use]
+    pub fn is_of_a_round(self) -> bool {
+        matches!(self, Self::Port | Self::Http | Self::Processes | Self::Memory | Self::HostMemory)
+    }
+
     /// The word by which people know it, as in `status` and the journal.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -25,6 +63,14 @@ impl CheckKind {
             Self::Port => "port",
             Self::Http => "http",
             Self::Processes => "processes",
+            Self::Memory => "memory",
+            Self::HostMemory => "host-memory",
+            Self::Disk => "disk",
+            Self::Database => "database",
+            Self::Proxy => "proxy",
+            Self::Public => "public",
+            Self::Egress => "egress",
+            Self::Preflight => "preflight",
         }
     }
 }
@@ -51,6 +97,25 @@ pub enum Fault {
     WrongAnswer,
     /// Fewer processes in the unit than `min_processes`.
     TooFewProcesses,
+    /// The unit is over `max_memory`.
+    OverMemory,
+    /// The host is under `min_available`, or work waits too long for memory (PSI).
+    ShortOfMemory,
+    /// Free space is under `min_disk`, or inodes are under 1 %.
+    DiskLow,
+    /// The database does not accept connections: refused, unanswered, or it says so itself
+    /// (starting up, shutting down, too many connections).
+    DatabaseDown,
+    /// Public: the name cannot be resolved.
+    Unresolved,
+    /// TLS: no handshake, or a certificate that is not valid for the name at this moment.
+    Tls,
+    /// A proxy that is alive answers 502, 503 or 504: what is behind it did not answer it.
+    Upstream,
+    /// Egress: none of the targets can be reached.
+    Unreachable,
+    /// Required keys or files are absent.
+    ConfigMissing,
 }
 
 /// Good, bad or not known.
@@ -63,6 +128,48 @@ pub enum Finding {
     Bad(Fault),
     /// The check could not be made. Never bad, decides nothing.
     Unknown,
+}
+
+/// What the judge has to know besides good and bad.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detail {
+    /// HTTP went unanswered: what the app did meanwhile.
+    Silence {
+        /// Connections are taken from the accept queue: this one, or one that waited before it. None
+        /// where the listener cannot be seen.
+        taken: Option<bool>,
+        /// CPU time that the unit used while it was waited for, in percent of one core. None where
+        /// it cannot be seen.
+        cpu: Option<u32>,
+    },
+    /// Somebody else holds the port.
+    Holder {
+        /// By `stragglers`, it may be ended: it is an orphan of the app's own unit, or belongs to no
+        /// unit and no login session.
+        reapable: bool,
+        /// It is an orphan of the app's own unit, so that even one that answers well may be ended.
+        own_orphan: bool,
+    },
+    /// Memory of the unit in bytes.
+    Memory(u64),
+    /// Memory of the host.
+    HostMemory(HostMemory),
+    /// The certificate that was shown: seconds until it is no longer valid. Negative: it is not valid
+    /// any more, or not yet.
+    Certificate(i64),
+}
+
+/// How the host is off for memory.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HostMemory {
+    /// MemAvailable in bytes.
+    pub available: u64,
+    /// PSI "full", average of 60 s, in percent. None where the kernel has no PSI.
+    pub pressure: Option<u32>,
+    /// The biggest users, units by name or processes outside of units, with their bytes, biggest
+    /// first; at most three. Only looked for while memory is short.
+    pub biggest: Vec<(String, u64)>,
 }
 
 /// The outcome of one check.
@@ -78,31 +185,40 @@ pub struct Observation {
     pub latency: Option<Duration>,
     /// Answered, but later than `max_latency`.
     pub slow: bool,
+    /// What the judge has to know besides.
+    #[serde(default)]
+    pub detail: Option<Box<Detail>>,
 }
 
 impl Observation {
     /// As configured.
     #[must_use]
     pub fn good(text: impl Into<String>) -> Self {
-        Self { finding: Finding::Good, text: text.into(), latency: None, slow: false }
+        Self { finding: Finding::Good, text: text.into(), latency: None, slow: false, detail: None }
     }
 
     /// Not as configured.
     #[must_use]
     pub fn bad(fault: Fault, text: impl Into<String>) -> Self {
-        Self { finding: Finding::Bad(fault), text: text.into(), latency: None, slow: false }
+        Self { finding: Finding::Bad(fault), text: text.into(), latency: None, slow: false, detail: None }
     }
 
     /// Could not be made, for that reason.
     #[must_use]
     pub fn unknown(text: impl Into<String>) -> Self {
-        Self { finding: Finding::Unknown, text: text.into(), latency: None, slow: false }
+        Self { finding: Finding::Unknown, text: text.into(), latency: None, slow: false, detail: None }
     }
 
     /// The same with a latency.
     #[must_use]
     pub fn took(mut self, latency: Duration) -> Self {
         self.latency = Some(latency);
+        self
+    }
+    /// The same with what the judge has to know besides.
+    #[must_use]
+    pub fn with(mut self, detail: Detail) -> Self {
+        self.detail = Some(Box::new(detail));
         self
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::UnitName;
 use super::policy::Policy;
 use super::time::Span;
 use super::unit::{ActiveState, UnitReading};
 
-/// One step of a recovery. All of them are jobs or calls of systemd on the app's own unit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// One step of a recovery. All of them are jobs or calls of systemd: on the app's own unit, or on a
+/// unit that does one thing for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// ResetFailedUnit: forget failure and start limit.
@@ -30,6 +32,38 @@ pub enum Step {
     },
     /// KillUnit(all, SIGKILL) on a unit that is down: what `KillMode=process` left behind.
     KillLeftovers,
+    /// `app-monitor-preflight@APP.service`: is everything there that a start needs?
+    Preflight,
+    /// `app-monitor-reap@APP.service`: ends stragglers, and who holds the port, as far as allowed.
+    Reap,
+    /// `app-monitor-clear-caches@APP.service`.
+    ClearCaches,
+    /// Cycles swap units that fit into free memory.
+    ReclaimSwap,
+    /// Starts a hook's unit and waits for its job.
+    Hook(UnitName),
+    /// ReloadUnit: a proxy that is up, but silent.
+    Reload,
+}
+
+impl Step {
+    /// Its name in the journal and in incidents.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::ResetFailed => "reset-failed",
+            Self::Start => "start",
+            Self::Restart { .. } => "restart",
+            Self::Stop { .. } => "stop",
+            Self::KillLeftovers => "kill-leftovers",
+            Self::Preflight => "preflight",
+            Self::Reap => "reap",
+            Self::ClearCaches => "clear-caches",
+            Self::ReclaimSwap => "reclaim-swap",
+            Self::Hook(_) => "hook",
+            Self::Reload => "reload",
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -40,6 +74,11 @@ impl fmt::Display for Step {
             Self::Restart { kill_after } => write!(f, "restart (SIGKILL after {})", Span(*kill_after)),
             Self::Stop { kill_after } => write!(f, "stop (SIGKILL after {})", Span(*kill_after)),
             Self::KillLeftovers => f.write_str("kill what was left behind"),
+            Self::Reap => f.write_str("end stragglers"),
+            Self::ClearCaches => f.write_str("clear caches"),
+            Self::ReclaimSwap => f.write_str("reclaim swap"),
+            Self::Hook(unit) => write!(f, "start hook {unit}"),
+            Self::Preflight | Self::Reload => f.write_str(self.word()),
         }
     }
 }
@@ -49,6 +88,8 @@ impl fmt::Display for Step {
 pub enum Outcome {
     /// Carried out. Does not mean healthy.
     Done,
+    /// Carried out, and what there is to say of it: `ended node (pid 812), which held port 3000`.
+    Told(String),
     /// Nothing was to be done.
     AlreadySo,
     /// Our job was canceled: somebody else decided.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::UnitName;
+
 /// Whether the monitor acts on an app or only says what it would have done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -24,6 +26,19 @@ pub enum GiveUp {
     Retry,
     /// Nothing until a person resets the breaker.
     Wait,
+}
+
+/// When the caches of an app are cleared in a recovery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClearCaches {
+    /// Never.
+    Never,
+    /// From the second attempt.
+    #[default]
+    Retry,
+    /// In every recovery.
+    Always,
 }
 
 /// `failures_window`: that many bad rounds of the latest so many are a fault as well.
@@ -84,6 +99,20 @@ pub struct Policy {
     pub kill_after: Duration,
     /// Tell somebody when an administrator's stop lasts; `None`: never.
     pub stopped_alert_after: Option<Duration>,
+    /// Pace of what goes out to the internet, and of asking the proxy.
+    pub public_interval: Duration,
+    /// How long an app that accepts, but answers nothing in time, is left to work its queue off.
+    pub overload_patience: Duration,
+    /// When caches are cleared.
+    pub clear_caches: ClearCaches,
+    /// Swap is reclaimed when memory was the matter and it fits.
+    pub reclaim_swap: bool,
+    /// Units that are started before a start of ours.
+    pub before_start: Vec<UnitName>,
+    /// Units that are started after a verified recovery.
+    pub after_recovery: Vec<UnitName>,
+    /// Units that are started when the breaker opens.
+    pub on_give_up: Vec<UnitName>,
 }
 
 impl Default for Policy {
@@ -114,6 +143,13 @@ impl Default for Policy {
             stop_timeout: seconds(20),
             kill_after: seconds(5),
             stopped_alert_after: None,
+            public_interval: seconds(60),
+            overload_patience: seconds(600),
+            clear_caches: ClearCaches::Retry,
+            reclaim_swap: true,
+            before_start: Vec::new(),
+            after_recovery: Vec::new(),
+            on_give_up: Vec::new(),
         }
     }
 }

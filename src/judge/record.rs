@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::level::Level;
+use super::names::{AppName, UnitName};
 
 /// The events of the journal. Names and MESSAGE_IDs are public interface: dashboards and the
 /// journal catalogue are written against them (sd_journal_print(3), systemd.journal-fields(7)).
@@ -147,6 +148,10 @@ impl fmt::Display for EventKind {
 /// One line of the journal about an app.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
+    /// The app that it is about; for a unit that apps lean on, the first of them.
+    pub app: AppName,
+    /// The unit that it is about: the app's, one instance's, the proxy's, the database's.
+    pub unit: UnitName,
     /// Which event.
     pub event: EventKind,
     /// How urgent.
@@ -159,6 +164,21 @@ pub struct Record {
     pub incident: Option<String>,
     /// Somebody is to be told (alerts), not only the journal.
     pub alert: bool,
+    /// The step of a recovery that ended, where it is about one.
+    pub step: Option<StepReport>,
+    /// The condition that began or ended, where it is about one.
+    pub condition: Option<super::verdict::Condition>,
+}
+
+/// How a step of a recovery went, for the incident.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StepReport {
+    /// `Step::word`.
+    pub step: String,
+    /// It went as planned.
+    pub done: bool,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
 }
 
 #[cfg(test)]

@@ -130,6 +130,6 @@ impl Recovery {
     }
 
     pub fn current(&self) -> Option<Step> {
-        self.steps.get(self.next).copied()
+        self.steps.get(self.next).cloned()
     }
 }

@@ -26,16 +26,26 @@ pub enum Verdict {
     Idle,
     /// On its way from one state to another, by somebody else's wish.
     Changing,
+    /// It fell or fails, and its database does not accept connections.
+    DatabaseDown,
+    /// It fell or fails, and keys or files that it needs are absent.
+    ConfigMissing,
     /// Somebody else holds its port.
     PortTaken,
     /// systemd is about to start it again.
     SystemdRestarting,
+    /// systemd restarts it again and again, and no round is good in between.
+    CrashLooping,
     /// Up, first good round still missing, within the grace.
     Starting,
     /// It went down, and nobody asked.
     Crashed,
+    /// The unit uses more memory than it may.
+    AppMemory,
     /// Up, and nobody listens.
     PortClosed,
+    /// Up and at work, and behind with it: connections are taken, answers come too late.
+    Overloaded,
     /// Up, and does not answer.
     Frozen,
     /// Answers wrongly.
@@ -50,7 +60,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict, in the order of precedence.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::NotFound,
         Self::Masked,
         Self::ShuttingDown,
@@ -60,11 +70,16 @@ impl Verdict {
         Self::NotStarted,
         Self::Idle,
         Self::Changing,
+        Self::DatabaseDown,
+        Self::ConfigMissing,
         Self::PortTaken,
         Self::SystemdRestarting,
+        Self::CrashLooping,
         Self::Starting,
         Self::Crashed,
+        Self::AppMemory,
         Self::PortClosed,
+        Self::Overloaded,
         Self::Frozen,
         Self::Erroring,
         Self::NoProcess,
@@ -85,11 +100,16 @@ impl Verdict {
             Self::NotStarted => "not-started",
             Self::Idle => "idle",
             Self::Changing => "changing",
+            Self::DatabaseDown => "database-down",
+            Self::ConfigMissing => "config-missing",
             Self::PortTaken => "port-taken",
             Self::SystemdRestarting => "systemd-restarting",
+            Self::CrashLooping => "crash-looping",
             Self::Starting => "starting",
             Self::Crashed => "crashed",
+            Self::AppMemory => "app-memory",
             Self::PortClosed => "port-closed",
+            Self::Overloaded => "overloaded",
             Self::Frozen => "frozen",
             Self::Erroring => "erroring",
             Self::NoProcess => "no-process",
@@ -107,7 +127,19 @@ impl Verdict {
     /// Somebody has to be told, whether or not anything can be done.
     #[must_use]
     pub fn opens_incident(self) -> bool {
-        self.is_fault() || matches!(self, Self::NotFound | Self::Masked | Self::NotStarted | Self::PortTaken)
+        self.is_fault()
+            || matches!(
+                self,
+                Self::NotFound
+                    | Self::Masked
+                    | Self::NotStarted
+                    | Self::DatabaseDown
+                    | Self::ConfigMissing
+                    | Self::PortTaken
+                    | Self::CrashLooping
+                    | Self::AppMemory
+                    | Self::Overloaded
+            )
     }
 
     /// All is well, or as somebody wished it.
@@ -135,6 +167,22 @@ impl fmt::Display for Verdict {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
+    /// The host is short of memory.
+    HostMemory,
+    /// The reverse proxy in front is down or does not answer.
+    ProxyDown,
+    /// The proxy is alive, and says that what is behind it does not answer.
+    ProxyUpstream,
+    /// Local and proxy are good, the public name is not.
+    PublicUnreachable,
+    /// Nothing outside can be reached.
+    NetworkDown,
+    /// The database does not accept connections; the app still answers.
+    DatabaseUnreachable,
+    /// The certificate expires soon, or is not valid.
+    CertificateExpiring,
+    /// A file system is nearly full.
+    DiskLow,
     /// A check fails that was never good since it was configured.
     NeverHealthy,
     /// Somebody else listens on its port while it answers.
@@ -143,6 +191,8 @@ pub enum Condition {
     FewProcesses,
     /// Good, but over `max_latency`.
     Slow,
+    /// Started more than five times within an hour, by whomever.
+    RestartsOften,
     /// systemd or polkit refuses what the plan needs.
     MayNotAct,
     /// A check cannot be made for more than five minutes.
@@ -153,11 +203,20 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 16] = [
+        Self::HostMemory,
+        Self::ProxyDown,
+        Self::ProxyUpstream,
+        Self::PublicUnreachable,
+        Self::NetworkDown,
+        Self::DatabaseUnreachable,
+        Self::CertificateExpiring,
+        Self::DiskLow,
         Self::NeverHealthy,
         Self::PortForeign,
         Self::FewProcesses,
         Self::Slow,
+        Self::RestartsOften,
         Self::MayNotAct,
         Self::Blind,
         Self::Overdue,
@@ -167,10 +226,19 @@ impl Condition {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::HostMemory => "host-memory",
+            Self::ProxyDown => "proxy-down",
+            Self::ProxyUpstream => "proxy-upstream",
+            Self::PublicUnreachable => "public-unreachable",
+            Self::NetworkDown => "network-down",
+            Self::DatabaseUnreachable => "database-unreachable",
+            Self::CertificateExpiring => "certificate-expiring",
+            Self::DiskLow => "disk-low",
             Self::NeverHealthy => "never-healthy",
             Self::PortForeign => "port-foreign",
             Self::FewProcesses => "few-processes",
             Self::Slow => "slow",
+            Self::RestartsOften => "restarts-often",
             Self::MayNotAct => "may-not-act",
             Self::Blind => "blind",
             Self::Overdue => "overdue",
@@ -180,7 +248,7 @@ impl Condition {
     /// Somebody is to be told when it begins and ends; the others are shown and logged once.
     #[must_use]
     pub fn alerts(self) -> bool {
-        matches!(self, Self::NeverHealthy | Self::MayNotAct | Self::Blind | Self::Overdue)
+        !matches!(self, Self::PortForeign | Self::FewProcesses | Self::Slow)
     }
 }
 

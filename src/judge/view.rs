@@ -89,7 +89,7 @@ impl App {
         });
         let millis = |at: Moment| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX);
         AppView {
-            app: self.name.clone(),
+            app: self.told_as().clone(),
             unit: self.target.unit.to_string(),
             verdict: self.verdict,
             text: self.verdict_text.clone(),

@@ -69,6 +69,7 @@ pub async fn perform(
         Step::Start => worker.follow(job::Kind::Start, None, removed).await,
         Step::Restart { kill_after } => worker.follow(job::Kind::Restart, Some(kill_after), removed).await,
         Step::Stop { kill_after } => worker.follow(job::Kind::Stop, Some(kill_after), removed).await,
+        step => Ok(Outcome::Failed(format!("{step} is not carried out by this version"))),
     };
     outcome.unwrap_or_else(outcome::of_error)
 }

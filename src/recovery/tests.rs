@@ -166,18 +166,18 @@ async fn a_job_whose_end_was_not_heard_is_judged_by_the_unit() {
     let restart = Step::Restart { kill_after: Duration::from_secs(3) };
     let stop = Step::Stop { kill_after: Duration::from_secs(3) };
     let cases = [
-        (restart, "active", 2, Outcome::Done),
-        (restart, "active", 1, Outcome::Canceled),
-        (restart, "inactive", 1, Outcome::Canceled),
-        (restart, "inactive", 2, Outcome::Done),
-        (restart, "failed", 2, Outcome::Failed("restart failed (result success)".into())),
-        (stop, "inactive", 1, Outcome::Done),
-        (stop, "failed", 1, Outcome::Done),
-        (stop, "active", 1, Outcome::Canceled),
+        (restart.clone(), "active", 2, Outcome::Done),
+        (restart.clone(), "active", 1, Outcome::Canceled),
+        (restart.clone(), "inactive", 1, Outcome::Canceled),
+        (restart.clone(), "inactive", 2, Outcome::Done),
+        (restart.clone(), "failed", 2, Outcome::Failed("restart failed (result success)".into())),
+        (stop.clone(), "inactive", 1, Outcome::Done),
+        (stop.clone(), "failed", 1, Outcome::Done),
+        (stop.clone(), "active", 1, Outcome::Canceled),
     ];
     for (step, active, invocation, expected) in cases {
         let fake = with(FakeUnit::default());
-        let mut run = Run::begin(&fake, step).await;
+        let mut run = Run::begin(&fake, step.clone()).await;
         let id = run.queued().await;
         fake.change(WEB, |unit| (unit.active, unit.invocation) = (active, invocation));
         fake.forget_job(id.0);

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use app_monitor::judge::{
-    ActId, ActiveState, Address, AppName, CheckKind, Clocks, Effect, Effects, Event, EventKind, Exit, Fault,
-    Host, HttpTarget, JobId, JobResult, LoadState, Memory, Moment, Observation, Outcome, Policy, Record,
-    RoundId, StatusSet, Step, Target, UnitReading, Verdict,
+    ActId, ActiveState, Address, CheckKind, Clocks, Effect, Effects, Event, EventKind, Exit, Fault, Host,
+    HttpTarget, JobId, JobResult, LoadState, Memory, Moment, Observation, Outcome, Policy, Record, RoundId,
+    StatusSet, Step, Subject, Target, UnitReading, Verdict,
 };
 use proptest::prelude::*;
 
@@ -46,7 +46,7 @@ struct Job {
 }
 
 struct App {
-    name: AppName,
+    name: Subject,
     target: Target,
     unit: UnitReading,
     answer: Answer,
@@ -98,13 +98,12 @@ impl Crowd {
             App {
                 name: format!("app{number}").parse().unwrap(),
                 target: Target {
-                    unit: format!("app{number}.service").parse().unwrap(),
                     port: None,
                     address: Address::Localhost,
                     http: Some(http),
                     min_processes: 0,
                     process: None,
-                    working_directory: None,
+                    ..Target::of_unit(format!("app{number}.service").parse().unwrap())
                 },
                 unit: running(1, now - seconds(900)),
                 answer: Answer::Well(20),
@@ -147,7 +146,7 @@ impl Crowd {
         self.before + self.now.as_micros()
     }
 
-    fn configured(&self) -> Vec<(AppName, Policy, Target)> {
+    fn configured(&self) -> Vec<(Subject, Policy, Target)> {
         let app = |app: &App| (app.name.clone(), self.policy.clone(), app.target.clone());
         self.apps.iter().map(app).collect()
     }
@@ -231,6 +230,7 @@ impl Crowd {
                 Effect::Check(round, kinds) => self.check(app, round, &kinds),
                 Effect::Persist => self.kept = self.host.memory(self.clocks()),
                 Effect::Perform(act, step) => self.perform(app, act, step),
+                Effect::GatherEvidence => {}
                 Effect::Record(record) => {
                     let at = self.absolute();
                     self.apps[app].records.push((at, record));
@@ -258,7 +258,7 @@ impl Crowd {
         let at = self.absolute();
         let others = self.apps.iter().enumerate().filter(|(other, sim)| *other != app && sim.acting).count();
         assert_eq!(others, 0, "{step} of app{app} while another acts");
-        self.acts.push((at, app, step));
+        self.acts.push((at, app, step.clone()));
         let sim = &mut self.apps[app];
         // A call that queues no job holds nobody up when somebody else's decision ends the recovery.
         sim.acting = !matches!(step, Step::ResetFailed | Step::KillLeftovers);
@@ -287,7 +287,7 @@ impl Crowd {
         let id = JobId(self.jobs);
         sim.unit.job = Some(id);
         let unknown = sim.fate == Fate::Unknown;
-        sim.job = Some(Job { id, step, act: (!unknown).then_some(act) });
+        sim.job = Some(Job { id, step: step.clone(), act: (!unknown).then_some(act) });
         self.later(app, millis(1), Coming::Deliver(Event::JobNew(id)));
         if unknown {
             self.later(app, millis(2), Coming::Report(act, Outcome::Unknown("no answer".into())));

@@ -223,7 +223,7 @@ fn luck() -> impl Strategy<Value = Luck> {
     ]
 }
 
-fn is_recovery(step: Step) -> bool {
+fn is_recovery(step: &Step) -> bool {
     matches!(step, Step::Start | Step::Restart { .. })
 }
 
@@ -269,7 +269,7 @@ proptest! {
             checked = world.acts.len();
         }
         let recoveries: Vec<Moment> =
-            world.acts.iter().filter(|(_, step)| is_recovery(*step)).map(|(at, _)| *at).collect();
+            world.acts.iter().filter(|(_, step)| is_recovery(step)).map(|(at, _)| *at).collect();
         for (i, at) in recoveries.iter().enumerate() {
             let within = recoveries[i..].iter().take_while(|other| other.since(*at) < Duration::from_secs(3_600));
             // Ten verified ones, three attempts, the half-open retries, and those that are uncounted.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use app_monitor::judge::{
-    ActId, ActiveState, Address, AppMemory, AppName, CheckKind, Clocks, Effect, Effects, Event, EventKind,
-    Exit, Fault, Host, HttpTarget, InvocationId, JobId, JobResult, LoadState, Memory, Moment, Observation,
-    Outcome, Policy, Record, RoundId, StatusSet, Step, Target, UnitReading,
+    ActId, ActiveState, Address, AppMemory, CheckKind, Clocks, Effect, Effects, Event, EventKind, Exit,
+    Fault, Host, HttpTarget, InvocationId, JobId, JobResult, LoadState, Memory, Moment, Observation, Outcome,
+    Policy, Record, RoundId, StatusSet, Step, Subject, Target, UnitReading,
 };
 
 /// How the app answers.
@@ -39,7 +39,7 @@ enum Coming {
 pub struct World {
     pub now: Moment,
     pub host: Host,
-    pub name: AppName,
+    pub name: Subject,
     pub policy: Policy,
     pub target: Target,
     pub unit: UnitReading,
@@ -77,9 +77,8 @@ pub fn millis(n: u64) -> Duration {
 impl World {
     /// An app that has run for long, and was good before.
     pub fn new(policy: Policy) -> Self {
-        let name: AppName = "web".parse().unwrap();
+        let name: Subject = "web".parse().unwrap();
         let target = Target {
-            unit: "web.service".parse().unwrap(),
             port: Some(3000),
             address: Address::Localhost,
             http: Some(HttpTarget {
@@ -94,7 +93,7 @@ impl World {
             }),
             min_processes: 1,
             process: None,
-            working_directory: None,
+            ..Target::of_unit("web.service".parse().unwrap())
         };
         let now = Moment::from_micros(1_000_000_000);
         let up_since = now - seconds(900);
@@ -219,6 +218,7 @@ impl World {
                 Effect::Check(round, kinds) => self.check(round, &kinds),
                 Effect::Persist => self.persisted = self.host.app(&name).unwrap().memory(),
                 Effect::Perform(act, step) => self.perform(act, step),
+                Effect::GatherEvidence => {}
                 Effect::Record(record) => self.records.push((self.now, record)),
             }
         }
@@ -238,7 +238,7 @@ impl World {
                 match step {
                     Step::Restart { .. } | Step::Start => self.come_up(),
                     Step::Stop { .. } => self.go_down(ActiveState::Inactive, Exit::Signal(15), true),
-                    Step::ResetFailed | Step::KillLeftovers => {}
+                    _ => {}
                 }
                 self.send(Event::JobRemoved(job, JobResult::Done));
                 self.send(Event::StepEnded(act, Outcome::Done));
@@ -283,13 +283,14 @@ impl World {
                 (CheckKind::Http, Answer::Refused) => {
                     (millis(1), Observation::bad(Fault::Refused, "refused"))
                 }
+                _ => (millis(1), Observation::unknown("not modelled")),
             };
             self.later(after, Coming::Deliver(Event::Check(round, *kind, seen)));
         }
     }
 
     fn perform(&mut self, act: ActId, step: Step) {
-        self.acts.push((self.now, step));
+        self.acts.push((self.now, step.clone()));
         if matches!(step, Step::ResetFailed | Step::KillLeftovers) {
             self.unit.active = ActiveState::Inactive;
             self.later(millis(2), Coming::Deliver(Event::StepEnded(act, Outcome::Done)));

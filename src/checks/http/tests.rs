@@ -22,13 +22,12 @@ pub(in crate::checks) fn target(url: &str) -> Target {
         timeout: Duration::from_millis(400),
     };
     Target {
-        unit: "web.service".parse().unwrap(),
         port: None,
         address: Address::Localhost,
         http: Some(http),
         min_processes: 0,
         process: None,
-        working_directory: None,
+        ..Target::of_unit("web.service".parse().unwrap())
     }
 }
 

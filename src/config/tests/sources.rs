@@ -14,7 +14,7 @@ fn later_sources_win_key_by_key() {
             .variable("APP_MONITOR_APP_WEB__MAX_ATTEMPTS", "9")
             .variable("PATH", "/bin");
     let settings = host.settings();
-    let (api, web) = (&settings.apps[0].policy, &settings.apps[1].policy);
+    let (api, web) = (&settings.members[0].policy, &settings.members[1].policy);
     assert_eq!((api.failures, api.successes, api.max_attempts, api.timeout), (4, 1, 3, seconds(8)));
     assert_eq!((web.failures, web.successes, web.max_attempts, web.timeout), (5, 3, 9, seconds(8)));
 }
@@ -30,7 +30,7 @@ fn only_drop_ins_that_are_meant_are_read() {
         .file("conf.d/web.toml.dpkg-old", junk)
         .file("conf.d/README", junk)
         .file("conf.d/api.conf", junk);
-    assert_eq!(host.settings().apps.len(), 1);
+    assert_eq!(host.settings().members.len(), 1);
     assert_eq!(
         host.notices(),
         ["/etc/app-monitor/conf.d/api.conf: is not read: the name of a drop-in has to end in .toml"]
@@ -95,8 +95,8 @@ fn variables_need_no_quotes() {
         .variable("APP_MONITOR_APP_MY_SHOP__HTTP", "{ url = \"/h\", status = 204 }");
     let settings = host.settings();
     assert_eq!((settings.log_level, settings.max_parallel), (Level::Warn, 2));
-    let app = &settings.apps[0];
-    assert_eq!(app.name.as_str(), "my-shop");
+    let app = &settings.members[0];
+    assert_eq!(app.subject.to_string(), "my-shop");
     assert_eq!(app.policy.startup_grace, seconds(90));
     assert_eq!(app.target.process.as_deref(), Some("12"));
     assert_eq!(app.target.address, Address::Ip("127.0.0.1".parse().unwrap()));
@@ -109,8 +109,8 @@ fn variables_alone_make_one_app() {
         .variable("APP_MONITOR_UNIT", "Node_Web@1")
         .variable("APP_MONITOR_PORT", "3000")
         .variable("APP_MONITOR_HTTP", "/health");
-    let app = &host.settings().apps[0];
-    assert_eq!(app.name.as_str(), "node-web-1");
+    let app = &host.settings().members[0];
+    assert_eq!(app.subject.to_string(), "node-web-1");
     assert_eq!(app.target.unit.as_str(), "Node_Web@1.service");
     assert_eq!(app.target.http.as_ref().unwrap().url, "http://localhost:3000/health");
 }
@@ -179,7 +179,7 @@ fn two_apps_cannot_share_a_unit_under_any_name() {
          app-monitor.toml:6:8: [app.c] unit: \"www.service\" is an alias of \"web.service\", which is the unit of [app.a] already (app-monitor.toml:2:8); a unit has one app"
     );
     let host = host.file("app-monitor.toml", "[app.c]\nunit = \"www\"\n");
-    assert_eq!(host.settings().apps[0].target.unit.as_str(), "web.service");
+    assert_eq!(host.settings().members[0].target.unit.as_str(), "web.service");
     assert_eq!(
         host.notices(),
         [

@@ -36,15 +36,7 @@ fn taken_over_with(
         before: up(1).invocation,
     };
     let memory = AppMemory { intent: Some(intent), ..AppMemory::default() };
-    let target = Target {
-        unit: "web.service".parse().unwrap(),
-        port: None,
-        address: crate::judge::Address::Localhost,
-        http: None,
-        min_processes: 0,
-        process: None,
-        working_directory: None,
-    };
+    let target = Target::of_unit("web.service".parse().unwrap());
     let now = Moment::from_micros(100) + after;
     let mut app = App::new("web".parse().unwrap(), policy, target, memory, now);
     let effects = app.handle(now, Event::Unit(Box::new(unit)));
@@ -52,7 +44,8 @@ fn taken_over_with(
 }
 
 fn performed(effects: &[Effect]) -> Vec<Step> {
-    let step = |effect: &Effect| if let Effect::Perform(_, step) = effect { Some(*step) } else { None };
+    let step =
+        |effect: &Effect| if let Effect::Perform(_, step) = effect { Some(step.clone()) } else { None };
     effects.iter().filter_map(step).collect()
 }
 

@@ -47,13 +47,12 @@ fn target() -> Target {
         timeout: Duration::from_secs(10),
     };
     Target {
-        unit: "web.service".parse().unwrap(),
         port: Some(3000),
         address: Address::Localhost,
         http: Some(http),
         min_processes: 1,
         process: None,
-        working_directory: None,
+        ..Target::of_unit("web.service".parse().unwrap())
     }
 }
 

@@ -1,0 +1,148 @@
+//! What a privileged helper leaves behind: one root-owned file for each helper and subject, which the
+//! daemon reads when the helper's job is done.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::judge::{Moment, Subject};
+
+/// Where results lie, as the system knows it. root:app-monitor 0750, files 0640.
+pub const DIRECTORY: &str = "/run/app-monitor-results";
+/// Most that a result may hold, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// Which helper: `app-monitor-NAME@SUBJECT.service`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Helper {
+    /// Gathers what needs privilege to see.
+    Evidence,
+    /// Ends stragglers.
+    Reap,
+    /// Clears caches.
+    ClearCaches,
+    /// Looks whether everything is there that a start needs.
+    Preflight,
+}
+
+impl Helper {
+    /// Its name in units, files and on the command line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Evidence => "evidence",
+            Self::Reap => "reap",
+            Self::ClearCaches => "clear-caches",
+            Self::Preflight => "preflight",
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Done; what there is to say of it in one line.
+    Done(String),
+    /// There was nothing to do.
+    Nothing,
+    /// Found wanting (preflight), or could not be done; why.
+    Failed(String),
+}
+
+/// One result.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Which helper.
+    pub helper: Helper,
+    /// For whom.
+    pub subject: Subject,
+    /// When it began, on CLOCK_MONOTONIC: an older one is that of an earlier run.
+    pub began: Moment,
+    /// How it ended.
+    pub ending: Ending,
+    /// What it did or found, one line each; bounded.
+    pub lines: Vec<String>,
+}
+
+/// Where the result of that helper for that subject lies.
+#[must_use]
+pub fn path(directory: &Path, helper: Helper, subject: &Subject) -> PathBuf {
+    directory.join(format!("{}-{subject}.json", helper.word()))
+}
+
+/// Reads a result.
+///
+/// # Errors
+/// Why it cannot be read, fit behind "cannot read what the helper left: ".
+pub fn read(directory: &Path, helper: Helper, subject: &Subject) -> Result<Report, String> {
+    let path = path(directory, helper, subject);
+    let mut text = Vec::new();
+    let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    file.take(LARGEST + 1).read_to_end(&mut text).map_err(|error| format!("{}: {error}", path.display()))?;
+    if text.len() as u64 > LARGEST {
+        return Err(format!("{}: larger than any result", path.display()));
+    }
+    serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Writes a result: whole or not at all. The directory's group is given to the file.
+///
+/// # Errors
+/// Why it cannot be written, with the path.
+pub fn write(directory: &Path, report: &Report) -> Result<(), String> {
+    let path = path(directory, report.helper, &report.subject);
+    let new = directory.join(format!(".{}-{}.json.new", report.helper.word(), report.subject));
+    let written = (|| {
+        match DirBuilder::new().mode(0o750).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let text = serde_json::to_vec_pretty(report)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(&text)?;
+        if rustix::process::geteuid().is_root() {
+            use std::os::unix::fs::MetadataExt;
+            let group = rustix::fs::Gid::from_raw(fs::metadata(directory)?.gid());
+            rustix::fs::fchown(&file, Some(rustix::fs::Uid::ROOT), Some(group))?;
+        }
+        file.set_permissions(Permissions::from_mode(0o640))?;
+        fs::rename(&new, &path)
+    })();
+    written.map_err(|error| {
+        let _ = fs::remove_file(&new);
+        format!("{}: {error}", path.display())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let run = tempfile::tempdir().unwrap();
+        let directory = run.path().join("results");
+        let subject: Subject = "web@2".parse().unwrap();
+        let report = Report {
+            helper: Helper::ClearCaches,
+            subject: subject.clone(),
+            began: Moment::from_micros(5),
+            ending: Ending::Done("12 files".to_owned()),
+            lines: vec!["a".to_owned()],
+        };
+        write(&directory, &report).unwrap();
+        write(&directory, &report).unwrap();
+        assert_eq!(read(&directory, Helper::ClearCaches, &subject), Ok(report));
+        assert!(read(&directory, Helper::Reap, &subject).unwrap_err().contains("reap-web@2.json"));
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+    }
+}
