@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::helpers::resolve;
+use crate::helpers::result::Helper;
+use crate::helpers::{Request, oneshot, resolve};
+use crate::judge::Subject;
 
 /// All is well, or stopped or paused on purpose.
 pub const OK: u8 = 0;
@@ -70,6 +72,9 @@ enum Command {
     /// Resolve the configuration; app-monitor.service does that before it starts
     #[command(hide = true)]
     Resolve(Resolve),
+    /// Do one thing that needs privilege for one app; the units app-monitor-…@.service do that
+    #[command(hide = true)]
+    Helper(HelperArguments),
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +82,19 @@ struct Resolve {
     /// The running daemon is to take a changed configuration on
     #[arg(long)]
     reload: bool,
+}
+
+#[derive(Debug, Args)]
+struct HelperArguments {
+    /// evidence, reap, clear-caches or preflight
+    #[arg(value_parser = helper)]
+    helper: Helper,
+    /// The app, its instance or the unit, exactly as it is configured
+    subject: Subject,
+}
+
+fn helper(word: &str) -> Result<Helper, String> {
+    Helper::from_word(word).ok_or_else(|| "expected evidence, reap, clear-caches or preflight".to_owned())
 }
 
 /// Reads the command line and carries the command out. `run_daemon` is what `run` does.
@@ -95,6 +113,12 @@ pub fn main(run_daemon: impl FnOnce() -> ExitCode) -> ExitCode {
         }
         Command::Reload => block_on(control::reload()),
         Command::Resolve(command) => resolve_now(command.reload),
+        Command::Helper(command) => {
+            let (status, text) =
+                oneshot::serve(command.helper, &Request::of_the_system(command.subject.clone()));
+            let _ = io::stderr().write_all(text.as_bytes());
+            status
+        }
     };
     ExitCode::from(status)
 }

@@ -3,5 +3,12 @@
 //! They read the root-owned configuration themselves and believe nothing that the daemon says
 //! beyond an app's name. The daemon never calls them; systemd starts them.
 
+pub mod clear_caches;
+pub mod evidence;
+pub mod oneshot;
+pub mod preflight;
+pub mod reap;
 pub mod resolve;
 pub mod result;
+
+pub use oneshot::Request;

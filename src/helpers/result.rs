@@ -6,9 +6,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use crate::judge::{Moment, Subject};
+use crate::judge::{Moment, NameError, Subject, UnitName};
 
 /// Where results lie, as the system knows it. root:app-monitor 0750, files 0640.
 pub const DIRECTORY: &str = "/run/app-monitor-results";
@@ -30,6 +31,23 @@ pub enum Helper {
 }
 
 impl Helper {
+    /// Every helper.
+    pub const ALL: [Self; 4] = [Self::Evidence, Self::Reap, Self::ClearCaches, Self::Preflight];
+
+    /// The unit that runs it for that subject.
+    ///
+    /// # Errors
+    /// Where the name would be too long for systemd.
+    pub fn unit(self, subject: &Subject) -> Result<UnitName, NameError> {
+        format!("app-monitor-{}@{subject}.service", self.word()).parse()
+    }
+
+    /// The helper of that name.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|helper| helper.word() == word)
+    }
+
     /// Its name in units, files and on the command line.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -67,6 +85,13 @@ pub struct Report {
     pub ending: Ending,
     /// What it did or found, one line each; bounded.
     pub lines: Vec<String>,
+}
+
+/// The clock by which results are dated: CLOCK_MONOTONIC, which all processes of a host share.
+#[must_use]
+pub fn now() -> Moment {
+    let time = clock_gettime(ClockId::Monotonic);
+    Moment::from_micros(time.tv_sec.saturating_mul(1_000_000).saturating_add(time.tv_nsec / 1000))
 }
 
 /// Where the result of that helper for that subject lies.
