@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use super::budget::Budget;
 use super::effect::{Effect, Event, Pause, Request};
+use super::errands::Errands;
 use super::history::History;
 use super::judging::{ConditionState, Incident};
 use super::level::Level;
-use super::life::{Change, Life, Starter};
+use super::life::{Change, Ending, Life, Starter};
 use super::memory::AppMemory;
 use super::names::{AppName, Subject, UnitName};
 use super::observation::{CheckKind, Observation};
@@ -72,6 +73,12 @@ pub struct App {
     pub(super) needs_bad_round: bool,
     pub(super) grace_from: Option<Moment>,
     pub(super) last_unanswered: bool,
+    /// Checks at a pace of their own.
+    pub(super) errands: Errands,
+    /// Since when it is suspected, or down without anybody having asked for it; over with the first
+    /// good round.
+    pub(super) trouble_since: Option<Moment>,
+    trouble_known: bool,
     pub(super) blind_since: Option<Moment>,
 
     // The judgement.
@@ -89,6 +96,9 @@ pub struct App {
 
     // The act.
     pub(super) budget: Budget,
+    /// Restarts of an answering app for its own or the host's memory: they never hold back what a
+    /// crash calls for.
+    pub(super) memory_budget: Budget,
     pub(super) recovery: Option<Recovery>,
     pub(super) asked: bool,
     pub(super) acts: u64,
@@ -139,6 +149,9 @@ impl App {
             needs_bad_round: false,
             grace_from: None,
             last_unanswered: false,
+            errands: Errands::default(),
+            trouble_since: None,
+            trouble_known: false,
             blind_since: None,
             verdict: Verdict::Unknown,
             verdict_text: "not looked at yet".into(),
@@ -151,6 +164,7 @@ impl App {
             judged: false,
             restless: 0,
             budget: memory.budget,
+            memory_budget: memory.memory_budget,
             acts: recovery.as_ref().map_or(0, |recovery| recovery.act.0),
             recovery,
             asked: false,
@@ -218,6 +232,7 @@ impl App {
             ever_good: self.ever_good.clone(),
             starts: self.starts.clone(),
             budget: self.budget.clone(),
+            memory_budget: self.memory_budget.clone(),
             life: self.life.memory().clone(),
             intent: self.recovery.as_ref().map(Recovery::intent),
             incident: self.incident.clone(),
@@ -306,7 +321,9 @@ impl App {
         } else if self.read_at.is_none_or(|read| now.since(read) >= self.reconcile_every()) {
             self.ask_reading(now, out);
         }
+        self.note_trouble(now, out);
         self.probe(now, out);
+        self.run_errands(now, out);
         self.judge(now, out);
         self.pursue(now, out);
         if std::mem::take(&mut self.dirty) {
@@ -327,6 +344,7 @@ impl App {
         by(self.read_due());
         by(self.pause.as_ref().map(|pause| pause.until));
         self.probing_due(now).into_iter().for_each(|moment| by(Some(moment)));
+        self.errands_due().into_iter().for_each(|moment| by(Some(moment)));
         self.judging_due(now).into_iter().for_each(|moment| by(Some(moment)));
         self.acting_due(now).into_iter().for_each(|moment| by(Some(moment)));
         at.max(now + Duration::from_millis(2))
@@ -395,7 +413,8 @@ impl App {
                     self.foreign_start(now, out);
                 }
             }
-            Some(Change::Ended(_)) => {
+            Some(Change::Ended(ending)) => {
+                self.trouble_since = (ending == Ending::ByItself).then_some(now);
                 self.dirty = true;
                 self.stop_told = false;
                 self.forget_rounds();
@@ -442,9 +461,32 @@ impl App {
         }
     }
 
+    /// Trouble begins when nobody asked for what is seen of the unit; suspicion begins it as well, and
+    /// a good round ends it. What may be lost later is gathered now.
+    fn note_trouble(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(unit) = &self.unit else { return };
+        let asked_for = unit.active.is_down()
+            && match self.life.ending() {
+                Some(ending) => *ending != Ending::ByItself,
+                None => unit.inactive_exit.is_none(),
+            };
+        let down = unit.active.is_down() || unit.auto_restarting();
+        if asked_for || self.is_acting() {
+            self.trouble_since = None;
+        } else if down && self.trouble_since.is_none() {
+            self.trouble_since = Some(now);
+        }
+        let known = self.trouble_known;
+        self.trouble_known = self.trouble_since.is_some();
+        if self.trouble_known && !known {
+            out.push(Effect::GatherEvidence);
+        }
+    }
+
     /// What a gap voids: rounds under way, and time that nobody could use.
     fn take_gap(&mut self, now: Moment, length: Duration) {
         self.probing.void(now);
+        self.errands.void();
         if let Some(recovery) = &mut self.recovery {
             recovery.prolong(length);
         }

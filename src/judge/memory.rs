@@ -25,6 +25,8 @@ pub struct AppMemory {
     pub starts: Vec<Duration>,
     /// Attempts, cooldown, breaker.
     pub budget: Budget,
+    /// The same for restarts of an answering app for memory's sake.
+    pub memory_budget: Budget,
     /// The last run and how it ended.
     pub life: LifeMemory,
     /// The recovery under way.
@@ -41,7 +43,7 @@ impl AppMemory {
     /// What is left when the state could not be read: one careful attempt.
     #[must_use]
     pub fn lost() -> Self {
-        Self { budget: Budget::reduced(), ..Self::default() }
+        Self { budget: Budget::reduced(), memory_budget: Budget::reduced(), ..Self::default() }
     }
 
     /// What of it is true of that unit: runs, starts, attempts and intents are those of another one
@@ -64,6 +66,7 @@ impl AppMemory {
     /// what was disabled or stopped then must not be revived, what is enabled has been started.
     fn over_reboot(mut self, shift: &impl Fn(Moment) -> Moment) -> Self {
         self.budget.shift(shift);
+        self.memory_budget.shift(shift);
         self.life = LifeMemory::default();
         self.intent = None;
         if let Some(pause) = &mut self.pause {

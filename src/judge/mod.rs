@@ -9,6 +9,8 @@ mod app;
 mod budget;
 mod diagnose;
 mod effect;
+#[allow(dead_code, reason = "verdicts and conditions read them next")]
+mod errands;
 mod history;
 mod host;
 mod judging;

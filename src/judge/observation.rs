@@ -56,6 +56,13 @@ impl CheckKind {
         matches!(self, Self::Port | Self::Http | Self::Processes | Self::Memory | Self::HostMemory)
     }
 
+    /// Its failure means nothing until it was good once: it may be the configuration that is wrong.
+    /// How the host is off, and what a start needs, is true at first sight.
+    #[must_use]
+    pub fn needs_proof(self) -> bool {
+        !matches!(self, Self::HostMemory | Self::Disk | Self::Egress | Self::Preflight)
+    }
+
     /// The word by which people know it, as in `status` and the journal.
     #[must_use]
     pub fn word(self) -> &'static str {

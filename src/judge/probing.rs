@@ -64,7 +64,7 @@ impl Probing {
         self.last_began = self.last_began.map(|_| now);
     }
 
-    fn new_id(&mut self) -> RoundId {
+    pub fn new_id(&mut self) -> RoundId {
         self.next_id += 1;
         RoundId(self.next_id)
     }
@@ -139,6 +139,7 @@ impl App {
     #[must_use]
     pub fn awaits(&self, id: RoundId) -> bool {
         self.probing.rounds.iter().any(|round| round.id == id)
+            || self.errands.awaits(id)
             || self.probing.port_look.as_ref().is_some_and(|(look, ..)| *look == id)
     }
 
@@ -160,7 +161,7 @@ impl App {
 
     /// Checks are made while the unit is up. An idle one would be woken, a stopped one is down.
     fn is_probed(&self) -> bool {
-        !self.target.kinds().is_empty()
+        self.target.round().next().is_some()
             && self
                 .unit
                 .as_ref()
@@ -169,7 +170,7 @@ impl App {
 
     fn begin_round(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let id = self.probing.new_id();
-        let kinds = self.target.kinds();
+        let kinds: Vec<CheckKind> = self.target.round().collect();
         self.probing.spread |= self.probing.last_began.is_some() && self.pace() == self.policy.check_interval;
         self.probing.last_began = Some(now);
         if self.probing.suspicion.is_some() {
@@ -205,6 +206,7 @@ impl App {
     fn suspect(&mut self, now: Moment, out: &mut Vec<Effect>) {
         if self.probing.suspicion.is_none() && !self.verdict.is_fault() {
             self.probing.suspicion = Some(now);
+            self.trouble_since.get_or_insert(now);
             self.ask_reading(now, out);
         }
     }
@@ -229,7 +231,13 @@ impl App {
             *seen = Some(observation);
             return;
         }
-        let Some(at) = self.probing.rounds.iter().position(|round| round.id == id) else { return };
+        let Some(at) = self.probing.rounds.iter().position(|round| round.id == id) else {
+            let seen = observation.clone();
+            if self.errands.take(now, id, kind, observation) {
+                self.note_good(now, kind, &seen);
+            }
+            return;
+        };
         let round = &mut self.probing.rounds[at];
         round.waiting.retain(|waiting| *waiting != kind);
         round.answers.insert(kind, observation);
@@ -247,13 +255,15 @@ impl App {
         for (kind, observation) in round.answers {
             self.latest.insert(kind, observation);
         }
-        let all_unknown = self.latest.values().all(|seen| seen.finding == Finding::Unknown);
+        let own: Vec<&Observation> =
+            self.target.kinds().iter().filter_map(|kind| self.latest.get(kind)).collect();
+        let all_unknown = !own.is_empty() && own.iter().all(|seen| seen.finding == Finding::Unknown);
+        let any_bad = own.iter().any(|seen| matches!(seen.finding, Finding::Bad(_)));
         self.blind_since = all_unknown.then(|| self.blind_since.unwrap_or(now));
         match result {
             None => {
                 // No fault as long as it was never good, but not listening yet either.
-                self.bad_since_start |=
-                    self.latest.values().any(|seen| matches!(seen.finding, Finding::Bad(_)));
+                self.bad_since_start |= any_bad;
             }
             Some(RoundResult::Good) => {
                 if !self.good_since_start {
@@ -264,6 +274,7 @@ impl App {
                 self.history.enter(round.began, RoundResult::Good, &self.policy);
                 if self.history.good_in_a_row() >= self.policy.successes {
                     self.probing.suspicion = None;
+                    self.trouble_since = None;
                 }
             }
             Some(RoundResult::Bad(fault, text)) => {
@@ -293,11 +304,11 @@ impl App {
                 if self.ever_good.insert(self.target.signature(kind)) {
                     self.dirty = true;
                 }
-                if let Some(latency) = observation.latency {
+                if let Some(latency) = observation.latency.filter(|_| kind == CheckKind::Http) {
                     self.history.latency(latency);
                 }
             }
-            Finding::Bad(_) if !self.was_ever_good(kind) && !self.forgives(now) => {
+            Finding::Bad(_) if kind.needs_proof() && !self.was_ever_good(kind) && !self.forgives(now) => {
                 *self.never_good.entry(kind).or_default() += 1;
             }
             Finding::Bad(_) | Finding::Unknown => {}

@@ -1,0 +1,208 @@
+//! Errands: checks that go out at a pace of their own, each alone, beside the rounds.
+//!
+//! Here is when one goes out and what was seen last. What it means is decided where verdicts and
+//! conditions are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::app::App;
+use super::effect::{Effect, RoundId};
+use super::observation::{CheckKind, Finding, Observation};
+use super::time::Moment;
+use super::unit::ActiveState;
+
+/// What an errand gets on top of its timeout before it counts as lost.
+const LOST_AFTER: Duration = Duration::from_secs(5);
+/// Free space is not looked at more often than that: it takes a thread of its own.
+const DISK_EVERY: Duration = Duration::from_secs(30);
+/// A helper unit is not started more often than that for the same question.
+const HELPER_EVERY: Duration = Duration::from_secs(10);
+
+/// What an errand brought back last.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub observation: Observation,
+    /// When it went out.
+    pub began: Moment,
+    /// So many in a row were bad; unknown ones leave it as it is.
+    pub bad_in_a_row: u32,
+    /// Since when it is found as it is now: good, bad or unknown.
+    pub since: Moment,
+}
+
+impl Seen {
+    pub fn is_bad(&self) -> bool {
+        matches!(self.observation.finding, Finding::Bad(_))
+    }
+
+    pub fn is_good(&self) -> bool {
+        self.observation.finding == Finding::Good
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Errand {
+    last_began: Option<Moment>,
+    under_way: Option<(RoundId, Moment)>,
+    seen: Option<Seen>,
+}
+
+/// The errands of one app.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Errands {
+    errands: BTreeMap<CheckKind, Errand>,
+    /// Those whose answer something waits for: they go out at `confirm_interval`.
+    pressing: BTreeSet<CheckKind>,
+}
+
+impl Errands {
+    /// What it brought back last.
+    pub fn seen(&self, kind: CheckKind) -> Option<&Seen> {
+        self.errands.get(&kind)?.seen.as_ref()
+    }
+
+    /// What it brought back, if it went out then or later.
+    pub fn seen_since(&self, kind: CheckKind, since: Moment) -> Option<&Seen> {
+        self.seen(kind).filter(|seen| seen.began >= since)
+    }
+
+    /// Something waits for its answers.
+    pub fn is_pressing(&self, kind: CheckKind) -> bool {
+        self.pressing.contains(&kind)
+    }
+
+    /// Lets it go out at once, and at `confirm_interval` from then on; or at its own pace again.
+    pub fn press(&mut self, kind: CheckKind, pressing: bool) {
+        if pressing {
+            self.pressing.insert(kind);
+        } else {
+            self.pressing.remove(&kind);
+        }
+    }
+
+    /// Whether an answer of that number is awaited.
+    pub fn awaits(&self, id: RoundId) -> bool {
+        self.errands.values().any(|errand| errand.under_way.is_some_and(|(round, _)| round == id))
+    }
+
+    /// Forgets those under way: their answers will mean nothing.
+    pub fn void(&mut self) {
+        self.errands.values_mut().for_each(|errand| errand.under_way = None);
+    }
+
+    /// Takes an answer in. False: it was not awaited.
+    pub fn take(&mut self, now: Moment, id: RoundId, kind: CheckKind, observation: Observation) -> bool {
+        let Some(errand) = self.errands.get_mut(&kind) else { return false };
+        let Some((_, began)) = errand.under_way.filter(|(round, _)| *round == id) else { return false };
+        errand.under_way = None;
+        let before = errand.seen.take();
+        let same = before.as_ref().is_some_and(|before| {
+            std::mem::discriminant(&before.observation.finding)
+                == std::mem::discriminant(&observation.finding)
+        });
+        let row = before.as_ref().map_or(0, |before| before.bad_in_a_row);
+        let bad_in_a_row = match observation.finding {
+            Finding::Good => 0,
+            Finding::Bad(_) => row.saturating_add(1),
+            Finding::Unknown => row,
+        };
+        let since = before.filter(|_| same).map_or(now, |before| before.since);
+        errand.seen = Some(Seen { observation, began, bad_in_a_row, since });
+        true
+    }
+}
+
+impl App {
+    /// Sends out what is due.
+    pub(super) fn run_errands(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        self.press_for_trouble();
+        for kind in self.target.errands().collect::<Vec<_>>() {
+            let timeout = self.errand_timeout(kind);
+            let due = self.errand_due(kind).is_some_and(|due| due <= now);
+            let errand = self.errands.errands.entry(kind).or_default();
+            if errand.under_way.is_some_and(|(_, began)| now.since(began) >= timeout + LOST_AFTER) {
+                errand.under_way = None;
+            }
+            if due && errand.under_way.is_none() {
+                let id = self.probing.new_id();
+                errand.last_began = Some(now);
+                errand.under_way = Some((id, now));
+                out.push(Effect::Check(id, vec![kind]));
+            }
+        }
+    }
+
+    /// When `run_errands` has something to do.
+    pub(super) fn errands_due(&self) -> Vec<Moment> {
+        let lost = self.errands.errands.iter().filter_map(|(kind, errand)| {
+            errand.under_way.map(|(_, began)| began + self.errand_timeout(*kind) + LOST_AFTER)
+        });
+        let next = self.target.errands().filter_map(|kind| {
+            let idle = self.errands.errands.get(&kind).is_none_or(|errand| errand.under_way.is_none());
+            self.errand_due(kind).filter(|_| idle)
+        });
+        lost.chain(next).collect()
+    }
+
+    /// Goes out at once, and at `confirm_interval` as long as it presses.
+    pub(super) fn hurry(&mut self, kind: CheckKind, pressing: bool) {
+        self.errands.press(kind, pressing && self.target.has(kind));
+    }
+
+    fn errand_timeout(&self, kind: CheckKind) -> Duration {
+        match kind {
+            CheckKind::Database => {
+                self.target.database.as_ref().map_or(self.policy.timeout, |asked| asked.timeout)
+            }
+            CheckKind::Public | CheckKind::Proxy => {
+                self.target.public.as_ref().map_or(self.policy.timeout, |public| public.http.timeout)
+            }
+            _ => self.policy.timeout,
+        }
+    }
+
+    fn errand_due(&self, kind: CheckKind) -> Option<Moment> {
+        let unit = self.unit.as_ref()?;
+        let pressing = self.errands.is_pressing(kind);
+        let up = matches!(unit.active, ActiveState::Active | ActiveState::Reloading);
+        let pace = match kind {
+            CheckKind::Disk => self.policy.check_interval.max(DISK_EVERY),
+            CheckKind::Preflight if pressing => HELPER_EVERY,
+            _ if pressing => self.policy.confirm_interval,
+            CheckKind::Database => {
+                let database =
+                    self.target.database.as_ref().filter(|asked| up && !asked.only_on_suspicion())?;
+                database.interval
+            }
+            // An idle app would be woken by it, and one that is down does not answer anybody.
+            CheckKind::Public | CheckKind::Proxy if up => self.policy.public_interval,
+            _ => return None,
+        };
+        let last = self.errands.errands.get(&kind).and_then(|errand| errand.last_began);
+        match last {
+            None => Some(Moment::default()),
+            // What began to press a moment ago has not been asked since.
+            Some(last) if pressing && self.trouble_since.is_some_and(|since| last < since) => Some(last),
+            Some(last) => Some(last + pace),
+        }
+    }
+
+    /// What an app in trouble leans on is asked at once: whether its database accepts connections,
+    /// and whether everything is there that it needs.
+    fn press_for_trouble(&mut self) {
+        let trouble = self.trouble_since.is_some();
+        let bad = |app: &Self, kind| app.errands.seen(kind).is_some_and(Seen::is_bad);
+        let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
+        let database = trouble || (up && bad(self, CheckKind::Database));
+        self.hurry(CheckKind::Database, database);
+        self.hurry(CheckKind::Preflight, trouble);
+    }
+
+    /// An answer that decides is still awaited: of an errand that went out since the trouble began.
+    pub(super) fn errand_pending(&self, now: Moment, kind: CheckKind) -> bool {
+        let Some(since) = self.trouble_since.filter(|_| self.target.has(kind)) else { return false };
+        let most = self.errand_timeout(kind) + Duration::from_secs(1);
+        self.errands.seen_since(kind, since).is_none() && now.since(since) < most
+    }
+}
