@@ -48,13 +48,13 @@ pub(super) fn is_named(world: &World, pid: u32, name: &str) -> bool {
     by_command_line(world, pid).as_deref() == Some(name) || by_comm(world, pid).as_deref() == Some(name)
 }
 
-fn by_command_line(world: &World, pid: u32) -> Option<String> {
+pub(super) fn by_command_line(world: &World, pid: u32) -> Option<String> {
     let line = world.read(&world.path(&format!("proc/{pid}/cmdline")), 4096).ok()?;
     let first = String::from_utf8_lossy(line.split(|b| *b == 0).next()?).into_owned();
     Some(Path::new(&first).file_name()?.to_str()?.to_owned())
 }
 
-fn by_comm(world: &World, pid: u32) -> Option<String> {
+pub(super) fn by_comm(world: &World, pid: u32) -> Option<String> {
     let comm = world.read(&world.path(&format!("proc/{pid}/comm")), 64).ok()?;
     Some(String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned())
 }
@@ -85,11 +85,16 @@ pub(super) fn user_name(world: &World, uid: u32) -> String {
 }
 
 fn user(world: &World, pid: u32) -> Option<String> {
+    user_id(world, pid).map(|uid| user_name(world, uid))
+}
+
+/// The user that a process acts as.
+pub(super) fn user_id(world: &World, pid: u32) -> Option<u32> {
     let status = world.read(&world.path(&format!("proc/{pid}/status")), 8192).ok()?;
     let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     // Real, effective, saved, file system (proc_pid_status(5)).
-    Some(user_name(world, line.split_whitespace().nth(1)?.parse().ok()?))
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]

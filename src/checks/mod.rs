@@ -21,6 +21,7 @@ mod port;
 mod processes;
 mod public;
 mod sock_diag;
+pub mod straggler;
 mod text;
 mod world;
 

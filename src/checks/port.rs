@@ -49,8 +49,8 @@ pub(super) fn check(probe: &Probe) -> Observation {
 
 fn judge(probe: &Probe, port: u16, rows: &[Listener]) -> Observation {
     let wanted = wanted(probe.target.address);
-    let would_do = |row: &Listener| wanted.iter().any(|to| row.takes(*to));
-    let (fitting, elsewhere): (Vec<&Listener>, Vec<&Listener>) = rows.iter().partition(|row| would_do(row));
+    let (fitting, elsewhere): (Vec<&Listener>, Vec<&Listener>) =
+        rows.iter().partition(|row| takes_any(row, &wanted));
     if fitting.is_empty() {
         let mut text = format!("nobody listens on port {port}");
         if !elsewhere.is_empty() {
@@ -103,13 +103,18 @@ fn judge(probe: &Probe, port: u16, rows: &[Listener]) -> Observation {
 }
 
 /// The addresses at which a listener would do; any one of them.
-fn wanted(address: Address) -> Vec<IpAddr> {
+pub(super) fn wanted(address: Address) -> Vec<IpAddr> {
     match address {
         Address::Localhost => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         Address::Ip(IpAddr::V4(ip)) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],
         Address::Ip(IpAddr::V6(ip)) if ip.is_unspecified() => vec![Ipv6Addr::LOCALHOST.into()],
         Address::Ip(ip) => vec![ip.to_canonical()],
     }
+}
+
+/// Whether a connection to one of those addresses comes to that listener.
+pub(super) fn takes_any(row: &Listener, wanted: &[IpAddr]) -> bool {
+    wanted.iter().any(|to| row.takes(*to))
 }
 
 fn owner(probe: &Probe, row: &Listener) -> Owner {
