@@ -25,6 +25,7 @@ pub mod straggler;
 mod text;
 mod world;
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,10 +45,22 @@ pub struct Probe {
     pub control_group: Option<String>,
     /// A socket unit triggers this one (`TriggeredBy`): a listener of PID 1 is then its own.
     pub socket_activated: bool,
+    /// The unit is down, or waits for its automatic restart: whoever still runs in its cgroup is left
+    /// over.
+    pub down: bool,
+    /// `WorkingDirectory` of the unit, where the target names none.
+    pub working_directory: Option<PathBuf>,
     /// The deadline of the port and process checks. The HTTP check has its own in its target.
     pub timeout: Duration,
     /// Where `/proc`, `/sys` and `/etc` are.
     pub world: Arc<World>,
+}
+
+impl Probe {
+    /// Root of the app's files: as configured, else as the unit has it.
+    fn working_directory(&self) -> Option<&Path> {
+        self.target.working_directory.as_deref().or(self.working_directory.as_deref())
+    }
 }
 
 /// Makes one check, once. It never exceeds its deadline by more than a tenth of a second, and
@@ -152,6 +165,21 @@ mod tests {
         panic!("no port is free");
     }
 
+    impl Probe {
+        /// A unit that nothing is known of.
+        pub(super) fn of_nothing() -> Self {
+            Self {
+                target: Arc::new(Target::of_unit("web.service".parse().unwrap())),
+                control_group: None,
+                socket_activated: false,
+                down: false,
+                working_directory: None,
+                timeout: Duration::from_secs(1),
+                world: Arc::new(World::system()),
+            }
+        }
+    }
+
     fn serve(rounds: usize) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -169,13 +197,7 @@ mod tests {
         let mut target = http::tests::target(&format!("http://localhost:{port}/"));
         target.port = Some(port);
         target.min_processes = 1;
-        Probe {
-            target: Arc::new(target),
-            control_group: None,
-            socket_activated: false,
-            timeout: Duration::from_secs(1),
-            world: Arc::new(World::system()),
-        }
+        Probe { target: Arc::new(target), ..Probe::of_nothing() }
     }
 
     #[test]

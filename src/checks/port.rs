@@ -199,7 +199,6 @@ fn addresses(rows: &[&Listener]) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::super::tests::lonely;
     use super::super::world::World;
@@ -221,9 +220,8 @@ mod tests {
         Probe {
             target: Arc::new(target),
             control_group: Some(UNIT.to_owned()),
-            socket_activated: false,
-            timeout: Duration::from_secs(1),
             world: Arc::new(world),
+            ..Probe::of_nothing()
         }
     }
 

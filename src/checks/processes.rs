@@ -71,7 +71,6 @@ fn state(stat: &[u8]) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::super::world::tests::Fake;
     use super::*;
@@ -91,9 +90,8 @@ mod tests {
         let probe = Probe {
             target: Arc::new(target),
             control_group: Some(UNIT.to_owned()),
-            socket_activated: false,
-            timeout: Duration::from_secs(1),
             world: Arc::new(fake.world),
+            ..Probe::of_nothing()
         };
         let seen = check(&probe);
         drop(fake.dir);

@@ -49,6 +49,40 @@ pub(super) fn length(time: Duration) -> String {
     }
 }
 
+/// `312 MiB`, `1.5 GiB`, `900 KiB`, `12 bytes`; rounded down.
+pub(super) fn size(bytes: u64) -> String {
+    sized(bytes, 0)
+}
+
+/// The same, rounded up: what is over a limit shows so.
+pub(super) fn size_up(bytes: u64) -> String {
+    sized(bytes, 1)
+}
+
+/// `up` is 1 to round up, 0 to round down.
+fn sized(bytes: u64, up: u128) -> String {
+    let count = |times: u128, shift: u32| {
+        let all = u128::from(bytes) * times;
+        (all >> shift) + if all.is_multiple_of(1 << shift) { 0 } else { up }
+    };
+    let (tenths, unit) = match bytes {
+        0..0x400 => return plural(usize::try_from(bytes).unwrap_or(0), "byte", "bytes"),
+        0x400..0x10_0000 => return format!("{} KiB", count(1, 10)),
+        0x10_0000..0x4000_0000 => return format!("{} MiB", count(1, 20)),
+        0x4000_0000..0x100_0000_0000 => (count(10, 30), "GiB"),
+        _ => (count(10, 40), "TiB"),
+    };
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole} {unit}"),
+        (whole, tenth) => format!("{whole}.{tenth} {unit}"),
+    }
+}
+
+/// `1 process`, `2 processes`.
+pub(super) fn plural(count: usize, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +103,24 @@ mod tests {
         {
             assert_eq!(length(Duration::from_micros(micros)), text);
         }
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        for (bytes, down, up) in [
+            (0, "0 bytes", "0 bytes"),
+            (1, "1 byte", "1 byte"),
+            (1023, "1023 bytes", "1023 bytes"),
+            (2048, "2 KiB", "2 KiB"),
+            (2049, "2 KiB", "3 KiB"),
+            (312 << 20, "312 MiB", "312 MiB"),
+            ((312 << 20) + 1, "312 MiB", "313 MiB"),
+            (1 << 30, "1 GiB", "1 GiB"),
+            ((3 << 29) + (1 << 20), "1.5 GiB", "1.6 GiB"),
+            (5 << 40, "5 TiB", "5 TiB"),
+        ] {
+            assert_eq!((size(bytes).as_str(), size_up(bytes).as_str()), (down, up), "{bytes}");
+        }
+        assert!(size(u64::MAX).ends_with("TiB") && size_up(u64::MAX).ends_with("TiB"));
     }
 }

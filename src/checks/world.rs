@@ -105,6 +105,14 @@ impl World {
         Ok(pids)
     }
 
+    /// The processes that are at the very top of the tree, in no cgroup below.
+    pub(super) fn pids_of_top(&self) -> Vec<u32> {
+        let mut pids = Vec::new();
+        let _ = self.procs(self.cgroup_root(), &mut pids);
+        pids.truncate(MAX_PIDS);
+        pids
+    }
+
     fn procs(&self, dir: &Path, pids: &mut Vec<u32>) -> io::Result<()> {
         let text = self.read(&dir.join("cgroup.procs"), MAX_PIDS * 8)?;
         // Processes outside our pid namespace read as 0 (cgroups(7)).

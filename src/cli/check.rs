@@ -159,6 +159,8 @@ async fn check(app: &Member, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<W
         target: Arc::new(app.target.clone()),
         control_group: unit.as_ref().and_then(|unit| unit.control_group.clone()),
         socket_activated: unit.as_ref().is_some_and(|unit| unit.socket_listening),
+        down: unit.as_ref().is_some_and(UnitReading::is_left),
+        working_directory: None,
         timeout: app.policy.timeout,
         world: Arc::clone(world),
     };

@@ -69,6 +69,8 @@ impl Daemon {
             target: Arc::clone(target),
             control_group: known.control_group().map(str::to_owned),
             socket_activated: known.socket_activated(),
+            down: known.is_down(),
+            working_directory: None,
             timeout: known.policy().timeout,
             world: Arc::clone(&self.world),
         };

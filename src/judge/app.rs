@@ -224,6 +224,12 @@ impl App {
         self.unit.as_ref().is_some_and(|unit| unit.socket_listening)
     }
 
+    /// It is down, or waits for its automatic restart.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.unit.as_ref().is_some_and(UnitReading::is_left)
+    }
+
     /// What has to survive a restart of the monitor.
     #[must_use]
     pub fn memory(&self) -> AppMemory {

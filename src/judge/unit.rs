@@ -262,6 +262,12 @@ pub struct UnitReading {
 }
 
 impl UnitReading {
+    /// It is down, or waits for its automatic restart: nothing of it is to run any more.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.active.is_down() || self.auto_restarting()
+    }
+
     /// systemd is about to start it again by itself: `auto-restart`, and on 254 and later
     /// `auto-restart-queued` and the `…-before-auto-restart` states.
     #[must_use]
