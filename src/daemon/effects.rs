@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::checks::Probe;
-use crate::judge::{ActId, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step, Subject};
+use crate::judge::{
+    ActId, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step, Subject, UnitName,
+};
 
 use super::looping::{Daemon, Happening};
 use super::state::Saved;
@@ -23,6 +25,7 @@ impl Daemon {
                 Effect::Perform(act, step) => self.perform(app, act, step, saved.take()),
                 // The helper that gathers it comes with the incidents.
                 Effect::GatherEvidence => {}
+                Effect::Hook(unit) => self.start_hook(unit),
                 Effect::Record(record) => {
                     telling::write(&record);
                     self.alerts.tell(&record, clock::wall());
@@ -77,6 +80,18 @@ impl Daemon {
         let check =
             performing::check(kinds, round, probe, Arc::clone(&self.pool), app.clone(), self.queue.clone());
         under_way.push((round, check));
+    }
+
+    /// Starts a hook's unit. Nothing waits for it; that it could not be started is told.
+    fn start_hook(&self, unit: UnitName) {
+        let Some(link) = &self.link else { return };
+        let bus = link.bus.clone();
+        tokio::spawn(async move {
+            let started = async { bus.hand().await?.start(&unit).await };
+            if let Err(error) = started.await {
+                telling::say(Level::Warn, format!("cannot start the hook {unit}: {error}"));
+            }
+        });
     }
 
     /// Orders the memory to be written.

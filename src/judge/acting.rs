@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use super::app::App;
+use super::budget::Budget;
 use super::effect::{ActId, Effect};
+use super::errands::Seen;
 use super::level::Level;
+use super::observation::CheckKind;
 use super::plan::{Circumstances, Outcome, Step, plan};
-use super::record::EventKind;
+use super::policy::ClearCaches;
+use super::record::{EventKind, StepReport};
 use super::recovery::{Phase, Recovery};
+use super::target::{Role, Stragglers};
 use super::time::{Moment, Span};
-use super::unit::JobId;
-use super::verdict::Condition;
-use super::wanting::Want;
+use super::unit::{ActiveState, JobId, UnitReading};
+use super::verdict::{Condition, Verdict};
+use super::wanting::{Want, Why};
 
 /// How long to hold back after somebody refused or was in the way.
 const HOLD: Duration = Duration::from_secs(10);
@@ -27,21 +32,24 @@ impl App {
     /// Begins a recovery; the host has granted a slot.
     pub(super) fn begin(&mut self, now: Moment, want: Want, out: &mut Vec<Effect>) {
         let Some(unit) = self.unit.clone() else { return };
-        let uncounted = want.asked || self.waits_for_dependency();
-        if uncounted && !want.asked {
-            let times = self.dependency_starts.map_or(0, |(_, times)| times);
-            self.dependency_starts = Some((now, times.saturating_add(1)));
+        match want.why {
+            Why::Dependency => {
+                let times = self.dependency_starts.map_or(0, |(_, times)| times);
+                self.dependency_starts = Some((now, times.saturating_add(1)));
+            }
+            Why::WithoutDatabase => self.tried_without = true,
+            Why::Loop => self.loops.broken(now),
+            Why::Asked | Why::Fault | Why::Memory | Why::DatabaseBack => {}
         }
         self.asked = false;
-        let attempt = (!uncounted).then(|| self.budget.begin(now, &self.policy));
-        let answers = !self.verdict.is_fault() && self.history.good_in_a_row() > 0;
-        let circumstances = Circumstances {
-            unit: &unit,
-            unanswered: self.last_unanswered,
-            answers,
-            attempt: attempt.unwrap_or(1),
+        self.owed_start = false;
+        let memory = want.why == Why::Memory;
+        let policy = self.policy.clone();
+        let attempt = match want.why {
+            Why::Fault | Why::Memory => Some(self.budget_for(memory).begin(now, &policy)),
+            _ => None,
         };
-        let steps = plan(&self.policy, circumstances);
+        let steps = plan(&self.policy, self.circumstances(&unit, want.why, attempt.unwrap_or(1)));
         self.acts += 1;
         let recovery = Recovery {
             act: ActId(self.acts),
@@ -51,6 +59,7 @@ impl App {
             next: 0,
             began: now,
             attempt,
+            memory,
             before: unit.invocation,
             phase: Phase::Acting,
             step_since: now,
@@ -58,14 +67,60 @@ impl App {
         let doing = recovery.doing();
         let number = match attempt {
             Some(number) => format!("attempt {number} of {}", self.budget.allowed(&self.policy)),
-            None if want.asked => "asked for by a person, uncounted".to_owned(),
-            None => "what it needs is up again; uncounted".to_owned(),
+            None => format!("{}, uncounted", want.why.words()),
         };
         let line = format!("{doing}, {number}");
         self.recovery = Some(recovery);
         self.forget_rounds();
         self.tell(out, EventKind::RecoveryStarted, Level::Info, line);
         self.perform(now, out);
+    }
+
+    /// On which of the two budgets a recovery counts.
+    pub(super) fn budget_for(&mut self, memory: bool) -> &mut Budget {
+        if memory { &mut self.memory_budget } else { &mut self.budget }
+    }
+
+    /// What the plan depends on.
+    pub(super) fn circumstances<'a>(
+        &self,
+        unit: &'a UnitReading,
+        why: Why,
+        attempt: u32,
+    ) -> Circumstances<'a> {
+        let answers = unit.active == ActiveState::Active && self.history.good_in_a_row() > 0;
+        let again = attempt > 1;
+        let foreign = self.port_holder().is_some() || self.verdict == Verdict::PortTaken;
+        let reaping = self.target.stragglers != Stragglers::Never && self.target.port.is_some();
+        let has_caches = !self.target.caches.is_empty()
+            && (self.target.working_directory.is_some() || unit.working_directory.is_some());
+        let clearing = match self.policy.clear_caches {
+            ClearCaches::Never => false,
+            ClearCaches::Retry => again || why == Why::Loop,
+            ClearCaches::Always => true,
+        };
+        let checked = self.trouble_since.is_some_and(|since| {
+            self.errands.seen_since(CheckKind::Preflight, since).is_some_and(Seen::is_good)
+        });
+        let app = self.target.role == Role::App;
+        Circumstances {
+            unit,
+            unanswered: self.last_unanswered,
+            answers,
+            attempt,
+            preflight: app && self.target.has(CheckKind::Preflight) && !checked,
+            reap: app && reaping && (foreign || again),
+            clear_caches: app && has_caches && clearing,
+            reclaim_swap: app && self.wants_swap(),
+            apart: why == Why::Loop,
+        }
+    }
+
+    /// Memory of the host was the matter, and swap was not had back yet in this incident.
+    fn wants_swap(&self) -> bool {
+        self.policy.reclaim_swap
+            && self.conditions.contains_key(&Condition::HostMemory)
+            && self.incident.as_ref().is_none_or(|incident| !incident.swap_reclaimed)
     }
 
     /// Writes the intent, then asks for the step.
@@ -97,8 +152,21 @@ impl App {
         let Some(recovery) = self.recovery.as_ref().filter(|recovery| recovery.act == act) else { return };
         let Some(step) = recovery.current().filter(|_| recovery.phase == Phase::Acting) else { return };
         let took = Span(now.since(recovery.step_since));
-        // Nothing is lost when one of these did not work: the start will tell.
-        let minor = matches!(step, Step::ResetFailed | Step::KillLeftovers);
+        // Nothing is lost when one of these did not work: the start will tell. Only where somebody else
+        // holds the port, and was not ended, there is no point in starting.
+        let minor = match step {
+            Step::Start | Step::Restart { .. } | Step::Stop { .. } | Step::Reload => false,
+            Step::Reap => recovery.cause != Verdict::PortTaken || recovery.stopped_it(),
+            _ => true,
+        };
+        let took_ms = u64::try_from(now.since(recovery.step_since).as_millis()).unwrap_or(u64::MAX);
+        let done = matches!(outcome, Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo);
+        self.step_report = Some(StepReport { step: step.word().to_owned(), done, took_ms });
+        if step == Step::ReclaimSwap
+            && let Some(incident) = &mut self.incident
+        {
+            incident.swap_reclaimed = true;
+        }
         match outcome {
             Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo => {
                 self.note(now, Condition::MayNotAct, None, out);
@@ -140,6 +208,11 @@ impl App {
                 self.abandon(now, &step, &why, out);
             }
             Outcome::Skipped if !minor => self.step_failed(now, &step, "skipped by systemd", out),
+            Outcome::Failed(why) if step == Step::Preflight => {
+                // What is missing becomes the verdict; until then nothing is started into it.
+                self.hold_until = Some(now + HOLD);
+                self.abandon(now, &step, &why, out);
+            }
             Outcome::TimedOut(why) | Outcome::Failed(why) if !minor => {
                 self.step_failed(now, &step, &why, out)
             }
@@ -149,6 +222,7 @@ impl App {
             }
             Outcome::Skipped => self.advance(now, out),
         }
+        self.step_report = None;
     }
 
     pub(super) fn advance(&mut self, now: Moment, out: &mut Vec<Effect>) {
@@ -174,7 +248,10 @@ impl App {
     pub(super) fn heed(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let jobless = self.recovery.as_ref().is_some_and(|recovery| {
             recovery.phase == Phase::Acting
-                && matches!(recovery.current(), Some(Step::ResetFailed | Step::KillLeftovers))
+                && !matches!(
+                    recovery.current(),
+                    None | Some(Step::Start | Step::Restart { .. } | Step::Stop { .. } | Step::Reload)
+                )
         });
         if jobless && self.life.interfered() {
             self.give_way(now, "somebody else decided", out);
@@ -205,7 +282,7 @@ impl App {
     pub(super) fn give_way(&mut self, now: Moment, why: &str, out: &mut Vec<Effect>) {
         let Some(recovery) = self.recovery.take() else { return };
         if recovery.attempt.is_some() {
-            self.budget.withdraw();
+            self.budget_for(recovery.memory).withdraw();
         }
         self.dirty = true;
         self.tell(

@@ -13,12 +13,13 @@ use super::history::History;
 use super::judging::{ConditionState, Incident};
 use super::level::Level;
 use super::life::{Change, Ending, Life, Starter};
+use super::loops::Loops;
 use super::memory::AppMemory;
 use super::names::{AppName, Subject, UnitName};
 use super::observation::{CheckKind, Observation};
 use super::policy::Policy;
 use super::probing::Probing;
-use super::record::{EventKind, Record};
+use super::record::{EventKind, Record, StepReport};
 use super::recovery::Recovery;
 use super::target::{Role, Target};
 use super::time::{Moment, Span};
@@ -79,6 +80,16 @@ pub struct App {
     /// good round.
     pub(super) trouble_since: Option<Moment>,
     trouble_known: bool,
+    /// Restarts without end.
+    pub(super) loops: Loops,
+    /// So many rounds in a row it used more memory than it may.
+    pub(super) memory_over: u32,
+    /// Since when not one answer came in time.
+    pub(super) silent_since: Option<Moment>,
+    /// It fell while its database was down, and is owed a start when that is back.
+    pub(super) owed_start: bool,
+    /// It was started without its database once; after that it is held.
+    pub(super) tried_without: bool,
     pub(super) blind_since: Option<Moment>,
 
     // The judgement.
@@ -106,6 +117,8 @@ pub struct App {
     /// When it was last started because what it needs is back, and how often since it last ran.
     pub(super) dependency_starts: Option<(Moment, u32)>,
     pub(super) would_told: Option<Verdict>,
+    /// The step that is being told of.
+    pub(super) step_report: Option<StepReport>,
     pub(super) pause: Option<Pause>,
 
     pub(super) dirty: bool,
@@ -152,6 +165,11 @@ impl App {
             errands: Errands::default(),
             trouble_since: None,
             trouble_known: false,
+            loops: memory.loops,
+            memory_over: 0,
+            silent_since: None,
+            owed_start: false,
+            tried_without: false,
             blind_since: None,
             verdict: Verdict::Unknown,
             verdict_text: "not looked at yet".into(),
@@ -171,6 +189,7 @@ impl App {
             hold_until: None,
             dependency_starts: None,
             would_told: None,
+            step_report: None,
             pause: memory.pause,
             dirty: false,
             wake: now,
@@ -238,6 +257,7 @@ impl App {
             ever_good: self.ever_good.clone(),
             starts: self.starts.clone(),
             budget: self.budget.clone(),
+            loops: self.loops.clone(),
             memory_budget: self.memory_budget.clone(),
             life: self.life.memory().clone(),
             intent: self.recovery.as_ref().map(Recovery::intent),
@@ -399,6 +419,8 @@ impl App {
         if std::mem::take(&mut self.read_again) {
             self.ask_reading(now, out);
         }
+        let restarts = self.unit.as_ref().map_or(unit.restarts, |before| before.restarts);
+        self.loops.restarted(now, unit.restarts.saturating_sub(restarts));
         let class = |unit: &UnitReading| (unit.active, unit.auto_restarting(), unit.job.is_some());
         if self.unit.as_ref().map(class) != Some(class(&unit)) {
             self.state_since = now;
@@ -413,6 +435,12 @@ impl App {
         match self.life.read(&unit, acting, settled) {
             Some(Change::Started(starter)) => {
                 self.dirty = true;
+                if starter != Starter::BeforeUs {
+                    self.loops.started(now);
+                }
+                if starter == Starter::Somebody {
+                    self.loops.over();
+                }
                 self.dependency_starts = None;
                 self.begin_invocation(now, &unit, starter);
                 if starter == Starter::Somebody {
@@ -471,13 +499,20 @@ impl App {
     /// a good round ends it. What may be lost later is gathered now.
     fn note_trouble(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(unit) = &self.unit else { return };
+        let down = unit.active.is_down() || unit.auto_restarting();
         let asked_for = unit.active.is_down()
             && match self.life.ending() {
                 Some(ending) => *ending != Ending::ByItself,
                 None => unit.inactive_exit.is_none(),
             };
-        let down = unit.active.is_down() || unit.auto_restarting();
-        if asked_for || self.is_acting() {
+        let unit_only = self.target.kinds().is_empty() && unit.active == ActiveState::Active;
+        // Nothing else can prove that it does not go round any more.
+        if unit_only && unit.active_enter.is_some_and(|since| now.since(since) >= self.policy.min_uptime) {
+            self.loops.over();
+        }
+        let well =
+            self.verdict == Verdict::Healthy && self.history.bad_in_a_row() == 0 && self.memory_over == 0;
+        if asked_for || self.is_acting() || (well && !down && self.probing.calm()) {
             self.trouble_since = None;
         } else if down && self.trouble_since.is_none() {
             self.trouble_since = Some(now);
@@ -569,7 +604,7 @@ impl App {
             text,
             incident,
             alert,
-            step: None,
+            step: self.step_report.clone(),
             condition: None,
         }));
     }

@@ -34,8 +34,17 @@ pub struct Facts<'a> {
     pub acting: Option<(Verdict, &'a str)>,
     /// Its port is held by that somebody, and the app is down or about to be started again.
     pub port_holder: Option<&'a str>,
-    /// Who holds the port of an app that is down is being looked at.
-    pub port_pending: bool,
+    /// Its database does not accept connections, as that evidence says.
+    pub database: Option<&'a str>,
+    /// Keys or files that it needs are absent: these.
+    pub config: Option<&'a str>,
+    /// An answer that decides what is wrong with an app that fell or fails is awaited: who holds its
+    /// port, whether its database accepts, whether everything is there that it needs.
+    pub pending: bool,
+    /// systemd restarts it again and again: so often, in words.
+    pub looping: Option<&'a str>,
+    /// It uses more memory than it may, as enough rounds in a row say.
+    pub over_memory: Option<&'a str>,
     /// systemd's own restart is overdue.
     pub healing_overdue: bool,
     /// Within the grace after a start, no good round yet.
@@ -81,8 +90,17 @@ pub fn diagnose(facts: &Facts<'_>) -> (Verdict, String) {
     if let Some(text) = changing(facts, unit) {
         return (Verdict::Changing, text);
     }
+    let failing = unit.auto_restarting() || facts.confirmed.is_some();
+    if failing && let Some(needed) = wanting(facts, unit) {
+        return needed;
+    }
     if let Some(holder) = facts.port_holder {
         return (Verdict::PortTaken, holder.to_owned());
+    }
+    // A restart that comes again and again heals nothing, so this goes before systemd-restarting;
+    // else the verdict would change with every beat.
+    if let Some(often) = facts.looping {
+        return (Verdict::CrashLooping, format!("{often}; last: {}", last_exit(unit)));
     }
     if unit.auto_restarting() {
         if facts.healing_overdue {
@@ -91,6 +109,20 @@ pub fn diagnose(facts: &Facts<'_>) -> (Verdict, String) {
         return (Verdict::SystemdRestarting, last_exit(unit));
     }
     above(facts).unwrap_or_else(same)
+}
+
+/// What an app that fell or fails leans on is not there: restarting it would not help.
+fn wanting(facts: &Facts<'_>, unit: &UnitReading) -> Option<(Verdict, String)> {
+    let (verdict, why) = match (facts.database, facts.config) {
+        (Some(why), _) => (Verdict::DatabaseDown, why),
+        (None, Some(why)) => (Verdict::ConfigMissing, why),
+        (None, None) => return None,
+    };
+    let what = match facts.confirmed {
+        Some(confirmed) if unit.active == ActiveState::Active => confirmed.text.to_owned(),
+        _ => last_exit(unit),
+    };
+    Some((verdict, format!("{why}; the app: {what}")))
 }
 
 fn unusable(unit: &UnitReading) -> (Verdict, String) {
@@ -124,10 +156,13 @@ fn below(facts: &Facts<'_>, unit: &UnitReading) -> Option<(Verdict, String)> {
             Some((Verdict::Idle, "its socket waits for work".into()))
         }
         Some(Ending::ByItself) => {
+            if let Some(needed) = wanting(facts, unit) {
+                return Some(needed);
+            }
             if let Some(holder) = facts.port_holder {
                 return Some((Verdict::PortTaken, holder.to_owned()));
             }
-            (!facts.port_pending).then(|| (Verdict::Crashed, last_exit(unit)))
+            (!facts.pending).then(|| (Verdict::Crashed, last_exit(unit)))
         }
     }
 }
@@ -172,7 +207,13 @@ fn above(facts: &Facts<'_>) -> Option<(Verdict, String)> {
     if let Some(age) = facts.starting {
         return Some((Verdict::Starting, format!("up for {}, no good answer yet", Span(age))));
     }
+    if let Some(text) = facts.over_memory {
+        return Some((Verdict::AppMemory, text.to_owned()));
+    }
     if let Some(confirmed) = facts.confirmed {
+        if facts.pending {
+            return None;
+        }
         let times = match confirmed.of {
             None if confirmed.bad == 1 => String::new(),
             None => format!(", {} times running", confirmed.bad),
@@ -201,7 +242,8 @@ pub fn verdict_of(fault: Fault) -> Verdict {
     match fault {
         Fault::NotListening | Fault::Refused => Verdict::PortClosed,
         Fault::ForeignListener => Verdict::PortTaken,
-        Fault::Unanswered => Verdict::Frozen,
+        Fault::Unanswered | Fault::UnansweredUnseen => Verdict::Frozen,
+        Fault::Late => Verdict::Overloaded,
         Fault::WrongAnswer => Verdict::Erroring,
         Fault::TooFewProcesses => Verdict::NoProcess,
         Fault::OverMemory => Verdict::AppMemory,
@@ -257,7 +299,11 @@ mod tests {
             foreign_job: false,
             acting: None,
             port_holder: None,
-            port_pending: false,
+            database: None,
+            config: None,
+            pending: false,
+            looping: None,
+            over_memory: None,
             healing_overdue: false,
             starting: None,
             confirmed: None,
@@ -283,7 +329,11 @@ mod tests {
             stopping: true,
             paused: Some("why"),
             foreign_job: true,
+            database: Some("refused"),
+            config: Some("DATABASE_URL is not set"),
             port_holder: Some("nc"),
+            looping: Some("7 restarts"),
+            over_memory: Some("400 MiB"),
             starting: Some(Duration::from_secs(3)),
             confirmed: Some(confirmed),
             all_unknown: true,
@@ -297,15 +347,37 @@ mod tests {
         all.paused = None;
         assert_eq!(verdict(&all), Verdict::Changing);
         all.foreign_job = false;
+        assert_eq!(verdict(&all), Verdict::DatabaseDown);
+        all.database = None;
+        assert_eq!(verdict(&all), Verdict::ConfigMissing);
+        all.config = None;
         assert_eq!(verdict(&all), Verdict::PortTaken);
         all.port_holder = None;
+        assert_eq!(verdict(&all), Verdict::CrashLooping);
+        all.looping = None;
         assert_eq!(verdict(&all), Verdict::Starting);
         all.starting = None;
+        assert_eq!(verdict(&all), Verdict::AppMemory);
+        all.over_memory = None;
         assert_eq!(verdict(&all), Verdict::Frozen);
         all.confirmed = None;
         assert_eq!(verdict(&all), Verdict::Unknown);
         all.all_unknown = false;
         assert_eq!(verdict(&all), Verdict::Healthy);
+    }
+
+    #[test]
+    fn what_an_app_leans_on_is_no_fault_while_it_answers() {
+        let unit = up(1);
+        let leaning = Facts { database: Some("refused"), config: Some("no key"), ..facts(&unit) };
+        assert_eq!(verdict(&leaning), Verdict::Healthy);
+        let fallen = down(1);
+        let ending = Ending::ByItself;
+        let fallen = Facts { unit: Some(&fallen), ending: Some(&ending), ..leaning };
+        assert_eq!(verdict(&fallen), Verdict::DatabaseDown);
+        assert_eq!(verdict(&Facts { database: None, ..fallen }), Verdict::ConfigMissing);
+        let pending = Facts { database: None, config: None, pending: true, ..fallen };
+        assert_eq!(verdict(&pending), Verdict::Unknown, "as before, until the answer is there");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::UnitName;
 use super::observation::{CheckKind, Observation};
 use super::plan::{Outcome, Step};
 use super::record::Record;
@@ -82,6 +83,8 @@ pub enum Effect {
     Persist,
     /// Carry out this step, answered by `Event::StepEnded`.
     Perform(ActId, Step),
+    /// Start a hook's unit; nothing waits for it.
+    Hook(UnitName),
     /// Gather evidence now, in the background: something is suspected or has fallen. What comes of it
     /// belongs to the incident that is open, or opens within a minute.
     GatherEvidence,

@@ -34,7 +34,8 @@ impl History {
     pub fn enter(&mut self, began: Moment, result: RoundResult, policy: &Policy) {
         let at = self.rounds.partition_point(|(other, _)| *other <= began);
         self.rounds.insert(at, (began, result));
-        let most = policy.failures_window.of.max(policy.failures).max(policy.successes) as usize;
+        let most =
+            policy.failures_window.of.max(policy.failures.saturating_mul(2)).max(policy.successes) as usize;
         while self.rounds.len() > most {
             self.rounds.pop_front();
         }
@@ -76,14 +77,44 @@ impl History {
     pub fn confirmed(&self, policy: &Policy) -> Option<Confirmed<'_>> {
         let Some((_, RoundResult::Bad(fault, text))) = self.rounds.back() else { return None };
         let in_a_row = self.bad_in_a_row();
-        if in_a_row >= policy.failures {
-            return Some(Confirmed { fault: *fault, text, bad: in_a_row, of: None });
+        let this = |bad, of| Some(Confirmed { fault: *fault, text, bad, of });
+        if *fault == Fault::Late {
+            // Work that comes too late confirms itself, and counts in no window.
+            return if in_a_row >= policy.failures { this(in_a_row, None) } else { None };
+        }
+        // Not seeing the listener, nobody can tell late from frozen: it takes twice as long.
+        let needed = match fault {
+            Fault::UnansweredUnseen => policy.failures.saturating_mul(2),
+            _ => policy.failures,
+        };
+        let late = |result: &RoundResult| matches!(result, RoundResult::Bad(Fault::Late, _));
+        let dead = self.in_a_row(|result| matches!(result, RoundResult::Bad(..)) && !late(result));
+        if dead >= needed {
+            return this(dead, None);
+        }
+        if in_a_row > dead && in_a_row >= policy.failures {
+            // Late until a moment ago; one look that says otherwise does not make it frozen.
+            let mut behind = self.rounds.iter().rev();
+            let last_late = behind.find(|(_, result)| late(result));
+            return last_late.and_then(|(_, result)| match result {
+                RoundResult::Bad(fault, text) => {
+                    Some(Confirmed { fault: *fault, text, bad: in_a_row, of: None })
+                }
+                RoundResult::Good => None,
+            });
         }
         let window = policy.failures_window;
         let looked_at = self.rounds.iter().rev().take(window.of as usize);
-        let bad = looked_at.filter(|(_, result)| matches!(result, RoundResult::Bad(..))).count();
+        let bad = looked_at.filter(|(_, result)| *result != RoundResult::Good && !late(result)).count();
         let bad = u32::try_from(bad).unwrap_or(u32::MAX);
-        (bad >= window.bad).then_some(Confirmed { fault: *fault, text, bad, of: Some(window.of) })
+        if bad >= window.bad { this(bad, Some(window.of)) } else { None }
+    }
+
+    /// Some round was good since the first bad one that is remembered: it answers now and then.
+    #[must_use]
+    pub fn answers_between(&self) -> bool {
+        let mut rounds = self.rounds.iter().skip_while(|(_, result)| *result == RoundResult::Good);
+        rounds.any(|(_, result)| *result == RoundResult::Good)
     }
 }
 
@@ -147,6 +178,47 @@ mod tests {
         assert_eq!(history.confirmed(&policy).map(|c| (c.bad, c.of)), Some((5, Some(10))));
         history.enter(at(10), RoundResult::Good, &policy);
         assert_eq!(history.confirmed(&policy), None, "acting only when the latest is bad");
+    }
+
+    fn rounds(faults: &[Fault]) -> History {
+        let mut history = History::default();
+        for (second, fault) in (0..).zip(faults) {
+            let result = RoundResult::Bad(*fault, format!("{fault:?}"));
+            history.enter(at(second), result, &Policy::default());
+        }
+        history
+    }
+
+    #[test]
+    fn late_is_not_frozen_and_takes_as_many_rounds_to_become_so() {
+        use Fault::{Late, Unanswered};
+        let policy = Policy::default();
+        let fault = |faults: &[Fault]| rounds(faults).confirmed(&policy).map(|confirmed| confirmed.fault);
+        assert_eq!(fault(&[Late, Late]), None);
+        assert_eq!(fault(&[Late, Late, Late]), Some(Late));
+        assert_eq!(fault(&[Late, Late, Late, Unanswered]), Some(Late));
+        assert_eq!(fault(&[Late, Late, Late, Unanswered, Unanswered, Unanswered]), Some(Unanswered));
+        assert_eq!(fault(&[Unanswered, Unanswered, Late]), Some(Late));
+    }
+
+    #[test]
+    fn an_unseen_listener_takes_twice_as_long() {
+        let policy =
+            Policy { failures_window: super::super::policy::Window { bad: 64, of: 64 }, ..Policy::default() };
+        let unseen = |times| rounds(&vec![Fault::UnansweredUnseen; times]).confirmed(&policy).map(|c| c.bad);
+        assert_eq!((unseen(5), unseen(6)), (None, Some(6)));
+    }
+
+    #[test]
+    fn timeouts_of_an_overloaded_app_count_in_no_window() {
+        let policy = Policy::default();
+        let mut history = History::default();
+        for second in 0..10 {
+            let late = RoundResult::Bad(Fault::Late, "late".into());
+            history.enter(at(second), if second % 2 == 1 { late } else { RoundResult::Good }, &policy);
+        }
+        assert!(history.answers_between());
+        assert_eq!(history.confirmed(&policy), None);
     }
 
     #[test]

@@ -145,8 +145,8 @@ impl Host {
             let waiting = self.apps.values().filter_map(|app| Some((app.wants(now)?, app.name().clone())));
             // A person who asks is served even where all slots are taken.
             let Some((want, name)) = waiting
-                .filter(|(want, _)| want.asked || acting < self.max_parallel)
-                .min_by_key(|(want, name)| (!want.asked, !want.down, name.clone()))
+                .filter(|(want, _)| want.asked() || acting < self.max_parallel)
+                .min_by_key(|(want, name)| (!want.asked(), !want.down, name.clone()))
             else {
                 return;
             };

@@ -50,6 +50,9 @@ pub struct Incident {
     pub text: String,
     /// Since when.
     pub since: Moment,
+    /// Swap was had back in its course, which is done once.
+    #[serde(default)]
+    pub swap_reclaimed: bool,
 }
 
 impl App {
@@ -81,10 +84,11 @@ impl App {
         self.tell_long_stop(now, out);
         if let Some(since) = self.healthy_since
             && now.since(since) >= self.policy.healthy_for
-            && self.budget.is_marked()
+            && (self.budget.is_marked() || self.memory_budget.is_marked())
         {
             self.dirty = true;
-            if self.budget.forgive() {
+            self.loops.forgive();
+            if self.budget.forgive() | self.memory_budget.forgive() {
                 let text = format!("healthy for {}; recoveries are allowed again", Span(now.since(since)));
                 self.tell_all(out, EventKind::BreakerClosed, Level::Info, text, true);
             }
@@ -115,6 +119,7 @@ impl App {
         let acting = self.recovery.as_ref().filter(|recovery| recovery.is_acting());
         let acting = acting.map(|recovery| (recovery.cause, recovery.text.as_str()));
         let confirmed = self.history.confirmed(&self.policy);
+        let looping = self.loops.looping(now);
         let facts = Facts {
             unit,
             load_bad_for: self.load_bad_since.map(|since| now.since(since)),
@@ -124,7 +129,13 @@ impl App {
             foreign_job: self.life.foreign_job().is_some() || self.job_over.is_some(),
             acting,
             port_holder: self.port_holder(),
-            port_pending: self.port_pending(now),
+            database: self.database_down(),
+            config: self.config_missing(),
+            pending: self.port_pending(now)
+                || self.errand_pending(now, CheckKind::Database)
+                || self.errand_pending(now, CheckKind::Preflight),
+            looping: looping.as_deref().filter(|_| !self.good_since_start),
+            over_memory: self.over_memory(),
             healing_overdue: self.overdue_at().is_some_and(|at| now >= at) && self.is_healing(),
             starting: self.starting(now),
             confirmed,
@@ -134,6 +145,18 @@ impl App {
             previous: (self.verdict, &self.verdict_text),
         };
         diagnose(&facts)
+    }
+
+    /// The evidence that its database does not accept connections. One that never did proves nothing.
+    fn database_down(&self) -> Option<&str> {
+        let seen = self.errands.seen(CheckKind::Database)?;
+        (seen.is_bad() && self.was_ever_good(CheckKind::Database)).then_some(seen.observation.text.as_str())
+    }
+
+    /// What of the things that it needs is absent.
+    fn config_missing(&self) -> Option<&str> {
+        let seen = self.errands.seen_since(CheckKind::Preflight, self.trouble_since?)?;
+        seen.is_bad().then_some(seen.observation.text.as_str())
     }
 
     /// Why nothing is to be done, if somebody works on the app.
@@ -199,6 +222,7 @@ impl App {
     fn change_verdict(&mut self, now: Moment, verdict: Verdict, text: String, out: &mut Vec<Effect>) {
         let first = !std::mem::replace(&mut self.judged, true);
         let before = std::mem::replace(&mut self.verdict, verdict);
+        self.leave(now, before);
         self.verdict_text = text;
         self.verdict_since = now;
         self.would_told = None;
@@ -231,6 +255,23 @@ impl App {
                 }
             }
             _ => self.tell(out, EventKind::VerdictChanged, level, line),
+        }
+    }
+
+    /// What it leaned on is back: counters are zero, one that is up gets the grace of a start, one that
+    /// is down is owed one.
+    fn leave(&mut self, now: Moment, before: Verdict) {
+        let down = self.unit.as_ref().is_some_and(|unit| unit.active.is_down());
+        if before != Verdict::DatabaseDown || self.database_down().is_some() {
+            return;
+        }
+        self.tried_without = false;
+        self.owed_start = down && self.verdict == Verdict::Crashed;
+        self.forget_rounds();
+        if !down {
+            self.good_since_start = false;
+            self.watched_start = false;
+            self.grace_from = Some(now);
         }
     }
 
@@ -267,9 +308,11 @@ impl App {
                 verdict: self.verdict,
                 text: self.verdict_text.clone(),
                 since: now,
+                swap_reclaimed: false,
             });
             self.dirty = true;
-            if self.budget.fell(now, &self.policy) {
+            let policy = self.policy.clone();
+            if self.budget_for(self.verdict == Verdict::AppMemory).fell(now, &policy) {
                 self.tell_breaker(out);
             }
             self.tell_all(out, EventKind::IncidentOpened, Level::Warn, text, true);
@@ -277,6 +320,10 @@ impl App {
         let over = self.verdict.is_well() && !matches!(self.verdict, Verdict::Starting | Verdict::Paused);
         // Up, and nothing that could prove its health: that is all there is to know.
         let over = over || self.verdict == Verdict::Unknown && self.is_well_enough();
+        // A loop that pauses for one good round is no end of it.
+        let looped = self.incident.as_ref().is_some_and(|incident| incident.verdict == Verdict::CrashLooping);
+        let settled = self.healthy_since.is_some_and(|since| now.since(since) >= self.policy.healthy_for);
+        let over = over && (!looped || settled || self.verdict != Verdict::Healthy);
         if over && self.recovery.is_none() {
             self.close_incident(now, out);
         }
@@ -422,7 +469,8 @@ impl App {
         if self.verdict == Verdict::NotStarted && self.incident.is_none() {
             due.push(self.verdict_since + NOT_STARTED_FOR);
         }
-        if self.budget.is_marked() {
+        let looped = self.incident.as_ref().is_some_and(|incident| incident.verdict == Verdict::CrashLooping);
+        if self.budget.is_marked() || self.memory_budget.is_marked() || looped {
             due.extend(self.healthy_since.map(|since| since + self.policy.healthy_for));
         }
         if self.verdict == Verdict::StoppedByAdmin && !self.stop_told {
@@ -431,6 +479,7 @@ impl App {
         if !self.conditions.contains_key(&Condition::Blind) {
             due.extend(self.unreadable_since.map(|since| since + BLIND_FOR));
         }
+        due.extend(self.loops.changes_at(now));
         // What is not ahead has just been considered, and changed nothing.
         due.retain(|at| *at > now);
         due
@@ -449,5 +498,6 @@ impl App {
             self.name
         );
         self.tell_all(out, EventKind::BreakerOpened, Level::Error, text, true);
+        out.extend(self.policy.on_give_up.iter().cloned().map(Effect::Hook));
     }
 }

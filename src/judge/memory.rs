@@ -9,6 +9,7 @@ use super::budget::Budget;
 use super::effect::Pause;
 use super::judging::Incident;
 use super::life::LifeMemory;
+use super::loops::Loops;
 use super::names::{Subject, UnitName};
 use super::recovery::Intent;
 use super::time::Moment;
@@ -27,6 +28,8 @@ pub struct AppMemory {
     pub budget: Budget,
     /// The same for restarts of an answering app for memory's sake.
     pub memory_budget: Budget,
+    /// Restarts without end.
+    pub loops: Loops,
     /// The last run and how it ended.
     pub life: LifeMemory,
     /// The recovery under way.
@@ -67,6 +70,7 @@ impl AppMemory {
     fn over_reboot(mut self, shift: &impl Fn(Moment) -> Moment) -> Self {
         self.budget.shift(shift);
         self.memory_budget.shift(shift);
+        self.loops.shift(shift);
         self.life = LifeMemory::default();
         self.intent = None;
         if let Some(pause) = &mut self.pause {

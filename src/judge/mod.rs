@@ -9,13 +9,13 @@ mod app;
 mod budget;
 mod diagnose;
 mod effect;
-#[allow(dead_code, reason = "verdicts and conditions read them next")]
 mod errands;
 mod history;
 mod host;
 mod judging;
 mod level;
 mod life;
+mod loops;
 mod memory;
 mod names;
 mod observation;

@@ -100,6 +100,12 @@ pub enum Fault {
     Refused,
     /// HTTP: no whole answer within `timeout`; connecting, waiting and reading all count.
     Unanswered,
+    /// Unanswered by an app that takes connections and is at work: late rather than frozen. No check
+    /// says so; the judge concludes it from `Detail::Silence`.
+    Late,
+    /// Unanswered by an app whose listener cannot be seen, so that nobody knows whether it takes
+    /// connections. No check says so either.
+    UnansweredUnseen,
     /// HTTP: an answer that is wrong (status, body, JSON, redirect to another host, no HTTP, reset).
     WrongAnswer,
     /// Fewer processes in the unit than `min_processes`.

@@ -120,20 +120,60 @@ pub struct Circumstances<'a> {
     pub answers: bool,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// Everything that a start needs is to be looked at first.
+    pub preflight: bool,
+    /// Stragglers, or who holds its port, are to be ended.
+    pub reap: bool,
+    /// Caches are to be cleared.
+    pub clear_caches: bool,
+    /// Swap is to be had back while it is down.
+    pub reclaim_swap: bool,
+    /// A stop and a start of its own, whatever else is needed: a loop of restarts is broken by it.
+    pub apart: bool,
+}
+
+impl<'a> Circumstances<'a> {
+    /// The first attempt at a sick unit, with nothing besides.
+    #[must_use]
+    pub fn plain(unit: &'a UnitReading) -> Self {
+        Self {
+            unit,
+            unanswered: false,
+            answers: false,
+            attempt: 1,
+            preflight: false,
+            reap: false,
+            clear_caches: false,
+            reclaim_swap: false,
+            apart: false,
+        }
+    }
 }
 
 /// The steps of a recovery. Pure; the order is the order in which they are carried out.
+///
+/// Where nothing has to happen while the unit is down, the whole is one RestartUnit job; StopUnit and
+/// StartUnit only where something must.
 #[must_use]
 pub fn plan(policy: &Policy, circumstances: Circumstances<'_>) -> Vec<Step> {
     let unit = circumstances.unit;
     // KillMode=process and none leave children behind, which keep the port over a restart. That is
     // what somebody wanted, so it is overruled only when a plain start did not help.
     let overruled = matches!(unit.kill_mode.as_str(), "process" | "none") && circumstances.attempt > 1;
-    let mut steps = Vec::with_capacity(4);
-    if unit.active.is_down() || unit.auto_restarting() {
-        if overruled && unit.active.is_down() {
-            steps.push(Step::KillLeftovers);
-        }
+    let below = [
+        (overruled, Step::KillLeftovers),
+        (circumstances.reap, Step::Reap),
+        (circumstances.clear_caches, Step::ClearCaches),
+        (circumstances.reclaim_swap, Step::ReclaimSwap),
+    ];
+    let below: Vec<Step> = below.into_iter().filter(|(due, _)| *due).map(|(_, step)| step).collect();
+    let hooks = policy.before_start.iter().cloned().map(Step::Hook);
+    let mut steps: Vec<Step> = circumstances.preflight.then_some(Step::Preflight).into_iter().collect();
+    // One in the pause before systemd's own restart has no process, but would get one any moment.
+    let down = unit.active.is_down() || (unit.auto_restarting() && below.is_empty() && !circumstances.apart);
+    if down {
+        steps.extend(below);
+        steps.extend(hooks);
         if unit.active == ActiveState::Failed {
             steps.push(Step::ResetFailed);
         }
@@ -148,10 +188,14 @@ pub fn plan(policy: &Policy, circumstances: Circumstances<'_>) -> Vec<Step> {
     } else {
         policy.stop_timeout
     };
-    if overruled {
-        steps.extend([Step::Stop { kill_after }, Step::KillLeftovers, Step::ResetFailed, Step::Start]);
-    } else {
+    if below.is_empty() && !circumstances.apart {
+        steps.extend(hooks);
         steps.push(Step::Restart { kill_after });
+    } else {
+        steps.push(Step::Stop { kill_after });
+        steps.extend(below);
+        steps.extend(hooks);
+        steps.extend([Step::ResetFailed, Step::Start]);
     }
     steps
 }
@@ -165,7 +209,49 @@ mod tests {
     use super::*;
 
     fn steps(unit: &UnitReading, attempt: u32) -> Vec<Step> {
-        plan(&Policy::default(), Circumstances { unit, unanswered: false, answers: false, attempt })
+        plan(&Policy::default(), Circumstances { attempt, ..Circumstances::plain(unit) })
+    }
+
+    #[test]
+    fn what_has_to_happen_below_parts_the_stop_from_the_start() {
+        let hook: UnitName = "warm.service".parse().unwrap();
+        let policy = Policy { before_start: vec![hook.clone()], ..Policy::default() };
+        let stop = Step::Stop { kill_after: policy.stop_timeout };
+        let running = up(1);
+        let all = Circumstances {
+            preflight: true,
+            reap: true,
+            clear_caches: true,
+            reclaim_swap: true,
+            ..Circumstances::plain(&running)
+        };
+        assert_eq!(
+            plan(&policy, all),
+            [
+                Step::Preflight,
+                stop,
+                Step::Reap,
+                Step::ClearCaches,
+                Step::ReclaimSwap,
+                Step::Hook(hook.clone()),
+                Step::ResetFailed,
+                Step::Start
+            ]
+        );
+        let nothing = plan(&policy, Circumstances::plain(&running));
+        assert_eq!(nothing, [Step::Hook(hook), Step::Restart { kill_after: policy.stop_timeout }]);
+        let failed = UnitReading { active: ActiveState::Failed, ..down(1) };
+        let reap = Circumstances { reap: true, ..Circumstances::plain(&failed) };
+        assert_eq!(plan(&Policy::default(), reap), [Step::Reap, Step::ResetFailed, Step::Start]);
+    }
+
+    #[test]
+    fn a_loop_of_restarts_is_stopped_first() {
+        let pause = UnitReading { active: ActiveState::Activating, sub: "auto-restart".into(), ..up(1) };
+        let plain = Circumstances::plain(&pause);
+        assert_eq!(plan(&Policy::default(), plain), [Step::Start]);
+        let apart = plan(&Policy::default(), Circumstances { apart: true, ..plain });
+        assert!(matches!(apart[..], [Step::Stop { .. }, Step::ResetFailed, Step::Start]), "{apart:?}");
     }
 
     #[test]

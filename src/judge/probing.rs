@@ -9,7 +9,7 @@ use super::effect::{Effect, RoundId};
 use super::history::RoundResult;
 use super::level::Level;
 use super::life::Ending;
-use super::observation::{CheckKind, Fault, Finding, Observation};
+use super::observation::{CheckKind, Detail, Fault, Finding, Observation};
 use super::record::EventKind;
 use super::time::Moment;
 use super::unit::{ActiveState, UnitReading};
@@ -22,6 +22,8 @@ const LOST_AFTER: Duration = Duration::from_secs(5);
 /// How long the look at the port of an app that is down may hold back the verdict.
 const PORT_LOOK: Duration = Duration::from_millis(150);
 
+/// An app that uses more than that of a core, in percent, while nobody is answered is at work.
+const BUSY: u32 = 20;
 /// The most that starts can teach.
 const LONGEST_GRACE: Duration = Duration::from_secs(600);
 
@@ -62,6 +64,11 @@ impl Probing {
         self.suspicion = None;
         self.port_look = None;
         self.last_began = self.last_began.map(|_| now);
+    }
+
+    /// Nothing is suspected.
+    pub fn calm(&self) -> bool {
+        self.suspicion.is_none()
     }
 
     pub fn new_id(&mut self) -> RoundId {
@@ -251,7 +258,8 @@ impl App {
         for (kind, observation) in &round.answers {
             self.note_good(now, *kind, observation);
         }
-        let result = self.result_of(&round.answers);
+        let result = self.result_of(&round.answers).map(|result| self.by_sight(result, &round.answers));
+        self.take_memory(now, round.answers.get(&CheckKind::Memory), out);
         for (kind, observation) in round.answers {
             self.latest.insert(kind, observation);
         }
@@ -271,8 +279,10 @@ impl App {
                 }
                 self.good_since_start = true;
                 self.last_unanswered = false;
+                self.silent_since = None;
+                self.loops.over();
                 self.history.enter(round.began, RoundResult::Good, &self.policy);
-                if self.history.good_in_a_row() >= self.policy.successes {
+                if self.history.good_in_a_row() >= self.policy.successes && self.memory_over == 0 {
                     self.probing.suspicion = None;
                     self.trouble_since = None;
                 }
@@ -283,7 +293,13 @@ impl App {
                     return;
                 }
                 let first = self.history.bad_in_a_row() == 0;
-                self.last_unanswered = fault == Fault::Unanswered;
+                let unanswered = matches!(fault, Fault::Unanswered | Fault::UnansweredUnseen | Fault::Late);
+                self.last_unanswered = unanswered;
+                if unanswered {
+                    self.silent_since.get_or_insert(round.began);
+                } else {
+                    self.silent_since = None;
+                }
                 self.history.enter(round.began, RoundResult::Bad(fault, text.clone()), &self.policy);
                 // A late answer of an early round changes nothing when a newer one was good.
                 if self.history.bad_in_a_row() > 0 {
@@ -351,6 +367,41 @@ impl App {
         (something_good && nothing_else).then_some(RoundResult::Good)
     }
 
+    /// What an unanswered round means by what was seen of the app meanwhile.
+    fn by_sight(&self, result: RoundResult, answers: &BTreeMap<CheckKind, Observation>) -> RoundResult {
+        let RoundResult::Bad(Fault::Unanswered, text) = result else { return result };
+        let seen = answers.get(&CheckKind::Http).and_then(|http| http.detail.as_deref());
+        let fault = match seen {
+            Some(Detail::Silence { taken: Some(true), cpu })
+                if cpu.is_some_and(|cpu| cpu > BUSY) || self.history.answers_between() =>
+            {
+                Fault::Late
+            }
+            Some(Detail::Silence { taken: None, .. }) => Fault::UnansweredUnseen,
+            _ => Fault::Unanswered,
+        };
+        RoundResult::Bad(fault, text)
+    }
+
+    /// Counts rounds in a row over `max_memory`; the first one is confirmed at once.
+    fn take_memory(&mut self, now: Moment, seen: Option<&Observation>, out: &mut Vec<Effect>) {
+        let Some(seen) = seen else { return };
+        match seen.finding {
+            Finding::Bad(_) if self.was_ever_good(CheckKind::Memory) && !self.forgives(now) => {
+                self.memory_over = self.memory_over.saturating_add(1);
+                self.suspect(now, out);
+            }
+            Finding::Unknown => {}
+            Finding::Good | Finding::Bad(_) => self.memory_over = 0,
+        }
+    }
+
+    /// It uses more memory than it may, as enough rounds in a row say.
+    pub(super) fn over_memory(&self) -> Option<&str> {
+        let seen = self.latest.get(&CheckKind::Memory)?;
+        (self.memory_over >= self.policy.failures).then_some(seen.text.as_str())
+    }
+
     pub(super) fn forget_rounds(&mut self) {
         self.history.clear();
         self.probing.rounds.clear();
@@ -359,6 +410,8 @@ impl App {
         self.probing.last_began = None;
         self.probing.spread = false;
         self.last_unanswered = false;
+        self.memory_over = 0;
+        self.silent_since = None;
     }
 
     /// Remembers how long the app needed, so that the grace fits it.
@@ -440,6 +493,21 @@ impl App {
                 None => true,
                 Some((_, began, seen)) => seen.is_none() && now.since(*began) < PORT_LOOK,
             }
+    }
+
+    /// Who holds its port may be ended, as far as can be seen; the helper looks again.
+    pub(super) fn holder_is_reapable(&self) -> bool {
+        let look = self.probing.port_look.as_ref().and_then(|(_, _, seen)| seen.as_ref());
+        let round = self.latest.get(&CheckKind::Port);
+        let seen = if self.wants_port_look() { look } else { round };
+        let answers_well = self
+            .latest
+            .get(&CheckKind::Http)
+            .is_some_and(|http| http.finding == Finding::Good && !self.wants_port_look());
+        match seen.and_then(|seen| seen.detail.as_deref()) {
+            Some(Detail::Holder { reapable, own_orphan }) => *own_orphan || (*reapable && !answers_well),
+            _ => false,
+        }
     }
 
     /// A confirmed fault needs no confirming any more.

@@ -27,6 +27,9 @@ pub struct Intent {
     pub began: Moment,
     /// Its number, where it counts as an attempt.
     pub attempt: Option<u32>,
+    /// It counts on the budget for memory's sake.
+    #[serde(default)]
+    pub memory: bool,
     /// The invocation that was up, or the last one, when it began.
     pub before: Option<InvocationId>,
 }
@@ -53,6 +56,7 @@ pub(super) struct Recovery {
     pub next: usize,
     pub began: Moment,
     pub attempt: Option<u32>,
+    pub memory: bool,
     pub before: Option<InvocationId>,
     pub phase: Phase,
     pub step_since: Moment,
@@ -68,6 +72,7 @@ impl Recovery {
             next: intent.next,
             began: intent.began,
             attempt: intent.attempt,
+            memory: intent.memory,
             before: intent.before,
             phase: Phase::Resuming,
             step_since: intent.began,
@@ -83,6 +88,7 @@ impl Recovery {
             next: self.next,
             began: self.began,
             attempt: self.attempt,
+            memory: self.memory,
             before: self.before,
         }
     }

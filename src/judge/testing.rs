@@ -35,6 +35,7 @@ pub fn up(n: u8) -> UnitReading {
         kill_mode: "control-group".into(),
         socket_listening: false,
         dependencies: Vec::new(),
+        working_directory: None,
         control_group: Some("/system.slice/web.service".into()),
     }
 }

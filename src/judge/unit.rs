@@ -257,6 +257,8 @@ pub struct UnitReading {
     pub socket_listening: bool,
     /// Units that it needs or goes down with, but for the targets and slices of early boot.
     pub dependencies: Vec<Dependency>,
+    /// `WorkingDirectory`, where the unit has one.
+    pub working_directory: Option<String>,
     /// `ControlGroup`: its path below the cgroup mount, none when it has none.
     pub control_group: Option<String>,
 }

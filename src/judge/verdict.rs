@@ -121,7 +121,17 @@ impl Verdict {
     /// A fault of the app itself, for which a recovery is the answer.
     #[must_use]
     pub fn is_fault(self) -> bool {
-        matches!(self, Self::Crashed | Self::PortClosed | Self::Frozen | Self::Erroring | Self::NoProcess)
+        matches!(
+            self,
+            Self::CrashLooping
+                | Self::Crashed
+                | Self::AppMemory
+                | Self::PortClosed
+                | Self::Overloaded
+                | Self::Frozen
+                | Self::Erroring
+                | Self::NoProcess
+        )
     }
 
     /// Somebody has to be told, whether or not anything can be done.
@@ -136,9 +146,6 @@ impl Verdict {
                     | Self::DatabaseDown
                     | Self::ConfigMissing
                     | Self::PortTaken
-                    | Self::CrashLooping
-                    | Self::AppMemory
-                    | Self::Overloaded
             )
     }
 

@@ -190,10 +190,14 @@ impl App {
             Span(now.since(back))
         );
         self.tell(out, EventKind::RecoveryVerified, Level::Info, text);
-        if recovery.attempt.is_some() && self.budget.verified(now) {
+        let policy = self.policy.clone();
+        for hook in &policy.after_recovery {
+            out.push(Effect::Hook(hook.clone()));
+        }
+        if recovery.attempt.is_some() && self.budget_for(recovery.memory).verified(now) {
             let text = "more than 10 recoveries within an hour; from now on they count as attempts";
             self.tell_all(out, EventKind::RecoveryVerified, Level::Warn, text.into(), true);
-            if self.budget.failed(now, &self.policy) {
+            if self.budget_for(recovery.memory).failed(now, &policy) {
                 self.tell_breaker(out);
             }
         }
@@ -207,7 +211,8 @@ impl App {
         let Some(recovery) = self.recovery.take() else { return };
         self.dirty = true;
         self.tell(out, EventKind::RecoveryFailed, Level::Warn, format!("it did not help: {why}"));
-        if recovery.attempt.is_some() && self.budget.failed(now, &self.policy) {
+        let policy = self.policy.clone();
+        if recovery.attempt.is_some() && self.budget_for(recovery.memory).failed(now, &policy) {
             self.tell_breaker(out);
         }
         self.ask_reading(now, out);

@@ -7,7 +7,7 @@ use super::budget::Gate;
 use super::effect::Effect;
 use super::level::Level;
 use super::life::Ending;
-use super::plan::{Circumstances, plan};
+use super::plan::plan;
 use super::policy::Mode;
 use super::record::EventKind;
 use super::recovery::{Phase, Recovery};
@@ -20,8 +20,49 @@ use super::verdict::Verdict;
 pub(super) struct Want {
     /// It is down, and goes before one that is only deaf.
     pub down: bool,
+    /// What for.
+    pub why: Why,
+}
+
+impl Want {
     /// A person asked.
-    pub asked: bool,
+    pub fn asked(&self) -> bool {
+        self.why == Why::Asked
+    }
+}
+
+/// What a recovery is for. Only those for a fault, or for memory's sake, count as attempts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// A person asked.
+    Asked,
+    /// A fault of the app.
+    Fault,
+    /// It answers, but uses too much memory.
+    Memory,
+    /// What took it down is up again.
+    Dependency,
+    /// It is down, and so is its database: it may live without, which is tried once.
+    WithoutDatabase,
+    /// It fell with its database, which accepts again.
+    DatabaseBack,
+    /// systemd restarts it for ever.
+    Loop,
+}
+
+impl Why {
+    /// In words, for what is uncounted.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Asked => "asked for by a person",
+            Self::Fault => "a fault",
+            Self::Memory => "memory",
+            Self::Dependency => "what it needs is up again",
+            Self::WithoutDatabase => "it may live without its database, which is tried once",
+            Self::DatabaseBack => "its database accepts again",
+            Self::Loop => "systemd's own restarts do not help",
+        }
+    }
 }
 
 impl App {
@@ -58,7 +99,7 @@ impl App {
         let unit = self.unit.as_ref().filter(|_| self.unreadable_since.is_none())?;
         let down = unit.active.is_down();
         if self.asked {
-            return self.refuses_recovery().is_none().then_some(Want { down, asked: true });
+            return self.refuses_recovery().is_none().then_some(Want { down, why: Why::Asked });
         }
         if self.recovery.is_some()
             || self.policy.mode == Mode::Watch
@@ -69,13 +110,48 @@ impl App {
         }
         if self.waits_for_dependency() {
             let may = self.dependency_is_back() && self.dependency_gate().is_none_or(|at| now >= at);
-            return may.then_some(Want { down, asked: false });
+            return may.then_some(Want { down, why: Why::Dependency });
         }
-        let may = self.verdict.is_fault()
-            && !self.verdict_is_settling(now)
-            && !self.answers_again(unit)
-            && self.budget.gate(now, unit.inactive_exit, &self.policy) == Gate::Now;
-        may.then_some(Want { down, asked: false })
+        if self.verdict_is_settling(now) {
+            return None;
+        }
+        let why = self.what_for(now, unit)?;
+        let may = self.budget_gate(now, unit, why).is_none_or(|gate| gate == Gate::Now);
+        may.then_some(Want { down, why })
+    }
+
+    /// What a recovery would be for, as the verdict stands; the budget is another question.
+    fn what_for(&self, now: Moment, unit: &UnitReading) -> Option<Why> {
+        match self.verdict {
+            // Its own restarts by systemd are left alone; one that is down may live without.
+            Verdict::DatabaseDown => {
+                (unit.active.is_down() && !self.tried_without).then_some(Why::WithoutDatabase)
+            }
+            Verdict::Crashed if self.owed_start && unit.active.is_down() => Some(Why::DatabaseBack),
+            Verdict::PortTaken => self.holder_is_reapable().then_some(Why::Fault),
+            Verdict::CrashLooping => {
+                (now >= self.loops.may_break(self.verdict_since, &self.policy)).then_some(Why::Loop)
+            }
+            Verdict::AppMemory if unit.active == ActiveState::Active && !self.last_unanswered => {
+                Some(Why::Memory)
+            }
+            Verdict::Overloaded => {
+                let silent =
+                    self.silent_since.is_some_and(|since| now.since(since) >= self.policy.overload_patience);
+                (silent && !self.answers_again(unit)).then_some(Why::Fault)
+            }
+            verdict if verdict.is_fault() => (!self.answers_again(unit)).then_some(Why::Fault),
+            _ => None,
+        }
+    }
+
+    /// Whether its budget lets that pass; none where it does not count.
+    fn budget_gate(&self, now: Moment, unit: &UnitReading, why: Why) -> Option<Gate> {
+        match why {
+            Why::Fault => Some(self.budget.gate(now, unit.inactive_exit, &self.policy)),
+            Why::Memory => Some(self.memory_budget.gate(now, unit.inactive_exit, &self.policy)),
+            _ => None,
+        }
     }
 
     /// A reading is under way that may change everything, e.g. one that a signal called for; or it
@@ -134,7 +210,7 @@ impl App {
 
     /// Watched or paused: what would have been done is told, once for each verdict.
     pub(super) fn say_would(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let (verdict, why) = if self.verdict == Verdict::Paused {
+        let (verdict, because) = if self.verdict == Verdict::Paused {
             (self.verdict_but_for_pause(now), "paused")
         } else if self.policy.mode == Mode::Watch {
             (self.verdict, "mode = \"watch\"")
@@ -146,10 +222,10 @@ impl App {
         else {
             return;
         };
-        let circumstances =
-            Circumstances { unit, unanswered: self.last_unanswered, answers: false, attempt: 1 };
+        let why = if verdict == Verdict::CrashLooping { Why::Loop } else { Why::Fault };
+        let circumstances = self.circumstances(unit, why, 1);
         let steps: Vec<String> = plan(&self.policy, circumstances).iter().map(ToString::to_string).collect();
-        let text = format!("{verdict}; would have done: {} ({why})", steps.join(", then "));
+        let text = format!("{verdict}; would have done: {} ({because})", steps.join(", then "));
         self.would_told = Some(verdict);
         self.tell(out, EventKind::RecoveryStarted, Level::Info, text);
     }
@@ -165,11 +241,19 @@ impl App {
             Some(_) => {}
             None => {
                 if let Some(unit) = &self.unit
-                    && self.verdict.is_fault()
-                    && let Gate::NotBefore(at) = self.budget.gate(now, unit.inactive_exit, &self.policy)
+                    && let Some(why) = self.what_for(now, unit)
+                    && let Some(Gate::NotBefore(at)) = self.budget_gate(now, unit, why)
                 {
                     due.push(at);
                 }
+                match self.verdict {
+                    Verdict::Overloaded => {
+                        due.extend(self.silent_since.map(|since| since + self.policy.overload_patience));
+                    }
+                    Verdict::CrashLooping => due.push(self.loops.may_break(self.verdict_since, &self.policy)),
+                    _ => {}
+                }
+                due.retain(|at| *at > now);
                 due.extend(self.hold_until.filter(|until| *until > now));
                 if self.waits_for_dependency() {
                     due.extend(self.dependency_gate().filter(|at| *at > now));
@@ -185,9 +269,8 @@ impl App {
     /// When the next recovery may begin, if it has to wait; for `status`.
     pub(super) fn next_attempt(&self, now: Moment) -> Option<Gate> {
         let unit = self.unit.as_ref()?;
-        let waits = self.verdict.is_fault() && self.recovery.is_none() && self.policy.mode == Mode::Act;
-        waits
-            .then(|| self.budget.gate(now, unit.inactive_exit, &self.policy))
-            .filter(|gate| *gate != Gate::Now)
+        let waits = self.recovery.is_none() && self.policy.mode == Mode::Act;
+        let why = self.what_for(now, unit).filter(|_| waits)?;
+        self.budget_gate(now, unit, why).filter(|gate| *gate != Gate::Now)
     }
 }

@@ -199,6 +199,7 @@ fn reading(unit: &Properties, service: &Properties) -> UnitReading {
         kill_mode: service.text("KillMode").to_owned(),
         socket_listening: false,
         dependencies: Vec::new(),
+        working_directory: some_text(service.text("WorkingDirectory").trim_start_matches('!')),
         control_group: some_text(service.text("ControlGroup")),
     }
 }

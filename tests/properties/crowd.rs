@@ -230,7 +230,7 @@ impl Crowd {
                 Effect::Check(round, kinds) => self.check(app, round, &kinds),
                 Effect::Persist => self.kept = self.host.memory(self.clocks()),
                 Effect::Perform(act, step) => self.perform(app, act, step),
-                Effect::GatherEvidence => {}
+                Effect::GatherEvidence | Effect::Hook(_) => {}
                 Effect::Record(record) => {
                     let at = self.absolute();
                     self.apps[app].records.push((at, record));

@@ -218,7 +218,7 @@ impl World {
                 Effect::Check(round, kinds) => self.check(round, &kinds),
                 Effect::Persist => self.persisted = self.host.app(&name).unwrap().memory(),
                 Effect::Perform(act, step) => self.perform(act, step),
-                Effect::GatherEvidence => {}
+                Effect::GatherEvidence | Effect::Hook(_) => {}
                 Effect::Record(record) => self.records.push((self.now, record)),
             }
         }
@@ -408,6 +408,7 @@ pub fn running(invocation: u8, since: Moment) -> UnitReading {
         kill_mode: "control-group".into(),
         socket_listening: false,
         dependencies: Vec::new(),
+        working_directory: None,
         control_group: Some("/system.slice/web.service".into()),
     }
 }

@@ -33,6 +33,7 @@ fn taken_over_with(
         next,
         began: Moment::from_micros(100),
         attempt: Some(1),
+        memory: false,
         before: up(1).invocation,
     };
     let memory = AppMemory { intent: Some(intent), ..AppMemory::default() };

@@ -97,6 +97,7 @@ fn what_a_start_of_ours_fails_before_its_job_ends_is_forgiven() {
         next: 0,
         began: at(0),
         attempt: Some(1),
+        memory: false,
         before: up(1).invocation,
     }));
     let began = at(1_000);

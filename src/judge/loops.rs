@@ -1,0 +1,161 @@
+//! Restarts without end: systemd's own that never lead to a good round (`crash-looping`), and
+//! anybody's that are simply too many (`restarts-often`).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::Policy;
+use super::time::{Moment, Span};
+
+/// systemd's own restarts without a good round since the last, within a time, that make a loop
+/// (JUDGEMENT, crash-looping): more than so many within that long.
+const LOOPS: [(usize, Duration); 2] = [(3, Duration::from_secs(120)), (5, Duration::from_secs(3_600))];
+/// Starts by whomever within an hour that are worth a word: more than so many.
+const OFTEN: usize = 5;
+const HOUR: Duration = Duration::from_secs(3_600);
+/// Loops are left to systemd for so long before one careful stop and start.
+const STILL: Duration = Duration::from_secs(120);
+/// More than that is not remembered; it is far beyond what anything is decided by.
+const REMEMBERED: usize = 32;
+
+/// The starts of one app.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Loops {
+    /// systemd's own restarts since the last good round or foreign start, oldest first.
+    automatic: Vec<Moment>,
+    /// Starts by whomever, oldest first.
+    starts: Vec<Moment>,
+    /// When the loop was broken last by a stop of ours.
+    broken: Option<Moment>,
+}
+
+fn note(list: &mut Vec<Moment>, now: Moment) {
+    list.push(now);
+    if list.len() > REMEMBERED {
+        list.remove(0);
+    }
+}
+
+impl Loops {
+    /// It was started, by whomever.
+    pub fn started(&mut self, now: Moment) {
+        note(&mut self.starts, now);
+    }
+
+    /// systemd restarted it so many times since the last reading.
+    pub fn restarted(&mut self, now: Moment, times: u32) {
+        for _ in 0..times.min(8) {
+            note(&mut self.automatic, now);
+        }
+    }
+
+    /// A round was good, or somebody else took matters into their own hands: whatever went round is over.
+    pub fn over(&mut self) {
+        self.automatic.clear();
+    }
+
+    /// It goes round: so often, in words.
+    #[must_use]
+    pub fn looping(&self, now: Moment) -> Option<String> {
+        LOOPS.iter().find_map(|(most, within)| {
+            let count = self.automatic.iter().filter(|at| now.since(**at) < *within).count();
+            (count > *most).then(|| {
+                format!("restarted by systemd {count} times within {} without one good round", Span(*within))
+            })
+        })
+    }
+
+    /// Started too often: so often, in words.
+    #[must_use]
+    pub fn often(&self, now: Moment) -> Option<String> {
+        let count = self.starts.iter().filter(|at| now.since(**at) < HOUR).count();
+        (count > OFTEN).then(|| format!("started {count} times within the last hour"))
+    }
+
+    /// When a loop that was noticed then may be broken by a stop of ours: two minutes later, and once in
+    /// an `attempts_window`.
+    #[must_use]
+    pub fn may_break(&self, noticed: Moment, policy: &Policy) -> Moment {
+        let next = self.broken.map(|broken| broken + policy.attempts_window);
+        next.map_or(noticed + STILL, |next| next.max(noticed + STILL))
+    }
+
+    /// It was.
+    pub fn broken(&mut self, now: Moment) {
+        self.broken = Some(now);
+        self.automatic.clear();
+    }
+
+    /// `healthy_for` of health.
+    pub fn forgive(&mut self) {
+        self.broken = None;
+        self.automatic.clear();
+    }
+
+    /// When the next of what is remembered leaves the hour.
+    #[must_use]
+    pub fn changes_at(&self, now: Moment) -> Option<Moment> {
+        let hour = |list: &[Moment]| list.iter().map(|at| *at + HOUR).find(|at| *at > now);
+        let short = self.automatic.iter().map(|at| *at + LOOPS[0].1).find(|at| *at > now);
+        [hour(&self.starts), hour(&self.automatic), short].into_iter().flatten().min()
+    }
+
+    /// Moves every moment, over a reboot.
+    pub(super) fn shift(&mut self, shift: &impl Fn(Moment) -> Moment) {
+        self.automatic
+            .iter_mut()
+            .chain(&mut self.starts)
+            .chain(&mut self.broken)
+            .for_each(|at| *at = shift(*at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Moment {
+        Moment::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn more_than_three_in_two_minutes_or_five_in_an_hour() {
+        let mut loops = Loops::default();
+        for second in [0, 10, 20] {
+            loops.restarted(at(second), 1);
+            assert_eq!(loops.looping(at(second)), None);
+        }
+        loops.restarted(at(30), 1);
+        assert!(loops.looping(at(30)).is_some());
+        assert_eq!(loops.looping(at(130)), None, "the short window has passed");
+        loops.restarted(at(600), 2);
+        assert!(loops.looping(at(601)).is_some_and(|text| text.contains("6 times within 1 h")));
+        loops.over();
+        assert_eq!(loops.looping(at(601)), None);
+    }
+
+    #[test]
+    fn a_loop_is_broken_once_in_a_window() {
+        let policy = Policy::default();
+        let mut loops = Loops::default();
+        assert_eq!(loops.may_break(at(100), &policy), at(220));
+        loops.broken(at(220));
+        assert_eq!(loops.may_break(at(300), &policy), at(3_820));
+        loops.forgive();
+        assert_eq!(loops.may_break(at(300), &policy), at(420));
+    }
+
+    #[test]
+    fn anybodys_starts_are_counted() {
+        let mut loops = Loops::default();
+        for minute in 0..6 {
+            assert_eq!(loops.often(at(minute * 60)), None);
+            loops.started(at(minute * 60));
+        }
+        assert_eq!(loops.often(at(360)).as_deref(), Some("started 6 times within the last hour"));
+        assert_eq!(loops.changes_at(at(360)), Some(at(3_600)));
+        assert_eq!(loops.often(at(3_601)), None);
+    }
+}
