@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::checks::{Pool, Probe, observe, observe_in_turn};
 use crate::judge::{ActId, CheckKind, Event, JobId, JobResult, Outcome, RoundId, Step, Subject, UnitName};
-use crate::recovery::{self, Deadlines, StepEvent};
+use crate::recovery::{self, Deadlines, On, Places, StepEvent};
 use crate::systemd::Bus;
 
 use super::looping::Happening;
@@ -96,8 +96,9 @@ pub fn perform(
             )
         } else {
             let (progress, mut told) = mpsc::channel(8);
-            let deadlines = Deadlines::default();
-            let work = recovery::perform(step, &unit, &bus, &mut removals, &progress, &deadlines);
+            let (deadlines, places) = (Deadlines::default(), Places::default());
+            let on = On { subject: &app, unit: &unit, bus: &bus, deadlines: &deadlines, places: &places };
+            let work = recovery::perform(step, on, &mut removals, &progress);
             tokio::pin!(work);
             let outcome = loop {
                 tokio::select! {

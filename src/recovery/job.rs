@@ -23,14 +23,18 @@ pub(super) enum Kind {
     Start,
     Restart,
     Stop,
+    Reload,
+    /// A start of a unit that does one thing and is through: whether it is up says nothing.
+    Run,
 }
 
 impl Kind {
     fn word(self) -> &'static str {
         match self {
-            Self::Start => "start",
+            Self::Start | Self::Run => "start",
             Self::Restart => "restart",
             Self::Stop => "stop",
+            Self::Reload => "reload",
         }
     }
 }
@@ -50,14 +54,17 @@ impl Worker<'_> {
         let (before, mut hand) = (before?, hand?);
         let settled = before.job.is_none();
         match kind {
-            Kind::Start if settled && is_up(before.active) => return Ok(Outcome::AlreadySo),
+            Kind::Start | Kind::Run if settled && is_up(before.active) => return Ok(Outcome::AlreadySo),
             Kind::Stop if settled && before.active.is_down() => return Ok(Outcome::AlreadySo),
+            // A reload of a unit that is down would be one of nothing.
+            Kind::Reload if before.active.is_down() => return Ok(Outcome::Skipped),
             _ => {}
         }
         let job = match kind {
-            Kind::Start => hand.start(self.unit).await?,
+            Kind::Start | Kind::Run => hand.start(self.unit).await?,
             Kind::Restart => hand.restart(self.unit).await?,
             Kind::Stop => hand.stop(self.unit).await?,
+            Kind::Reload => hand.reload(self.unit).await?,
         };
         self.tell(StepEvent::Queued(job.id));
 
@@ -174,6 +181,13 @@ impl Worker<'_> {
         Ok(match kind {
             Kind::Stop if now.active.is_down() => Outcome::Done,
             Kind::Stop => Outcome::Canceled,
+            // Nothing of a unit tells how a reload went.
+            Kind::Reload => Outcome::Unknown("the end of the reload was not heard".to_owned()),
+            Kind::Run if now.active == ActiveState::Failed => {
+                Outcome::Failed(format!("it failed (result {})", now.result))
+            }
+            // Through, and perhaps forgotten by systemd already.
+            Kind::Run => Outcome::Done,
             Kind::Start if is_up(now.active) => Outcome::Done,
             Kind::Restart if is_up(now.active) && anew => Outcome::Done,
             // A oneshot that ran and is through.

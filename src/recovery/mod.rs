@@ -4,15 +4,22 @@
 //! and for naming the outcome. It does not choose steps, count attempts, or decide whether the app
 //! is well afterwards: a job that is `done` is not health.
 
+mod helper;
 mod job;
 mod outcome;
+mod swap;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::judge::{ActiveState, JobId, JobResult, Outcome, Step, UnitName};
+use crate::helpers::result::{self, Helper};
+use crate::judge::{ActiveState, JobId, JobResult, Outcome, Step, Subject, UnitName};
 use crate::systemd::{Bus, Error, Hand, SIGKILL};
+
+pub use helper::run as run_helper;
+pub use swap::restore as restore_swap;
 
 /// What is worth knowing while a step is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +41,8 @@ pub struct Deadlines {
     pub poll: Duration,
     /// How long after a SIGKILL the next one follows, while the stop is still under way.
     pub kill_again: Duration,
+    /// What stopping a swap is given.
+    pub swapoff: Duration,
 }
 
 impl Default for Deadlines {
@@ -43,25 +52,58 @@ impl Default for Deadlines {
             unbounded: Duration::from_secs(600),
             poll: Duration::from_secs(1),
             kill_again: Duration::from_secs(2),
+            // systemd gives it 90 s (DefaultTimeoutStopSec=): what is over by then is over for us, too.
+            swapoff: Duration::from_secs(95),
         }
     }
 }
 
+/// Where a step reads and leaves things besides on the bus.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Places {
+    /// Results of helpers.
+    pub results: PathBuf,
+    /// Our runtime folder: what has to outlast a monitor that is killed in the middle of a step.
+    pub run: PathBuf,
+    /// `/proc`.
+    pub proc: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { results: result::DIRECTORY.into(), run: "/run/app-monitor".into(), proc: "/proc".into() }
+    }
+}
+
+/// For whom and by which means a step is carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct On<'a> {
+    /// Whose recovery it is: the instance of helper units.
+    pub subject: &'a Subject,
+    /// Its unit.
+    pub unit: &'a UnitName,
+    /// Where systemd is.
+    pub bus: &'a Bus,
+    /// How long things may take.
+    pub deadlines: &'a Deadlines,
+    /// Where things lie.
+    pub places: &'a Places,
+}
+
 /// Carries a step out.
 ///
-/// `removed` brings the ends of jobs (`JobRemoved`) and has to be fed from before the call;
-/// others' ends are ignored. Without it, or when it is closed, the step still ends, a poll later.
-/// `progress` is never waited for: give it room for eight.
+/// `removed` brings the ends of jobs on the unit (`JobRemoved`) and has to be fed from before the
+/// call; others' ends are ignored. Without it, or when it is closed, the step still ends, a poll
+/// later. `progress` is never waited for: give it room for eight.
 ///
 /// Dropping the future leaves a queued job to systemd.
 pub async fn perform(
     step: Step,
-    unit: &UnitName,
-    bus: &Bus,
+    on: On<'_>,
     removed: &mut mpsc::Receiver<(JobId, JobResult)>,
     progress: &mpsc::Sender<StepEvent>,
-    deadlines: &Deadlines,
 ) -> Outcome {
+    let On { unit, bus, deadlines, .. } = on;
     let worker = Worker { unit, bus, progress, deadlines };
     let outcome = match step {
         Step::ResetFailed => worker.reset_failed().await,
@@ -69,9 +111,33 @@ pub async fn perform(
         Step::Start => worker.follow(job::Kind::Start, None, removed).await,
         Step::Restart { kill_after } => worker.follow(job::Kind::Restart, Some(kill_after), removed).await,
         Step::Stop { kill_after } => worker.follow(job::Kind::Stop, Some(kill_after), removed).await,
-        step => Ok(Outcome::Failed(format!("{step} is not carried out by this version"))),
+        Step::Reload => worker.follow(job::Kind::Reload, None, removed).await,
+        Step::Preflight => Ok(helper::step(Helper::Preflight, on).await),
+        Step::Reap => Ok(helper::step(Helper::Reap, on).await),
+        Step::ClearCaches => Ok(helper::step(Helper::ClearCaches, on).await),
+        Step::Hook(hook) => {
+            let unbounded = deadlines.unbounded.min(HOOK);
+            aside(job::Kind::Run, &hook, bus, &Deadlines { unbounded, ..*deadlines }).await
+        }
+        Step::ReclaimSwap => Ok(swap::reclaim(on).await),
     };
     outcome.unwrap_or_else(outcome::of_error)
+}
+
+/// A hook without a timeout of its own is given as long as systemd gives a service
+/// (systemd-system.conf(5), DefaultTimeoutStartSec=): the app is down meanwhile.
+const HOOK: Duration = Duration::from_secs(90);
+/// How often systemd is asked after a job on a unit that the monitor does not watch, whose end no
+/// signal tells.
+const ASIDE: Duration = Duration::from_millis(100);
+
+/// A job on a unit other than the app's own.
+async fn aside(kind: job::Kind, unit: &UnitName, bus: &Bus, deadlines: &Deadlines) -> Result<Outcome, Error> {
+    let (progress, _unheard) = mpsc::channel(1);
+    let (_, mut removed) = mpsc::channel(1);
+    let deadlines = Deadlines { poll: deadlines.poll.min(ASIDE), ..*deadlines };
+    let worker = Worker { unit, bus, progress: &progress, deadlines: &deadlines };
+    worker.follow(kind, None, &mut removed).await
 }
 
 /// What all steps need.

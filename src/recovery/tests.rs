@@ -1,11 +1,15 @@
 //! Steps against a fake systemd that ends, cancels, forgets and refuses jobs as it is told.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::helpers::result::{Ending, Report};
+use crate::judge::Moment;
 use crate::systemd::fake::{Fake, FakeUnit, now};
 
 const WEB: &str = "web.service";
@@ -16,7 +20,13 @@ fn quick() -> Deadlines {
         unbounded: Duration::from_secs(4),
         poll: Duration::from_millis(100),
         kill_again: Duration::from_millis(200),
+        swapoff: Duration::from_millis(500),
     }
+}
+
+/// A folder that stands for all places.
+fn places(folder: &Path) -> Places {
+    Places { results: folder.into(), run: folder.into(), proc: folder.into() }
 }
 
 /// A step under way.
@@ -33,13 +43,20 @@ impl Run {
     }
 
     async fn begin_with(fake: &Fake, step: Step, deadlines: Deadlines) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::begin_in(fake, step, deadlines, folder).await
+    }
+
+    async fn begin_in(fake: &Fake, step: Step, deadlines: Deadlines, folder: Arc<tempfile::TempDir>) -> Self {
         let bus = fake.bus().await;
         let (removed, mut ends) = mpsc::channel(8);
         let (sender, progress) = mpsc::channel(8);
         let began = now();
         let outcome = tokio::spawn(async move {
-            let unit = WEB.parse().unwrap();
-            perform(step, &unit, &bus, &mut ends, &sender, &deadlines).await
+            let (unit, subject) = (WEB.parse().unwrap(), "web".parse().unwrap());
+            let places = places(folder.path());
+            let on = On { subject: &subject, unit: &unit, bus: &bus, deadlines: &deadlines, places: &places };
+            perform(step, on, &mut ends, &sender).await
         });
         Self { outcome, removed, progress, began }
     }
@@ -264,4 +281,186 @@ async fn a_kill_that_gets_no_answer_is_tried_again_on_a_new_connection() {
     fake.change(WEB, |unit| unit.active = "failed");
     run.removed.send((id, JobResult::Done)).await.unwrap();
     assert_eq!(run.end().await, Outcome::Done);
+}
+
+const REAPER: &str = "app-monitor-reap@web.service";
+
+/// Runs the reaper; `left` is what it leaves, dated that much after now.
+async fn reap(left: Option<(Ending, i64)>) -> Outcome {
+    let fake = with(failed());
+    fake.set(REAPER, FakeUnit { active: "failed", ..FakeUnit::default() });
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let run = Run::begin_in(&fake, Step::Reap, quick(), Arc::clone(&folder)).await;
+    for starts in 1..=2 {
+        fake.called("StartUnit", starts).await;
+        assert_eq!(fake.calls("ResetFailedUnit").len(), starts);
+        if let Some((ending, later)) = &left {
+            let began = Moment::from_micros(result::now().as_micros() + later);
+            let subject = "web".parse().unwrap();
+            let report =
+                Report { helper: Helper::Reap, subject, began, ending: ending.clone(), lines: Vec::new() };
+            result::write(folder.path(), &report).unwrap();
+        }
+        // It is through, and systemd has forgotten it.
+        for job in fake.jobs() {
+            fake.forget_job(job);
+        }
+        fake.change(REAPER, |unit| unit.active = "inactive");
+        if left.as_ref().is_none_or(|(_, later)| *later >= 0) {
+            break;
+        }
+    }
+    run.end().await
+}
+
+#[tokio::test]
+async fn what_a_helper_left_is_the_outcome() {
+    let done = Ending::Done("ended node (pid 812)".to_owned());
+    assert_eq!(reap(Some((done.clone(), 0))).await, Outcome::Told("ended node (pid 812)".to_owned()));
+    assert_eq!(reap(Some((Ending::Nothing, 0))).await, Outcome::AlreadySo);
+    let failed = Ending::Failed("it may not".to_owned());
+    assert_eq!(reap(Some((failed, 0))).await, Outcome::Failed("it may not".to_owned()));
+    // Nothing, or what an earlier run left, which is asked for once more.
+    let Outcome::Unknown(why) = reap(None).await else { panic!("there is no result") };
+    assert!(why.starts_with("reap helper: cannot read what it left: "), "{why}");
+    let Outcome::Unknown(why) = reap(Some((done, -60_000_000))).await else { panic!("it is an old one") };
+    assert_eq!(why, "reap helper: it left no result; journalctl -u app-monitor-reap@web.service");
+}
+
+#[tokio::test]
+async fn a_helper_that_cannot_be_started_leaves_it_unknown_unless_it_is_refused() {
+    let fake = with(failed());
+    fake.refuse("StartUnit", "org.freedesktop.systemd1.NoSuchUnit");
+    let outcome = Run::begin(&fake, Step::ClearCaches).await.end().await;
+    assert_eq!(outcome, Outcome::Unknown("clear-caches helper: no such unit".to_owned()));
+    fake.refuse("StartUnit", "org.freedesktop.DBus.Error.AccessDenied");
+    assert!(matches!(Run::begin(&fake, Step::ClearCaches).await.end().await, Outcome::Refused(_)));
+}
+
+#[tokio::test]
+async fn hooks_are_followed_to_their_end() {
+    const HOOK: &str = "warm-up.service";
+    for (active, result, expected) in [
+        ("inactive", "success", Outcome::Done),
+        ("failed", "exit-code", Outcome::Failed("it failed (result exit-code)".into())),
+    ] {
+        let fake = with(failed());
+        fake.set(HOOK, FakeUnit { active: "inactive", ..FakeUnit::default() });
+        let run = Run::begin(&fake, Step::Hook(HOOK.parse().unwrap())).await;
+        fake.called("StartUnit", 1).await;
+        fake.change(HOOK, |unit| (unit.active, unit.result) = (active, result));
+        fake.jobs().into_iter().for_each(|job| fake.forget_job(job));
+        assert_eq!(run.end().await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_reload_is_followed_and_nothing_that_is_down_is_reloaded() {
+    let fake = with(FakeUnit::default());
+    for (result, expected) in
+        [(JobResult::Done, Outcome::Done), (JobResult::Failed, Outcome::Failed("reload job failed".into()))]
+    {
+        let mut run = Run::begin(&fake, Step::Reload).await;
+        let id = run.queued().await;
+        run.removed.send((id, result)).await.unwrap();
+        assert_eq!(run.end().await, expected);
+        fake.forget_job(id.0);
+    }
+    let mut run = Run::begin(&fake, Step::Reload).await;
+    let id = run.queued().await;
+    fake.forget_job(id.0);
+    assert!(matches!(run.end().await, Outcome::Unknown(_)), "the unit does not tell how it went");
+    let fake = with(failed());
+    assert_eq!(Run::begin(&fake, Step::Reload).await.end().await, Outcome::Skipped);
+}
+
+const SWAP: &str = "dev-vda2.swap";
+
+fn swapping(used: u64, available: u64) -> Arc<tempfile::TempDir> {
+    let folder = tempfile::tempdir().unwrap();
+    let swaps = format!("Filename Type Size Used Priority\n/dev/vda2 partition 9999999 {used} -2\n");
+    std::fs::write(folder.path().join("swaps"), swaps).unwrap();
+    std::fs::write(folder.path().join("meminfo"), format!("MemAvailable: {available} kB\n")).unwrap();
+    Arc::new(folder)
+}
+
+/// The swap job that was queued last is carried out, or has failed.
+async fn swap_job(fake: &Fake, member: &str, times: usize, active: &'static str) {
+    fake.called(member, times).await;
+    fake.change(SWAP, |unit| unit.active = active);
+    fake.jobs().into_iter().for_each(|job| fake.forget_job(job));
+}
+
+#[tokio::test]
+async fn what_fits_is_brought_back_and_the_swap_is_on_again() {
+    let fake = with(failed());
+    fake.set(SWAP, FakeUnit::default());
+    let folder = swapping(102_400, 1_000_000);
+    let run = Run::begin_in(&fake, Step::ReclaimSwap, quick(), Arc::clone(&folder)).await;
+    fake.called("StopUnit", 1).await;
+    // A monitor that is killed now leaves a note.
+    assert_eq!(std::fs::read_to_string(folder.path().join("swap-stopped")).unwrap(), SWAP);
+    swap_job(&fake, "StopUnit", 1, "inactive").await;
+    swap_job(&fake, "StartUnit", 1, "active").await;
+    assert_eq!(run.end().await, Outcome::Told("100 MiB are back from /dev/vda2".to_owned()));
+    assert!(!folder.path().join("swap-stopped").exists());
+}
+
+#[tokio::test]
+async fn what_does_not_fit_or_would_not_come_back_stays() {
+    let cases = [
+        (102_400, 100_000, SWAP, "is left alone: 97 MiB are free"),
+        (102_400, 1_000_000, "", "is left alone: it has neither a unit file nor a line in fstab"),
+    ];
+    for (used, available, fragment, expected) in cases {
+        let fake = with(failed());
+        fake.set(SWAP, FakeUnit { fragment, ..FakeUnit::default() });
+        let folder = swapping(used, available);
+        let Outcome::Told(text) = Run::begin_in(&fake, Step::ReclaimSwap, quick(), folder).await.end().await
+        else {
+            panic!("it says so")
+        };
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(fake.calls("StopUnit").len(), 0);
+    }
+    let fake = with(failed());
+    let idle = Run::begin_in(&fake, Step::ReclaimSwap, quick(), swapping(0, 1_000_000)).await;
+    assert_eq!(idle.end().await, Outcome::AlreadySo);
+}
+
+#[tokio::test]
+async fn a_swap_under_another_name_is_cycled_by_its_own() {
+    let fake = with(failed());
+    fake.set(SWAP, FakeUnit { following: "dev-disk-a.swap", fragment: "", ..FakeUnit::default() });
+    fake.set("dev-disk-a.swap", FakeUnit { active: "inactive", ..FakeUnit::default() });
+    let run = Run::begin_in(&fake, Step::ReclaimSwap, quick(), swapping(1024, 1_000_000)).await;
+    fake.called("StartUnit", 1).await;
+    assert_eq!(fake.calls("StopUnit").len(), 0, "it was off already");
+    fake.change("dev-disk-a.swap", |unit| unit.active = "active");
+    fake.jobs().into_iter().for_each(|job| fake.forget_job(job));
+    assert_eq!(run.end().await, Outcome::Told("1 MiB are back from /dev/vda2".to_owned()));
+}
+
+#[tokio::test]
+async fn a_swap_that_cannot_be_turned_off_is_on_all_the_same() {
+    let fake = with(failed());
+    fake.set(SWAP, FakeUnit::default());
+    let folder = swapping(102_400, 1_000_000);
+    let run = Run::begin_in(&fake, Step::ReclaimSwap, quick(), Arc::clone(&folder)).await;
+    swap_job(&fake, "StopUnit", 1, "active").await;
+    let Outcome::Told(text) = run.end().await else { panic!("it is no failure") };
+    assert!(text.contains("/dev/vda2, which holds 100 MiB, is left alone"), "{text}");
+    assert!(!folder.path().join("swap-stopped").exists());
+}
+
+#[tokio::test]
+async fn a_swap_that_a_killed_monitor_left_off_is_started_before_all_else() {
+    let fake = with(failed());
+    fake.set(SWAP, FakeUnit { active: "inactive", ..FakeUnit::default() });
+    let folder = swapping(0, 1_000_000);
+    std::fs::write(folder.path().join("swap-stopped"), SWAP).unwrap();
+    let run = Run::begin_in(&fake, Step::ReclaimSwap, quick(), Arc::clone(&folder)).await;
+    swap_job(&fake, "StartUnit", 1, "active").await;
+    assert_eq!(run.end().await, Outcome::AlreadySo);
+    assert!(!folder.path().join("swap-stopped").exists());
 }

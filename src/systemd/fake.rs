@@ -27,6 +27,11 @@ pub(crate) struct FakeUnit {
     pub(crate) condition_failed: bool,
     pub(crate) requires: Vec<String>,
     pub(crate) triggered_by: Vec<String>,
+    pub(crate) user: &'static str,
+    pub(crate) working_directory: &'static str,
+    pub(crate) cache_directories: Vec<String>,
+    pub(crate) following: &'static str,
+    pub(crate) fragment: &'static str,
 }
 
 impl Default for FakeUnit {
@@ -41,6 +46,11 @@ impl Default for FakeUnit {
             condition_failed: false,
             requires: vec!["system.slice".into(), "sysinit.target".into()],
             triggered_by: Vec::new(),
+            user: "",
+            working_directory: "",
+            cache_directories: Vec::new(),
+            following: "",
+            fragment: "/etc/systemd/system/web.service",
         }
     }
 }
@@ -237,12 +247,13 @@ async fn serve(connection: &Connection, call: &Message, state: &Mutex<State>) {
     let body = call.body();
     let _ = match member {
         "Hello" => connection.reply(&header, &":1.7").await,
-        "StartUnit" | "StopUnit" | "RestartUnit" => {
+        "StartUnit" | "StopUnit" | "RestartUnit" | "ReloadUnit" => {
             let (unit, mode): (&str, &str) = body.deserialize().unwrap();
             assert_eq!(mode, "fail");
             let kind = match member {
                 "StartUnit" => "start",
                 "StopUnit" => "stop",
+                "ReloadUnit" => "reload",
                 _ => "restart",
             };
             let id = state.lock().unwrap().queue(unit, kind);
@@ -308,6 +319,13 @@ fn all(unit: Option<&FakeUnit>, interface: &str) -> HashMap<&'static str, Varian
             ("CPUWeight", Variant::from(u64::MAX)),
             ("Nice", Variant::from(3_i32)),
             ("ControlGroup", Variant::from("/system.slice/web.service")),
+            ("User", Variant::from(unit.user)),
+            ("DynamicUser", Variant::from(false)),
+            ("WorkingDirectory", Variant::from(unit.working_directory)),
+            ("RootDirectory", Variant::from("")),
+            ("RootImage", Variant::from("")),
+            ("CacheDirectory", Variant::from(unit.cache_directories.clone())),
+            ("ExecStart", Variant::from(vec![("/usr/bin/node", vec!["node"], false)])),
         ]
         .into();
     }
@@ -321,6 +339,9 @@ fn all(unit: Option<&FakeUnit>, interface: &str) -> HashMap<&'static str, Varian
         ("ConditionTimestampMonotonic", Variant::from(5_u64)),
         ("Requires", Variant::from(unit.requires.clone())),
         ("TriggeredBy", Variant::from(unit.triggered_by.clone())),
+        ("Following", Variant::from(unit.following)),
+        ("FragmentPath", Variant::from(unit.fragment)),
+        ("SourcePath", Variant::from("")),
         ("Documentation", Variant::from(vec!["man:x(8)"])),
     ]
     .into()

@@ -63,6 +63,14 @@ impl Hand {
         self.queue("RestartUnit", unit).await
     }
 
+    /// `ReloadUnit`, mode `fail`.
+    ///
+    /// # Errors
+    /// As [`Hand::start`]; [`Error::Other`] for a unit that cannot reload.
+    pub async fn reload(&self, unit: &UnitName) -> Result<Job, Error> {
+        self.queue("ReloadUnit", unit).await
+    }
+
     async fn queue(&self, member: &str, unit: &UnitName) -> Result<Job, Error> {
         let answer = self.act(member, &(unit.as_str(), "fail")).await?;
         let path: OwnedObjectPath =

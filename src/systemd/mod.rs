@@ -8,6 +8,7 @@
 
 mod bus;
 mod error;
+mod execution;
 mod jobs;
 pub mod journal;
 pub mod notify;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use bus::{Bus, CALL_DEADLINE, Hand};
 pub use error::Error;
+pub use execution::{Execution, SwapReading};
 pub use jobs::{Job, PendingJob, SIGKILL};
 pub use path::{unit_from_path, unit_path};
 pub use signals::{Event, Events, takes_host_down};

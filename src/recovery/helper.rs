@@ -1,0 +1,54 @@
+//! Helper units: started, followed to their end, and asked for what they left.
+
+use super::job::Kind;
+use super::{On, aside};
+use crate::helpers::result::{self, Ending, Helper, Report};
+use crate::judge::{Outcome, UnitName};
+use crate::systemd::Error;
+
+/// A start that met an earlier run under way merged into it, whose result is not ours: once more.
+const RUNS: usize = 2;
+
+/// Runs a helper and turns what it left into an outcome.
+pub(super) async fn step(helper: Helper, on: On<'_>) -> Outcome {
+    match run(helper, on).await {
+        Ok(report) => match report.ending {
+            Ending::Done(text) => Outcome::Told(text),
+            Ending::Nothing => Outcome::AlreadySo,
+            Ending::Failed(why) => Outcome::Failed(why),
+        },
+        Err(outcome) => outcome,
+    }
+}
+
+/// Runs a helper for the subject, and reads what it left.
+///
+/// # Errors
+/// `Refused` where systemd or polkit does; `TimedOut` where its job is still pending; else
+/// `Unknown`, with the reason why there is no result of this run.
+pub async fn run(helper: Helper, on: On<'_>) -> Result<Report, Outcome> {
+    let unknown = |why: &dyn std::fmt::Display| Outcome::Unknown(format!("{} helper: {why}", helper.word()));
+    let unit = helper.unit(on.subject).map_err(|error| unknown(&error))?;
+    let began = result::now();
+    for _ in 0..RUNS {
+        match start(&unit, on).await {
+            Ok(Outcome::TimedOut(why)) => return Err(Outcome::TimedOut(format!("{unit}: {why}"))),
+            // However its job ended: what it left tells more.
+            Ok(_) => {}
+            Err(Error::Refused(why)) => return Err(Outcome::Refused(format!("{unit}: {why}"))),
+            Err(error) => return Err(unknown(&error)),
+        }
+        match result::read(&on.places.results, helper, on.subject) {
+            Ok(report) if report.began >= began => return Ok(report),
+            Ok(_) => {}
+            Err(why) => return Err(unknown(&format!("cannot read what it left: {why}"))),
+        }
+    }
+    Err(unknown(&format!("it left no result; journalctl -u {unit}")))
+}
+
+async fn start(unit: &UnitName, on: On<'_>) -> Result<Outcome, Error> {
+    // What an earlier run left behind is no reason not to run. Whether this worked shows in the start.
+    let _ = on.bus.hand().await?.reset_failed(unit).await;
+    aside(Kind::Run, unit, on.bus, on.deadlines).await
+}
