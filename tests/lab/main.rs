@@ -19,6 +19,7 @@ mod crash;
 mod dependencies;
 mod frozen;
 mod machine;
+mod matrix;
 mod memory;
 mod monitor;
 mod package;

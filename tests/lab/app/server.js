@@ -3,12 +3,15 @@
 //
 // Environment: PORT, BIND ("::", "::1", "127.0.0.1"; Node's default when empty), START_DELAY (ms
 // before it listens), SIGTERM_HANDLER (1: ends tidily in a handler, which a blocked loop never runs),
+// DATABASE (redis:, postgresql: or mysql: and a port: asked all the time) with WITHOUT_DATABASE
+// ("exit": as apps do that cannot live without; "answer": its health is 500 meanwhile),
 // LISTEN_ON (a file descriptor of a socket unit to listen on instead), LOG_REQUESTS (1: says when
 // it is asked for its health).
 // A fault is a line in the file `fault` of the working directory, taken up on SIGUSR2 and used up
 // by it; the file `fault.sticky` is read at every start as well, and stays.
 const fs = require('fs');
 const http = require('http');
+const net = require('net');
 
 const port = Number(process.env.PORT || 3000);
 const bind = process.env.BIND || undefined;
@@ -40,6 +43,14 @@ const server = http.createServer((request, response) => {
 
 const faults = {
   crash: () => process.exit(1),
+  // As fault.sticky: so many starts fail, the next one is sound.
+  'crash-times': (times) => {
+    let so_far = 0;
+    try { so_far = Number(fs.readFileSync('fault.count', 'utf8')); } catch { /* the first one */ }
+    if (so_far >= Number(times)) return;
+    fs.writeFileSync('fault.count', String(so_far + 1));
+    process.exit(1);
+  },
   exit: (code) => process.exit(Number(code || 0)),
   throw: () => { throw new Error('fault asked for'); },
   block: () => { for (;;) { /* the event loop never turns again */ } },
@@ -81,6 +92,47 @@ const faults = {
   heal: () => { answer = (response) => json(response, 200, good); },
 };
 
+// Whether the database on that port of the loopback takes a session, in its own protocol.
+const greetings = {
+  'redis:': { say: Buffer.from('PING\r\n'), good: (data) => data[0] === 0x2b },
+  // StartupMessage, protocol 3.0, user nobody: asked for a password is as good as let in.
+  'postgresql:': {
+    say: Buffer.from('\0\0\0\x15\0\x03\0\0user\0nobody\0\0', 'latin1'),
+    good: (data) => data[0] === 0x52 || !/57P03/.test(data.toString('latin1')),
+  },
+  'mysql:': { say: Buffer.alloc(0), good: (data) => data[4] === 10 },
+};
+
+function accepts(database, done) {
+  const [protocol, at] = database.split(/(?<=:)/);
+  const { say, good } = greetings[protocol];
+  let answered = false;
+  const socket = net.connect({ host: '127.0.0.1', port: Number(at), timeout: 1000 });
+  const end = (well) => {
+    if (!answered) done(well);
+    answered = true;
+    socket.destroy();
+  };
+  socket.on('connect', () => socket.write(say));
+  socket.on('data', (data) => end(good(data)));
+  socket.on('timeout', () => end(false));
+  socket.on('error', () => end(false));
+  socket.on('close', () => end(false));
+}
+
+function lean(database, without) {
+  accepts(database, (well) => {
+    if (!well && without === 'exit') {
+      console.error('the database is gone');
+      process.exit(1);
+    }
+    if (without === 'answer') {
+      answer = (response) => (well ? json(response, 200, good) : json(response, 500, { status: 'no database' }));
+    }
+    setTimeout(() => lean(database, without), 300);
+  });
+}
+
 function take(file) {
   let text;
   try {
@@ -110,6 +162,7 @@ setInterval(() => {}, 60000);
 console.log(`starting, pid ${process.pid}`);
 // Sticky faults that end the process do so before it listens, as a broken build would.
 take('fault.sticky');
+if (process.env.DATABASE) lean(process.env.DATABASE, process.env.WITHOUT_DATABASE);
 setTimeout(() => {
   const where = process.env.LISTEN_ON ? [{ fd: Number(process.env.LISTEN_ON) }] : [port, bind];
   if (mayListen) server.listen(...where, () => console.log(`listening on ${port}`));

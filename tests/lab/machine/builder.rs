@@ -15,6 +15,7 @@ pub struct Builder {
     pub(super) name: String,
     pub(super) suite: String,
     pub(super) package: bool,
+    pub(super) servers: bool,
     pub(super) files: Vec<(String, String)>,
     pub(super) enabled: Vec<(String, &'static str)>,
     pub(super) apps: Vec<AppSpec>,
@@ -32,6 +33,12 @@ impl Builder {
     /// Another Debian suite than `APP_MONITOR_LAB_SUITE`, or bookworm.
     pub fn suite(mut self, suite: &str) -> Self {
         self.suite = suite.to_owned();
+        self
+    }
+
+    /// With PostgreSQL, MariaDB, Redis and wrk, none of them running.
+    pub fn with_servers(mut self) -> Self {
+        self.servers = true;
         self
     }
 
@@ -90,6 +97,7 @@ impl Machine {
             name: name.to_owned(),
             suite: std::env::var("APP_MONITOR_LAB_SUITE").unwrap_or_else(|_| "bookworm".to_owned()),
             package: true,
+            servers: false,
             files: Vec::new(),
             enabled: Vec::new(),
             apps: Vec::new(),

@@ -27,6 +27,16 @@ const PACKAGES: &[&str] = &[
     "ca-certificates",
 ];
 
+/// What a layer above the root adds for the scenarios that need real servers, and load on them. All
+/// of it stays off until a scenario starts it.
+const SERVERS: &[&str] = &["postgresql", "mariadb-server", "redis-server", "wrk"];
+
+/// Run in the layer: none of its services is started by the boot.
+const SERVERS_OFF: &str = "for unit in /etc/systemd/system/*.wants/*; do case \"$unit\" in \
+     */postgresql*|*/mariadb*|*/redis*) rm -f \"$unit\";; esac; done; \
+     rm -f /etc/systemd/system/mysql.service /etc/systemd/system/mysqld.service \
+     /etc/systemd/system/redis.service";
+
 /// Run in the finished root by mmdebstrap. nginx stays off until a scenario wants it; systemd is
 /// told that it has caught up with /usr, or every boot would rebuild what depends on it.
 const CUSTOMIZE: &str = "chroot \"$1\" systemctl --quiet disable nginx.service; \
@@ -121,6 +131,18 @@ fn sources(suite: &str) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Proxies and validity checks are the host's business, and hold for the lab's downloads too.
+fn acquire_conf() -> PathBuf {
+    let conf: String = must(Command::new("apt-config").arg("dump"))
+        .lines()
+        .filter(|line| line.starts_with("Acquire::"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let file = directory().join(".apt.conf");
+    fs::write(&file, conf).expect("the cache directory can be written");
+    file
+}
+
 /// The root file system of a Debian suite (`bookworm`, `trixie`), built when it is not there yet.
 /// The build takes about half a minute and needs the package mirror; nothing afterwards does.
 pub fn root(suite: &str) -> PathBuf {
@@ -139,14 +161,7 @@ pub fn root(suite: &str) -> PathBuf {
     let _ = fs::remove_dir_all(&half);
     let list = directory().join(".sources.list");
     fs::write(&list, sources(suite)).expect("the cache directory can be written");
-    // Proxies and validity checks are the host's business, and hold for this download too.
-    let conf: String = must(Command::new("apt-config").arg("dump"))
-        .lines()
-        .filter(|line| line.starts_with("Acquire::"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let conf_file = directory().join(".apt.conf");
-    fs::write(&conf_file, conf).expect("the cache directory can be written");
+    let conf_file = acquire_conf();
     must(
         Command::new("mmdebstrap")
             .args(["--mode=root", "--variant=minbase"])
@@ -191,10 +206,90 @@ pub fn package() -> PathBuf {
     })
 }
 
-/// A layer to put above `root` in which `deb` is installed, not started. With
+/// What is run in a chroot on an overlay, on a tmpfs (an overlay cannot write to another overlay),
+/// in a mount namespace (nothing stays mounted when this is interrupted). `$1`: lower folders, `$2`:
+/// where the layer goes, `$3`: the script, what follows are its own arguments.
+const LAYER: &str = "
+    mount --make-rprivate /
+    mount -t tmpfs -o mode=0755 lab /mnt
+    mkdir /mnt/upper /mnt/work /mnt/root
+    mount -t overlay overlay -o \"lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work\" /mnt/root
+    lower=$1 half=$2
+    eval \"$3\"
+    touch -r /mnt/root/usr /mnt/root/etc/.updated /mnt/root/var/.updated
+    chmod --reference=\"${lower##*:}\" /mnt/upper
+    cp -a /mnt/upper/. \"$half/\"";
+
+/// Folders of an overlay, the uppermost first.
+pub fn stacked(lower: &[PathBuf]) -> String {
+    lower.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
+}
+
+/// Builds the layer `KIND-HASH` above `lower`, when it is not there yet.
+fn layer(
+    kind: &str,
+    keep: usize,
+    hashed: &[u8],
+    lower: &[PathBuf],
+    script: &str,
+    arguments: &[&Path],
+) -> PathBuf {
+    let mut recipe = hashed.to_vec();
+    recipe.extend(stacked(lower).as_bytes());
+    recipe.extend(script.as_bytes());
+    let target = directory().join(format!("{kind}-{}", digest(&recipe)));
+    if target.is_dir() {
+        return target;
+    }
+    let _lock = Lock::take(kind);
+    if target.is_dir() {
+        return target;
+    }
+    forget_old(&format!("{kind}-"), keep);
+    let half = directory().join(format!(".half-{kind}"));
+    let _ = fs::remove_dir_all(&half);
+    fs::create_dir_all(&half).expect("the cache directory can be written");
+    must(
+        Command::new("unshare")
+            .args(["--mount", "--", "bash", "-euc", LAYER, "bash"])
+            .arg(stacked(lower))
+            .arg(&half)
+            .arg(script)
+            .args(arguments),
+    );
+    fs::rename(&half, &target).expect("a finished layer can be renamed");
+    target
+}
+
+/// A layer to put above a root with the servers of [`SERVERS`], none of them enabled. Building it
+/// takes about half a minute and needs the package mirror.
+pub fn servers(root: &Path) -> PathBuf {
+    let script = format!(
+        "mount --bind /dev /mnt/root/dev
+         mount -t proc proc /mnt/root/proc
+         cp --remove-destination /etc/resolv.conf /mnt/root/etc/resolv.conf
+         printf '#!/bin/sh\\nexit 101\\n' >/mnt/root/usr/sbin/policy-rc.d
+         chmod 0755 /mnt/root/usr/sbin/policy-rc.d
+         cp \"$4\" /mnt/root/etc/apt/apt.conf.d/99lab
+         chroot /mnt/root apt-get update -qq
+         chroot /mnt/root env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 \\
+             apt-get install --yes -qq --no-install-recommends {packages}
+         chroot /mnt/root bash -c '{SERVERS_OFF}'
+         rm -rf /mnt/root/var/lib/apt/lists/* /mnt/root/var/cache/apt/* /mnt/root/usr/sbin/policy-rc.d
+         rm -f /mnt/root/etc/apt/apt.conf.d/99lab
+         echo 'nameserver 127.0.0.1' >/mnt/root/etc/resolv.conf
+         umount /mnt/root/proc /mnt/root/dev",
+        packages = SERVERS.join(" ")
+    );
+    let conf = acquire_conf();
+    // One of each suite, and of the one before.
+    layer("servers", 3, b"1", &[root.to_owned()], &script, &[&conf])
+}
+
+/// A layer to put above `lower` in which `deb` is installed, not started. With
 /// `APP_MONITOR_LAB_BINARY` its /usr/bin/app-monitor is that file instead (a development build
 /// is quicker to make than the package).
-pub fn installed(root: &Path, deb: &Path) -> PathBuf {
+pub fn installed(lower: &[PathBuf], deb: &Path) -> PathBuf {
     let mut content = fs::read(deb).unwrap_or_else(|error| panic!("cannot read {}: {error}", deb.display()));
     let binary = std::env::var_os("APP_MONITOR_LAB_BINARY").map(PathBuf::from);
     if let Some(binary) = &binary {
@@ -202,43 +297,13 @@ pub fn installed(root: &Path, deb: &Path) -> PathBuf {
             fs::read(binary).unwrap_or_else(|error| panic!("cannot read {}: {error}", binary.display())),
         );
     }
-    content.extend(root.as_os_str().as_encoded_bytes());
-    let target = directory().join(format!("deb-{}", digest(&content)));
-    if target.is_dir() {
-        return target;
-    }
-    let _lock = Lock::take("deb");
-    if target.is_dir() {
-        return target;
-    }
-    forget_old("deb-", 12);
-    let half = directory().join(".half-deb");
-    let _ = fs::remove_dir_all(&half);
-    fs::create_dir_all(&half).expect("the cache directory can be written");
-    // On a tmpfs, since an overlay cannot write to another overlay; in a mount namespace, so that
-    // nothing stays mounted when this is interrupted.
-    must(
-        Command::new("unshare")
-            .args(["--mount", "--", "bash", "-euc"])
-            .arg(
-                "mount --make-rprivate /
-                 mount -t tmpfs -o mode=0755 lab /mnt
-                 mkdir /mnt/upper /mnt/work /mnt/root
-                 mount -t overlay overlay -o \"lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work\" /mnt/root
-                 cp -- \"$2\" /mnt/root/package.deb
-                 chroot /mnt/root env DEBIAN_FRONTEND=noninteractive dpkg --install /package.deb
-                 rm /mnt/root/package.deb
-                 if [ -n \"$4\" ]; then install -m 0755 -- \"$4\" /mnt/root/usr/bin/app-monitor; fi
-                 touch -r /mnt/root/usr /mnt/root/etc/.updated /mnt/root/var/.updated
-                 chmod --reference=\"$1\" /mnt/upper
-                 cp -a /mnt/upper/. \"$3/\"",
-            )
-            .arg("bash")
-            .args([root, deb, &half])
-            .arg(binary.unwrap_or_default()),
-    );
-    fs::rename(&half, &target).expect("a finished layer can be renamed");
-    target
+    let script = "cp -- \"$4\" /mnt/root/package.deb
+         chroot /mnt/root env DEBIAN_FRONTEND=noninteractive dpkg --install /package.deb
+         rm /mnt/root/package.deb
+         if [ -n \"${5:-}\" ]; then install -m 0755 -- \"$5\" /mnt/root/usr/bin/app-monitor; fi";
+    let mut arguments = vec![deb];
+    arguments.extend(binary.as_deref());
+    layer("deb", 24, &content, lower, script, &arguments)
 }
 
 /// Removes all but the newest `keep` entries of the cache whose names start with `prefix`; what a

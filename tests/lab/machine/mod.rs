@@ -125,12 +125,14 @@ impl Machine {
     fn start(builder: Builder) -> Self {
         let groups = requirements();
         sweep(&groups);
-        let mut lower = cache::root(&builder.suite);
-        if builder.package {
-            let root = lower.clone();
-            let layer = cache::installed(&root, &cache::package());
-            lower = PathBuf::from(format!("{}:{}", layer.display(), root.display()));
+        let mut lower = vec![cache::root(&builder.suite)];
+        if builder.servers {
+            lower.insert(0, cache::servers(&lower[0]));
         }
+        if builder.package {
+            lower.insert(0, cache::installed(&lower, &cache::package()));
+        }
+        let lower = cache::stacked(&lower);
 
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let id = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
