@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::checks::{Limits, Pool, Probe, World, observe};
 use crate::config::{Member, Settings, Sources, load, resolved};
-use crate::judge::{ActiveState, Finding, LoadState, Observation, UnitReading};
+use crate::judge::{ActiveState, Finding, LoadState, Observation, Role, UnitReading};
 use crate::systemd::Bus;
 
 use super::terminal::{Terminal, Tone};
@@ -19,7 +19,7 @@ use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain};
 #[derive(Debug, Args)]
 pub struct Check {
     /// Only this app of the configuration
-    #[arg(conflicts_with_all = ["unit", "port", "http", "address"])]
+    #[arg(conflicts_with_all = ["unit", "port", "http", "address", "public"])]
     app: Option<String>,
     /// A unit that is not configured, e.g. web.service
     #[arg(long)]
@@ -33,6 +33,9 @@ pub struct Check {
     /// Where it listens: localhost or an IP address
     #[arg(long, requires = "unit")]
     address: Option<String>,
+    /// Its public URL
+    #[arg(long, requires = "unit")]
+    public: Option<String>,
     /// Print JSON: an array with one object for each app
     #[arg(long)]
     json: bool,
@@ -86,7 +89,9 @@ pub async fn run(command: &Check) -> u8 {
 /// The apps of the configuration, or the one that the options describe, read by the same loader.
 fn apps(command: &Check) -> Result<Vec<Member>, u8> {
     let Some(unit) = &command.unit else {
-        let apps = configured()?.members;
+        // What apps lean on has no checks of its own; it is asked for by the apps' checks.
+        let mut apps = configured()?.members;
+        apps.retain(|member| member.target.role == Role::App);
         let Some(name) = &command.app else {
             if apps.is_empty() {
                 complain("no app is configured; try: app-monitor check --unit UNIT --port PORT --http /PATH");
@@ -107,7 +112,12 @@ fn apps(command: &Check) -> Result<Vec<Member>, u8> {
         return Ok(found);
     };
     let mut environment = vec![("APP_MONITOR_UNIT".to_owned(), unit.clone())];
-    for (name, value) in [("PORT", &command.port), ("HTTP", &command.http), ("ADDRESS", &command.address)] {
+    for (name, value) in [
+        ("PORT", &command.port),
+        ("HTTP", &command.http),
+        ("ADDRESS", &command.address),
+        ("PUBLIC", &command.public),
+    ] {
         environment.extend(value.iter().map(|value| (format!("APP_MONITOR_{name}"), value.clone())));
     }
     // Nowhere: the files of the system have no say in what the options describe.
@@ -128,6 +138,7 @@ fn option_names(text: &str) -> String {
         ("APP_MONITOR_PORT", "--port"),
         ("APP_MONITOR_HTTP", "--http"),
         ("APP_MONITOR_ADDRESS", "--address"),
+        ("APP_MONITOR_PUBLIC", "--public"),
     ] {
         text = text.replace(variable, option);
     }
@@ -164,7 +175,7 @@ async fn check(app: &Member, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<W
         timeout: app.policy.timeout,
         world: Arc::clone(world),
     };
-    let made = app.target.kinds().into_iter().map(|kind| {
+    let made = app.target.round().chain(app.target.errands()).map(|kind| {
         let probe = &probe;
         async move { Row::of(kind.word(), &observe(kind, probe, pool).await) }
     });
@@ -211,7 +222,7 @@ fn print(answers: &[Answer], json: bool) {
     for answer in answers {
         println!("{} ({})", answer.app, answer.unit);
         for row in &answer.checks {
-            let line = terminal.fit(&format!("    {:<9}  {:<7}  {}", row.check, row.result, row.text));
+            let line = terminal.fit(&format!("    {:<11}  {:<7}  {}", row.check, row.result, row.text));
             let tone = match row.result {
                 "good" => Tone::Good,
                 "bad" => Tone::Bad,

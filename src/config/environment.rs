@@ -133,11 +133,16 @@ impl<'a> Variable<'a> {
         let text = self.text.trim();
         let composed = text.starts_with(['{', '[', '"', '\'']);
         match read_value(text, &self.origin()) {
-            Ok(Located { value: Raw::Odd(_) | Raw::Float(_) | Raw::Boolean(_), .. }) => Ok(bare()),
+            Ok(Located { value: Raw::Odd(_) | Raw::Float(_), .. }) => Ok(bare()),
+            Ok(Located { value: Raw::Boolean(_), .. }) if key.kind != Kind::Flag => Ok(bare()),
             Ok(Located { value: Raw::Integer(_), .. })
                 if !matches!(
                     key.kind,
-                    Kind::Count(..) | Kind::Port | Kind::Duration(..) | Kind::DurationOrNever(..)
+                    Kind::Count(..)
+                        | Kind::Port
+                        | Kind::Duration(..)
+                        | Kind::DurationOrNever(..)
+                        | Kind::Size(..)
                 ) =>
             {
                 Ok(bare())
@@ -160,7 +165,7 @@ fn declared(
     let mut own = BTreeSet::new();
     for variable in variables {
         if let Some((app, key)) = variable.app_key()
-            && key == "unit"
+            && (key == "unit" || key == "instances")
             && let Ok(app) = AppName::try_from(app)
             && own.insert(app.clone())
         {
@@ -242,7 +247,7 @@ fn read_single(single: &[&Variable<'_>], fragment: &mut Fragment, gathered: &mut
         _ => None,
     });
     let Some(name) = of_unit.and_then(|name| AppName::try_from(name).ok()).or(named) else {
-        for variable in single.iter().filter(|variable| variable.rest != "PUBLIC") {
+        for variable in single {
             variable.refuse(
                 "no app is configured; set APP_MONITOR_UNIT, its systemd unit, too".to_owned(),
                 gathered,

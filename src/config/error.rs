@@ -86,9 +86,13 @@ impl fmt::Display for Notice {
     }
 }
 
-/// A text of somebody else's in a message: bounded, in quotes, without control characters.
+/// A text of somebody else's in a message: bounded, in quotes, without control characters. What may
+/// be a URL with its password is not shown.
 pub(super) fn quoted(text: &str) -> String {
     const MOST: usize = 60;
+    if text.contains("://") && text.contains('@') {
+        return "\"…\"".to_owned();
+    }
     let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
     if text.chars().nth(MOST).is_some() {
         shown.push('…');

@@ -166,12 +166,7 @@ fn assign(
                 // Such a key was written in quotes, and may hold anything.
                 report.key = &escaped;
             }
-            report.note(&entry.at, "", miss.message());
-            // `instances` stands for `unit`: it was given, then.
-            match keys::find(kind, "unit") {
-                Ok(unit) if entry.key == "instances" => (unit, None),
-                _ => return,
-            }
+            return report.note(&entry.at, "", miss.message());
         }
     };
     if let Some(section) = section {

@@ -1,4 +1,4 @@
-//! The key `http` in all its forms: a path, a URL, or a table.
+//! The keys `http` and `public` in all their forms: a path, a URL, or a table.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::origin::Origin;
 use super::raw::{Entry, Located, Raw};
 use super::status;
 use super::url::{self, Asked};
-use super::value::{Reporter, read_duration};
+use super::value::{Reporter, read_duration, read_text};
 use crate::judge::{Secret, StatusSet};
 
 /// A health check as configured. A path still lacks its port.
@@ -26,22 +26,54 @@ pub(super) struct HttpSpec {
     pub json: Vec<(String, Json)>,
     pub max_latency: Option<Duration>,
     pub timeout: Option<Duration>,
+    /// Of `public` alone.
+    pub expires_within: Option<Duration>,
 }
 
 const KEYS: [&str; 8] = ["url", "method", "headers", "status", "body", "json", "max_latency", "timeout"];
+/// Of `public` alone.
+const EXPIRES_WITHIN: &str = "expires_within";
+const YEAR: Duration = Duration::from_secs(366 * 86_400);
 /// Most headers, and most paths into an answer, of one check.
 const MOST_PARTS: usize = 100;
 const TENTH: Duration = Duration::from_millis(100);
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
+/// Reads the value of `public`: what is asked by everybody has a full URL.
+pub(super) fn read_public(found: &Located, report: &mut Reporter<'_>) -> Option<HttpSpec> {
+    let example = "https://example.org/";
+    let spec = match &found.value {
+        Raw::Text(_) | Raw::Table(_) => any(found, true, report)?,
+        other => {
+            let message = format!(
+                "expected a URL such as \"{example}\" or a table {{ url = … }}, found {}",
+                other.described()
+            );
+            return report.error(&found.at, "", message);
+        }
+    };
+    match spec.asked {
+        Asked::Url(_) => Some(spec),
+        Asked::Path(_) => {
+            let part = if matches!(found.value, Raw::Table(_)) { "url" } else { "" };
+            let message = format!("has to be a full URL such as \"{example}\": a path says no public name");
+            report.error(&spec.at, part, message)
+        }
+    }
+}
+
 /// Reads the key's value, reporting whatever is wrong with it.
 pub(super) fn read(found: &Located, report: &mut Reporter<'_>) -> Option<HttpSpec> {
+    any(found, false, report)
+}
+
+fn any(found: &Located, public: bool, report: &mut Reporter<'_>) -> Option<HttpSpec> {
     match &found.value {
         Raw::Text(text) => match url::parse(text) {
             Ok(asked) => Some(HttpSpec::new(asked, found.at.clone())),
             Err(why) => report.error(&found.at, "", why),
         },
-        Raw::Table(entries) => table(found, entries, report),
+        Raw::Table(entries) => table(found, entries, public, report),
         other => report.error(
             &found.at,
             "",
@@ -50,7 +82,7 @@ pub(super) fn read(found: &Located, report: &mut Reporter<'_>) -> Option<HttpSpe
     }
 }
 
-fn table(found: &Located, entries: &[Entry], report: &mut Reporter<'_>) -> Option<HttpSpec> {
+fn table(found: &Located, entries: &[Entry], public: bool, report: &mut Reporter<'_>) -> Option<HttpSpec> {
     let before = report.count();
     let mut spec = HttpSpec::new(Asked::Path(String::new()), found.at.clone());
     let mut url_seen = false;
@@ -61,7 +93,7 @@ fn table(found: &Located, entries: &[Entry], report: &mut Reporter<'_>) -> Optio
             "url" => {
                 url_seen = true;
                 spec.at = value.at.clone();
-                if let Some(text) = text(value, part, report) {
+                if let Some(text) = read_text(value, part, report) {
                     match url::parse(text) {
                         Ok(asked) => spec.asked = asked,
                         Err(why) => report.note(&value.at, part, why),
@@ -74,7 +106,7 @@ fn table(found: &Located, entries: &[Entry], report: &mut Reporter<'_>) -> Optio
                 Ok(status) => spec.status = status,
                 Err((at, why)) => report.note(&at, part, why),
             },
-            "body" => match text(value, part, report) {
+            "body" => match read_text(value, part, report) {
                 Some("") => report.note(&value.at, part, "is empty, and would be found in any answer"),
                 text => spec.body = text.map(str::to_owned),
             },
@@ -88,7 +120,16 @@ fn table(found: &Located, entries: &[Entry], report: &mut Reporter<'_>) -> Optio
             },
             "max_latency" => spec.max_latency = read_duration(value, part, TENTH / 100, FIVE_MINUTES, report),
             "timeout" => spec.timeout = read_duration(value, part, TENTH, FIVE_MINUTES, report),
-            _ => report.note(&entry.at, part, keys::unknown_key(keys::nearest(part, KEYS.into_iter()))),
+            EXPIRES_WITHIN if public => {
+                spec.expires_within = read_duration(value, part, Duration::ZERO, YEAR, report);
+            }
+            EXPIRES_WITHIN => {
+                report.note(&entry.at, part, "belongs in public: certificates are looked at there")
+            }
+            _ => {
+                let known = KEYS.into_iter().chain(public.then_some(EXPIRES_WITHIN));
+                report.note(&entry.at, part, keys::unknown_key(keys::nearest(part, known)));
+            }
         }
     }
     if !url_seen {
@@ -104,13 +145,6 @@ fn table(found: &Located, entries: &[Entry], report: &mut Reporter<'_>) -> Optio
     (report.count() == before).then_some(spec)
 }
 
-fn text<'a>(value: &'a Located, part: &str, report: &mut Reporter<'_>) -> Option<&'a str> {
-    match &value.value {
-        Raw::Text(text) => Some(text),
-        other => report.error(&value.at, part, format!("expected a string, found {}", other.described())),
-    }
-}
-
 /// RFC 9110, section 5.6.2.
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
@@ -118,7 +152,7 @@ fn is_token(text: &str) -> bool {
 
 fn method(value: &Located, part: &str, report: &mut Reporter<'_>) -> Option<String> {
     const USUAL: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    let method = text(value, part, report)?;
+    let method = read_text(value, part, report)?;
     let upper = method.to_ascii_uppercase();
     if !is_token(method) || method.len() > 32 || upper == "CONNECT" {
         return report.error(
@@ -241,6 +275,7 @@ impl HttpSpec {
             json: Vec::new(),
             max_latency: None,
             timeout: None,
+            expires_within: None,
         }
     }
 
@@ -266,7 +301,12 @@ impl HttpSpec {
         if !self.json.is_empty() {
             put("json", Json::Object(self.json.iter().cloned().collect()));
         }
-        for (key, value) in [("max_latency", self.max_latency), ("timeout", self.timeout)] {
+        let lengths = [
+            ("max_latency", self.max_latency),
+            ("timeout", self.timeout),
+            (EXPIRES_WITHIN, self.expires_within),
+        ];
+        for (key, value) in lengths {
             if let Some(value) = value {
                 put(key, Json::from(duration::show(value)));
             }

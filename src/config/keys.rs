@@ -45,6 +45,24 @@ pub enum Kind {
     Directory,
     /// Names of events.
     Events,
+    /// `true` or `false`.
+    Flag,
+    /// A size in bytes; 0 is none.
+    Size(u64, u64),
+    /// Several units of one app.
+    Instances,
+    /// A check of the public name.
+    Public,
+    /// `HOST:PORT`, one or several.
+    Endpoints,
+    /// Units, one or several.
+    Units,
+    /// Directories below another, one or several.
+    Below,
+    /// Where the database is.
+    Database,
+    /// What has to be there before a start.
+    Preflight,
 }
 
 /// A key.
@@ -69,6 +87,9 @@ const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
+/// A number without a unit is bytes; whoever forgot the M is told by this.
+const MEGABYTE: u64 = 1 << 20;
+const PETABYTE: u64 = 1 << 50;
 
 const fn key(name: &'static str, scope: Scope, kind: Kind, default: &'static str, doc: &'static str) -> Key {
     Key { name, scope, kind, default, doc }
@@ -83,14 +104,24 @@ pub static KEYS: &[Key] = &[
     key("log_level", Top, Choice(&["error", "warn", "info", "debug", "trace"]), "info", "least level that is logged"),
     key("max_parallel", Top, Count(1, 64), "1", "recoveries at a time on this host"),
     key("unit", App, Kind::Service, "", "the systemd unit of the app"),
+    key("instances", App, Kind::Instances, "", "several units that are one app"),
     key("mode", Shared, Choice(&["act", "watch"]), "act", "act, or only say what it would have done"),
     key("port", App, Kind::Port, "", "TCP port that the app must listen on"),
     key("address", Shared, Kind::Address, "localhost", "where it listens"),
     key("http", Shared, Kind::Http, "", "local health check"),
+    key("public", Shared, Kind::Public, "", "public check"),
+    key("egress", Shared, Kind::Endpoints, "the resolver and the default gateway", "what tells whether the network out is there"),
+    key("proxy", Shared, Kind::Service, "", "unit of the reverse proxy in front"),
+    key("proxy_recover", Shared, Kind::Flag, "true", "the proxy may be started, reloaded and restarted"),
     key("working_directory", Shared, Kind::Directory, "the unit's WorkingDirectory=", "root of the app's files"),
     key("min_processes", Shared, Count(0, 100_000), "1", "least processes in the unit"),
     key("process", Shared, Kind::Process, "any process", "only processes of that name count"),
+    key("min_available", Shared, Kind::Size(MEGABYTE, PETABYTE), "100M", "least available memory of the host"),
+    key("max_memory", Shared, Kind::Size(MEGABYTE, PETABYTE), "", "most memory of a unit"),
+    key("min_disk", Shared, Kind::Size(MEGABYTE, PETABYTE), "200M", "least free space of the app's, the state's and the journal's file systems"),
+    key("database", Shared, Kind::Database, "", "the database that the app needs"),
     key("check_interval", Shared, Kind::Duration(TENTH, DAY), "10s", "pace when healthy"),
+    key("public_interval", Shared, Kind::Duration(SECOND, DAY), "1m", "pace of what goes out to the internet"),
     key("startup_interval", Shared, Kind::Duration(TENTH, HOUR), "1s", "pace after a start"),
     key("startup_grace", Shared, Kind::Duration(NONE, HOUR), "30s", "how long failures are forgiven after a start"),
     key("confirm_interval", Shared, Kind::Duration(TENTH, HOUR), "2s", "pace from suspicion to confirmation"),
@@ -99,6 +130,7 @@ pub static KEYS: &[Key] = &[
     key("failures", Shared, Count(1, 100), "3", "consecutive bad rounds that make a fault"),
     key("successes", Shared, Count(1, 100), "1", "consecutive good rounds that end it"),
     key("failures_window", Shared, Kind::Window, "5 of 10", "bad rounds of the latest that make a fault, too"),
+    key("overload_patience", Shared, Kind::Duration(NONE, DAY), "10m", "how long an overloaded app is left to work its queue off"),
     key("cooldown", Shared, Kind::Duration(NONE, DAY), "1m", "least time between recoveries, doubled each time"),
     key("cooldown_max", Shared, Kind::Duration(NONE, DAY), "5m, or cooldown where that is longer", "most that the doubling reaches"),
     key("max_attempts", Shared, Count(1, 1_000), "3", "attempts before the breaker opens"),
@@ -110,6 +142,14 @@ pub static KEYS: &[Key] = &[
     key("min_uptime", Shared, Kind::Duration(NONE, HOUR), "10s", "health after which a recovery counts"),
     key("stop_timeout", Shared, Kind::Duration(TENTH, HOUR), "20s", "how long a stop is given before SIGKILL"),
     key("kill_after", Shared, Kind::Duration(NONE, HOUR), "5s", "the same, where HTTP went unanswered"),
+    key("clear_caches", Shared, Choice(&["never", "retry", "always"]), "retry", "when caches are cleared in a recovery"),
+    key("caches", Shared, Kind::Below, "[\".next/cache\", \"node_modules/.cache\"]", "caches below the working directory"),
+    key("stragglers", Shared, Choice(&["never", "own", "port"]), "own", "whose processes may be ended when they are in the way"),
+    key("reclaim_swap", Shared, Kind::Flag, "true", "swap is taken back when memory was the matter"),
+    key("preflight", Shared, Kind::Preflight, "", "what has to be there before a start"),
+    key("before_start", Shared, Kind::Units, "", "units that are started before a start"),
+    key("after_recovery", Shared, Kind::Units, "", "units that are started after a verified recovery"),
+    key("on_give_up", Shared, Kind::Units, "", "units that are started when the breaker opens"),
     key("stopped_alert_after", Shared, Kind::DurationOrNever(SECOND, MONTH), "never", "tell somebody when an administrator's stop lasts"),
     key("kind", Alert, Choice(&["unit"]), "", "how somebody is told"),
     key("unit", Alert, Kind::Template, "", "template that is started with the app's name as instance"),
@@ -119,25 +159,6 @@ pub static KEYS: &[Key] = &[
 /// Keys of the contract that a later version brings. They are named as such, so that nobody is
 /// told to write something else instead.
 const LATER: &[(&str, Scope)] = &[
-    ("instances", App),
-    ("public", Shared),
-    ("egress", Shared),
-    ("proxy", Shared),
-    ("proxy_recover", Shared),
-    ("min_available", Shared),
-    ("max_memory", Shared),
-    ("min_disk", Shared),
-    ("database", Shared),
-    ("public_interval", Shared),
-    ("overload_patience", Shared),
-    ("clear_caches", Shared),
-    ("caches", Shared),
-    ("stragglers", Shared),
-    ("reclaim_swap", Shared),
-    ("preflight", Shared),
-    ("before_start", Shared),
-    ("after_recovery", Shared),
-    ("on_give_up", Shared),
     ("url", Alert),
     ("credential", Alert),
     ("chat", Alert),
@@ -271,7 +292,7 @@ mod tests {
         assert_eq!(why(Table::Top, "timeout"), "belongs in [defaults] or [app.NAME]");
         assert_eq!(why(Table::Defaults, "port"), "belongs in [app.NAME]");
         assert_eq!(why(Table::App, "events"), "belongs in [alerts.NAME]");
-        assert_eq!(why(Table::App, "database"), "not supported by this version; leave it out");
+        assert_eq!(why(Table::Alert, "repeat"), "not supported by this version; leave it out");
     }
 
     #[test]

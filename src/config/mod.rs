@@ -7,21 +7,30 @@
 
 mod alert;
 mod aliases;
+mod asked;
+mod database;
+mod database_url;
 pub mod duration;
 pub mod environment;
 mod error;
 mod files;
 mod fragment;
 mod http;
+mod instances;
 mod keys;
+mod list;
+mod members;
 mod merge;
 mod origin;
+mod policy;
+mod preflight;
 mod raw;
 pub mod resolved;
 mod settings;
 mod shown;
 pub mod size;
 mod status;
+mod target;
 mod url;
 mod value;
 

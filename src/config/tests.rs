@@ -1,6 +1,7 @@
 //! The loader as a whole: a directory that looks like a system, and what came of it.
 
 mod errors;
+mod members;
 mod properties;
 mod sources;
 
@@ -206,10 +207,10 @@ events = ["breaker-opened", "incident-closed", "breaker-opened"]
 #[test]
 fn written_defaults_are_the_defaults() {
     let mut text = String::new();
-    let words = ["cooldown_max", "verify_within", "suspect_after", "process", "working_directory"];
+    let words = ["cooldown_max", "verify_within", "suspect_after", "process", "working_directory", "egress"];
     for key in keys::KEYS.iter().filter(|key| !key.default.is_empty() && !words.contains(&key.name)) {
         if key.scope == keys::Scope::Shared {
-            let bare = key.default.bytes().all(|b| b.is_ascii_digit());
+            let bare = raw::read_value(key.default, &Origin::Default).is_ok();
             let quote = if bare { "" } else { "\"" };
             text.push_str(&format!("{} = {quote}{}{quote}\n", key.name, key.default));
         }

@@ -7,12 +7,17 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::alert;
+use super::database::{self, DatabaseSpec};
 use super::duration;
 use super::error::{ConfigError, quoted};
 use super::http::{self, HttpSpec};
+use super::instances::{self, InstanceSpec};
 use super::keys::{Key, Kind, nearest};
+use super::list;
 use super::origin::Origin;
+use super::preflight::{self, PreflightSpec};
 use super::raw::{Located, Raw};
+use super::size;
 use crate::judge::{Address, EventKind, UnitName, Window};
 
 /// What a value means.
@@ -30,6 +35,14 @@ pub(super) enum Value {
     Process(String),
     Directory(PathBuf),
     Events(Vec<EventKind>),
+    Flag(bool),
+    Size(u64),
+    Instances(Vec<InstanceSpec>),
+    Endpoints(Vec<(String, u16)>),
+    Units(Vec<UnitName>),
+    Below(Vec<PathBuf>),
+    Database(Box<DatabaseSpec>),
+    Preflight(Box<PreflightSpec>),
 }
 
 impl Value {
@@ -49,6 +62,15 @@ impl Value {
             Self::Process(name) => Json::from(name.as_str()),
             Self::Directory(path) => Json::from(path.to_string_lossy()),
             Self::Events(events) => events.iter().map(|event| Json::from(event.word())).collect(),
+            Self::Flag(flag) => Json::from(*flag),
+            Self::Size(0) => Json::from(0),
+            Self::Size(bytes) => Json::from(size::show(*bytes)),
+            Self::Instances(instances) => instances.iter().map(InstanceSpec::shown).collect(),
+            Self::Endpoints(list) => list.iter().map(|place| Json::from(list::endpoint(place))).collect(),
+            Self::Units(units) => units.iter().map(|unit| Json::from(unit.as_str())).collect(),
+            Self::Below(paths) => paths.iter().map(|path| Json::from(path.to_string_lossy())).collect(),
+            Self::Database(spec) => spec.shown(),
+            Self::Preflight(spec) => spec.shown(),
         }
     }
 }
@@ -92,6 +114,25 @@ pub(super) fn read(key: &Key, found: &Located, report: &mut Reporter<'_>) -> Opt
     };
     let (value, expected) = match key.kind {
         Kind::Http => return http::read(found, report).map(|spec| Value::Http(Box::new(spec))),
+        Kind::Public => return http::read_public(found, report).map(|spec| Value::Http(Box::new(spec))),
+        Kind::Instances => return instances::read(found, report).map(Value::Instances),
+        Kind::Endpoints => return list::endpoints(found, report).map(Value::Endpoints),
+        Kind::Units => return list::units(found, "", report).map(Value::Units),
+        Kind::Below => return list::below(found, "", report).map(Value::Below),
+        Kind::Database => {
+            return database::read(found, report).map(|spec| Value::Database(Box::new(spec)));
+        }
+        Kind::Preflight => {
+            return preflight::read(found, report).map(|spec| Value::Preflight(Box::new(spec)));
+        }
+        Kind::Size(least, most) => return read_size(found, least, most, report).map(Value::Size),
+        Kind::Flag => (
+            match found.value {
+                Raw::Boolean(flag) => Some(Value::Flag(flag)),
+                _ => None,
+            },
+            "true or false".to_owned(),
+        ),
         Kind::Events => return alert::read_events(found, report).map(Value::Events),
         Kind::Duration(least, most) => {
             return read_duration(found, "", least, most, report).map(Value::Duration);
@@ -110,13 +151,7 @@ pub(super) fn read(key: &Key, found: &Located, report: &mut Reporter<'_>) -> Opt
             },
             format!("a whole number from {least} to {most}"),
         ),
-        Kind::Port => (
-            match found.value {
-                Raw::Integer(n) => u16::try_from(n).ok().filter(|n| *n > 0).map(Value::Port),
-                _ => None,
-            },
-            "a port from 1 to 65535".to_owned(),
-        ),
+        Kind::Port => return read_port(found, "", report).map(Value::Port),
         Kind::Window => (
             text.and_then(window).map(Value::Window),
             "\"BAD of ROUNDS\" such as \"5 of 10\", at most 64 rounds and no more bad ones than rounds"
@@ -125,15 +160,7 @@ pub(super) fn read(key: &Key, found: &Located, report: &mut Reporter<'_>) -> Opt
         Kind::Address => {
             (text.and_then(address).map(Value::Address), "\"localhost\" or an IP address".to_owned())
         }
-        Kind::Service => (
-            text.and_then(|text| service(text).filter(|unit| !unit.stem().ends_with('@'))).map(Value::Unit),
-            match text {
-                Some(text) if service(text).is_some() => {
-                    "an instance of the template, such as \"web@1.service\"".to_owned()
-                }
-                _ => "the name of a service such as \"web.service\"".to_owned(),
-            },
-        ),
+        Kind::Service => return read_service(found, "", report).map(Value::Unit),
         Kind::Template => (
             text.and_then(|text| service(text).filter(|unit| unit.stem().ends_with('@'))).map(Value::Unit),
             "the name of a template such as \"tell@.service\"".to_owned(),
@@ -192,6 +219,70 @@ pub(super) fn read_duration(
             duration::show(most)
         ),
     )
+}
+
+/// Reads the name of a service.
+pub(super) fn read_service(found: &Located, part: &str, report: &mut Reporter<'_>) -> Option<UnitName> {
+    let unit = match &found.value {
+        Raw::Text(text) => service(text),
+        _ => None,
+    };
+    let expected = match unit {
+        Some(unit) if !unit.stem().ends_with('@') => return Some(unit),
+        Some(_) => "an instance of the template, such as \"web@1.service\"",
+        None => "the name of a service such as \"web.service\"",
+    };
+    report.error(&found.at, part, format!("expected {expected}, found {}", found.value.described()))
+}
+
+/// Reads a TCP port.
+pub(super) fn read_port(found: &Located, part: &str, report: &mut Reporter<'_>) -> Option<u16> {
+    if let Raw::Integer(n) = found.value
+        && let Some(port) = u16::try_from(n).ok().filter(|n| *n > 0)
+    {
+        return Some(port);
+    }
+    let message = format!("expected a port from 1 to 65535, found {}", found.value.described());
+    report.error(&found.at, part, message)
+}
+
+/// Reads a size: none at all, or within a range.
+fn read_size(found: &Located, least: u64, most: u64, report: &mut Reporter<'_>) -> Option<u64> {
+    let bytes = match &found.value {
+        Raw::Text(text) => match size::parse(text) {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                let message =
+                    format!("expected a size such as \"100M\" or \"1.5G\", found {}: {why}", quoted(text));
+                return report.error(&found.at, "", message);
+            }
+        },
+        Raw::Integer(bytes) if *bytes >= 0 => bytes.unsigned_abs(),
+        other => {
+            let message =
+                format!("expected a size such as \"100M\" or \"1.5G\", found {}", other.described());
+            return report.error(&found.at, "", message);
+        }
+    };
+    if bytes == 0 || (least..=most).contains(&bytes) {
+        return Some(bytes);
+    }
+    let wrong = if bytes < least { "small" } else { "large" };
+    let message = format!(
+        "{} is too {wrong}: expected {} to {}, or 0 for none",
+        found.value.described(),
+        size::show(least),
+        size::show(most)
+    );
+    report.error(&found.at, "", message)
+}
+
+/// Reads a string that is a part of a table.
+pub(super) fn read_text<'a>(found: &'a Located, part: &str, report: &mut Reporter<'_>) -> Option<&'a str> {
+    match &found.value {
+        Raw::Text(text) => Some(text),
+        other => report.error(&found.at, part, format!("expected a string, found {}", other.described())),
+    }
 }
 
 fn choice(

@@ -129,9 +129,9 @@ fn what_is_in_force_is_shown_with_its_places() {
             "port = 3000 # /etc/app-monitor/app-monitor.toml:3:8",
             "address = \"localhost\" # default",
             "http = { url = \"/health\", headers = { Authorization = \"…\" }, json = { \"a.b\" = \"x\" } } # /etc/app-monitor/app-monitor.toml:4:1",
+            "# egress = the resolver and the default gateway # default",
+            "proxy_recover = true # default",
             "# working_directory = the unit's WorkingDirectory= # default",
-            "min_processes = 1 # default",
-            "# process = any process # default",
         ]
     );
     let columns: Vec<_> = out.lines().filter_map(|line| line.find("  # default")).collect();

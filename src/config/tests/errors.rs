@@ -18,10 +18,7 @@ fn keys_are_named_with_the_one_that_was_meant() {
         of_app("log_level = \"info\""),
         "3:1: [app.web] log_level: belongs at the top of the file, above the first [table]"
     );
-    assert_eq!(
-        of_app("public = \"https://x/\""),
-        "3:1: [app.web] public: not supported by this version; leave it out"
-    );
+    assert_eq!(of_app("repeat = \"1h\""), "3:1: [app.web] repeat: belongs in [alerts.NAME]");
     assert_eq!(of_app("\"a\\nb\" = 1"), "3:1: [app.web] \"a\\nb\": unknown key");
     assert_eq!(
         of_app("http = { url = \"http://h/\", staus = 1 }"),

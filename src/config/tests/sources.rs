@@ -141,7 +141,7 @@ fn variables_that_mean_nothing_are_named() {
          environment: APP_MONITOR_APP_WEB__PORT: expected a port from 1 to 65535, found \"x\"\n\
          environment: APP_MONITOR_APP_WEB__PROT: unknown variable; did you mean \"APP_MONITOR_APP_WEB__PORT\"?\n\
          environment: APP_MONITOR_CHEK_INTERVAL: unknown variable; did you mean \"APP_MONITOR_CHECK_INTERVAL\"?\n\
-         environment: APP_MONITOR_DATABASE: not supported by this version; leave it out\n\
+         environment: APP_MONITOR_DATABASE: names no database: give keys, url or unit; for example keys = [\"DATABASE_URL\"]\n\
          environment: APP_MONITOR_EVENTS: alerts are configured in a file alone, in [alerts.NAME]\n\
          environment: APP_MONITOR_LOGLEVEL: unknown variable; did you mean \"APP_MONITOR_LOG_LEVEL\"?\n\
          environment: APP_MONITOR_UNIT: is for a host without any configured app; here there is \"web\", whose variable would be APP_MONITOR_APP_WEB__UNIT\n\
@@ -155,7 +155,7 @@ fn variables_of_one_app_need_its_unit() {
     assert_eq!(
         host.errors(),
         "environment: APP_MONITOR_PORT: no app is configured; set APP_MONITOR_UNIT, its systemd unit, too\n\
-         environment: APP_MONITOR_PUBLIC: not supported by this version; leave it out"
+         environment: APP_MONITOR_PUBLIC: no app is configured; set APP_MONITOR_UNIT, its systemd unit, too"
     );
     let host = Host::new().variable("APP_MONITOR_UNIT", "a b").variable("APP_MONITOR_PORT", "0");
     assert_eq!(
