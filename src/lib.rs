@@ -2,15 +2,18 @@
 //!
 //! Arrows between the rooms point one way: `judge` is pure and knows nobody; `config` knows the
 //! judge's policy types; `checks`, `systemd`, `recovery` and `alerts` turn the world into
-//! observations and decisions into jobs; `daemon` is the one loop that joins them; `helpers` are
-//! the privileged one-shots; `cli` holds one file per command.
+//! observations and decisions into jobs; `incidents` keeps what happened for people; `daemon` is the
+//! one loop that joins them; `helpers` are the privileged one-shots; `cli` holds one file per
+//! command.
 
 pub mod alerts;
 pub mod checks;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod files;
 pub mod helpers;
+pub mod incidents;
 pub mod judge;
 pub mod recovery;
 pub mod systemd;

@@ -28,6 +28,12 @@ pub fn wall() -> i64 {
     micros(ClockId::Realtime) / 1_000_000
 }
 
+/// The same in milliseconds.
+#[must_use]
+pub fn wall_ms() -> i64 {
+    micros(ClockId::Realtime) / 1_000
+}
+
 /// All that is needed to read a moment in another boot.
 #[must_use]
 pub fn clocks() -> Clocks {

@@ -1,17 +1,23 @@
 //! What the judge decides, on its way out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::checks::Probe;
+use crate::helpers::result::{Ending, Report};
+use crate::incidents::Evidence;
 use crate::judge::{
     ActId, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step, Subject, UnitName,
 };
 
 use super::looping::{Daemon, Happening};
 use super::state::Saved;
-use super::{clock, performing, telling};
+use super::{clock, helping, performing, telling};
+
+/// What the unit of a preflight gets on top of the timeout of a check: it has to be started.
+const PREFLIGHT_ON_TOP: Duration = Duration::from_secs(5);
 
 impl Daemon {
     /// Carries effects out, in their order; none of them is waited for.
@@ -23,11 +29,11 @@ impl Daemon {
                 Effect::Check(round, kinds) => self.check(&app, round, kinds),
                 Effect::Persist => saved = Some(self.save()),
                 Effect::Perform(act, step) => self.perform(app, act, step, saved.take()),
-                // The helper that gathers it comes with the incidents.
-                Effect::GatherEvidence => {}
+                Effect::GatherEvidence => self.gather(app),
                 Effect::Hook(unit) => self.start_hook(unit),
                 Effect::Record(record) => {
                     telling::write(&record);
+                    self.incidents.take(&record, clock::now(), clock::wall_ms());
                     self.alerts.tell(&record, clock::wall());
                     if let Some(served) = &self.served
                         && app.app().is_some()
@@ -57,7 +63,7 @@ impl Daemon {
         }
     }
 
-    fn check(&mut self, app: &Subject, round: RoundId, kinds: Vec<CheckKind>) {
+    fn check(&mut self, app: &Subject, round: RoundId, mut kinds: Vec<CheckKind>) {
         let (Some(target), Some(known)) = (self.targets.get(app), self.host.app(app)) else { return };
         let under_way = self.checks.entry(app.clone()).or_default();
         // Rounds that the judge has voided (a restart, a reload, a gap) hang no longer than this.
@@ -68,6 +74,17 @@ impl Daemon {
             }
             wanted && !check.is_finished()
         });
+        // What only root can see is looked at by a unit.
+        if kinds.contains(&CheckKind::Preflight) {
+            kinds.retain(|kind| *kind != CheckKind::Preflight);
+            let bus = self.link.as_ref().map(|link| link.bus.clone());
+            let within = known.policy().timeout + PREFLIGHT_ON_TOP;
+            let check = helping::preflight(bus, app.clone(), round, within, self.queue.clone());
+            under_way.push((round, check));
+        }
+        if kinds.is_empty() {
+            return;
+        }
         let probe = Probe {
             target: Arc::clone(target),
             control_group: known.control_group().map(str::to_owned),
@@ -92,6 +109,26 @@ impl Daemon {
                 telling::say(Level::Warn, format!("cannot start the hook {unit}: {error}"));
             }
         });
+    }
+
+    /// Has evidence gathered in the background.
+    fn gather(&mut self, app: Subject) {
+        let Some(link) = &self.link else { return };
+        self.gathering.begin(&link.bus, app, clock::now(), &self.queue);
+    }
+
+    /// Evidence, or why there is none, for the incident of that subject.
+    pub(super) fn take_evidence(&mut self, app: &Subject, outcome: Result<Report, String>) {
+        self.gathering.ended(app);
+        let Some(target) = self.targets.get(app) else { return };
+        let (problem, lines) = match outcome {
+            Ok(Report { ending: Ending::Failed(why), lines, .. }) => (Some(why), lines),
+            Ok(report) => (None, report.lines),
+            Err(why) => (Some(why), Vec::new()),
+        };
+        let wall = clock::wall_ms();
+        let evidence = Evidence::new(wall, problem, lines);
+        self.incidents.take_evidence(&target.unit, evidence, clock::now(), wall);
     }
 
     /// Orders the memory to be written.
@@ -119,8 +156,16 @@ impl Daemon {
             return;
         };
         let unit = target.unit.clone();
-        let performance =
-            performing::perform(step, act, app.clone(), unit, link.bus.clone(), saved, self.queue.clone());
+        let evidence = self.gathering.under_way(&app);
+        let performance = performing::perform(
+            step,
+            act,
+            app.clone(),
+            unit,
+            link.bus.clone(),
+            performing::First { saved, evidence },
+            self.queue.clone(),
+        );
         if let Some(earlier) = self.performances.insert(app, performance) {
             earlier.abort.abort();
         }

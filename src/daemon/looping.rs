@@ -11,10 +11,13 @@ use tokio::task::AbortHandle;
 use crate::alerts;
 use crate::checks::{Limits, Pool, World};
 use crate::config::Settings;
+use crate::helpers::result::Report;
+use crate::incidents;
 use crate::judge::{Effects, Event, Host, Level, Moment, RoundId, Subject, Target, UnitName};
 use crate::systemd::notify::{self, Notifier};
 
 use super::alarm::Alarm;
+use super::helping::Gathering;
 use super::link::{self, Link};
 use super::performing::{self, Performance};
 use super::requests::{apps_of, targets_of};
@@ -49,6 +52,8 @@ pub enum Happening {
     Call(service::Call),
     /// The state was written, or not.
     Saved(Saved),
+    /// Evidence about a subject was gathered, or not.
+    Evidence(Subject, Result<Report, String>),
 }
 
 /// All that the loop knows; its parts are in `signals`, `effects` and `requests`.
@@ -64,6 +69,8 @@ pub(super) struct Daemon {
     pub(super) world: Arc<World>,
     pub(super) saver: Saver,
     pub(super) save_complained: bool,
+    pub(super) incidents: incidents::Keeper,
+    pub(super) gathering: Gathering,
     pub(super) performances: BTreeMap<Subject, Performance>,
     /// Checks under way.
     pub(super) checks: BTreeMap<Subject, Vec<(RoundId, AbortHandle)>>,
@@ -88,7 +95,8 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(other("handle SIGINT"))?;
     let (queue, mut happenings) = mpsc::channel(QUEUE);
     let runtime_directory = directory("RUNTIME_DIRECTORY", "/run/app-monitor");
-    let directories = vec![runtime_directory.clone(), directory("STATE_DIRECTORY", "/var/lib/app-monitor")];
+    let state_directory = directory("STATE_DIRECTORY", "/var/lib/app-monitor");
+    let directories = vec![runtime_directory.clone(), state_directory.clone()];
     let loaded = state::load(&directories);
     for remark in &loaded.remarks {
         telling::say(Level::Warn, remark.clone());
@@ -99,6 +107,11 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
     }
     let saver = Saver::start(directories).map_err(other("start the thread that writes the state"))?;
     let now = clock::now();
+    let told = telling::once("cannot write incidents; the latest stay in memory and are tried again");
+    let folder = state_directory.join(incidents::FOLDER);
+    let (incidents, remarks) = incidents::Keeper::open(folder, now, clock::wall_ms(), told)
+        .map_err(other("start the thread that writes incidents"))?;
+    remarks.into_iter().for_each(|remark| telling::say(Level::Warn, remark));
     let memory = loaded.memory.at(&clock::clocks());
     let mut daemon = Daemon {
         host: Host::new(apps_of(&settings), settings.max_parallel, memory, loaded.lost, now),
@@ -112,6 +125,8 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         world: Arc::new(World::system()),
         saver,
         save_complained: false,
+        incidents,
+        gathering: Gathering::default(),
         performances: BTreeMap::new(),
         checks: BTreeMap::new(),
         notifier: Notifier::new(),
@@ -122,6 +137,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         ready: false,
         complained: false,
     };
+    daemon.follow_incidents();
     daemon.watch();
     link::connect(daemon.watched.iter().cloned().collect(), queue);
 
@@ -214,6 +230,10 @@ impl Daemon {
             }
             Happening::Stopping(stopping) => self.set_stopping(now, stopping),
             Happening::Call(call) => self.answer(now, call),
+            Happening::Evidence(app, outcome) => {
+                self.take_evidence(&app, outcome);
+                Effects::new()
+            }
             Happening::Saved(saved) => {
                 self.note_saved(&saved);
                 Effects::new()
@@ -230,6 +250,12 @@ impl Daemon {
                 self.carry_out(effects);
             }
         }
+    }
+
+    /// What was open on disk is either open still, or followed by nobody; and no number is used twice.
+    pub(super) fn follow_incidents(&mut self) {
+        self.host.number_after(&self.incidents.highest());
+        self.incidents.keep_only(&self.host.open_incidents(), clock::now(), clock::wall_ms());
     }
 
     /// When the status has to be put into words, while it has not been since something happened.
@@ -274,5 +300,6 @@ impl Daemon {
             futures_util::future::join_all(work.collect::<Vec<_>>()).await;
         }
         let _ = tokio::time::timeout(Duration::from_millis(300), self.save()).await;
+        self.incidents.flush(Duration::from_millis(200));
     }
 }

@@ -7,6 +7,7 @@
 mod alarm;
 mod clock;
 mod effects;
+mod helping;
 mod link;
 mod looping;
 mod performing;

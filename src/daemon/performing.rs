@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::checks::{Pool, Probe, observe, observe_in_turn};
@@ -70,6 +70,35 @@ pub struct Performance {
     pub abort: AbortHandle,
 }
 
+/// What a step waits for, within bounds.
+pub struct First {
+    /// Its intent is on disk.
+    pub saved: Option<oneshot::Receiver<Saved>>,
+    /// Evidence is gathered, which a stop would destroy.
+    pub evidence: Option<watch::Receiver<bool>>,
+}
+
+impl First {
+    /// Waits. True when the intent is written somewhere.
+    async fn wait(self, step: &Step) -> bool {
+        let saved = async {
+            let Some(saved) = self.saved else { return true };
+            let answer = tokio::time::timeout(SAVE_DEADLINE, saved).await;
+            answer.is_ok_and(|saved| saved.is_ok_and(|saved| saved.somewhere))
+        };
+        let destroys = matches!(step, Step::Restart { .. } | Step::Stop { .. });
+        let gathered = async {
+            if let Some(mut evidence) = self.evidence.filter(|_| destroys) {
+                let _ = tokio::time::timeout(EVIDENCE_AT_MOST, evidence.wait_for(|done| *done)).await;
+            }
+        };
+        tokio::join!(saved, gathered).0
+    }
+}
+
+/// Evidence delays an act by no more than that.
+const EVIDENCE_AT_MOST: Duration = Duration::from_millis(100);
+
 /// Carries a step out, once its intent is written.
 pub fn perform(
     step: Step,
@@ -77,18 +106,12 @@ pub fn perform(
     app: Subject,
     unit: UnitName,
     bus: Bus,
-    saved: Option<oneshot::Receiver<Saved>>,
+    first: First,
     to: mpsc::Sender<Happening>,
 ) -> Performance {
     let (removed, mut removals) = mpsc::channel(64);
     let task = tokio::spawn(async move {
-        let written = match saved {
-            None => true,
-            Some(saved) => {
-                let answer = tokio::time::timeout(SAVE_DEADLINE, saved).await;
-                answer.is_ok_and(|saved| saved.is_ok_and(|saved| saved.somewhere))
-            }
-        };
+        let written = first.wait(&step).await;
         // What needs a second step must be known to a monitor that is started in between.
         let outcome = if !written && matches!(step, Step::Stop { .. }) {
             Outcome::Failed(

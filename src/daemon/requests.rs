@@ -75,6 +75,7 @@ impl Daemon {
         journal::set_level(settings.log_level);
         self.host.configure(apps_of(&settings), settings.max_parallel, false, now);
         self.targets = targets_of(&settings);
+        self.follow_incidents();
         self.alerts.configure(settings.alerts.clone());
         self.performances.retain(|app, _| self.targets.contains_key(app));
         self.checks.retain(|app, checks| {

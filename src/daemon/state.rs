@@ -5,15 +5,15 @@
 //! for the answer with a deadline.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::files::write_whole;
 use crate::judge::{MEMORY_VERSION, Memory};
 
 const NAME: &str = "state.json";
@@ -117,26 +117,6 @@ fn set_aside(path: &Path) -> String {
     }
 }
 
-/// Writes whole or not at all: a temporary file beside it, synced, renamed, and the directory
-/// synced (rename(2), fsync(2)).
-fn write(directory: &Path, text: &[u8]) -> io::Result<()> {
-    let temporary = directory.join(".state.json.new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o640).custom_flags(NOFOLLOW);
-    let mut file = options.open(&temporary)?;
-    let written = file.write_all(text).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        // Of no use, and on a full disk the room is needed.
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    fs::rename(&temporary, directory.join(NAME))?;
-    File::open(directory)?.sync_all()
-}
-
-#[allow(clippy::cast_possible_wrap)]
-const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-
 /// Where a state was written.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Saved {
@@ -195,7 +175,7 @@ fn serve(directories: &[PathBuf], orders: &Receiver<Order>) {
         waiting.push(order.done);
         let mut saved = Saved::default();
         for directory in directories {
-            match write(directory, &order.text) {
+            match write_whole(directory, NAME, &order.text) {
                 Ok(()) => saved.somewhere = true,
                 Err(error) => saved.problems.push(format!("{}: {error}", directory.join(NAME).display())),
             }
@@ -223,8 +203,8 @@ mod tests {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let directories = [a.path().to_owned(), b.path().to_owned()];
         assert!(!load(&directories).lost, "nothing there is no loss");
-        write(a.path(), &serde_json::to_vec(&memory(1)).unwrap()).unwrap();
-        write(b.path(), &serde_json::to_vec(&memory(2)).unwrap()).unwrap();
+        write_whole(a.path(), NAME, &serde_json::to_vec(&memory(1)).unwrap()).unwrap();
+        write_whole(b.path(), NAME, &serde_json::to_vec(&memory(2)).unwrap()).unwrap();
         assert_eq!(load(&directories).memory.clocks.wall, 2);
         fs::write(b.path().join(NAME), b"{\"version\":1,").unwrap();
         let loaded = load(&directories);

@@ -33,3 +33,16 @@ pub fn event(priority: Level, event: crate::judge::EventKind, message: impl Into
         ..Line::default()
     });
 }
+
+/// Says what goes wrong when it begins to, and when it is over; not each time.
+pub fn once(what: &'static str) -> impl FnMut(Result<(), String>) + Send + 'static {
+    let mut bad = false;
+    move |outcome| {
+        match &outcome {
+            Err(why) if !bad => say(Level::Warn, format!("{what}: {why}")),
+            Ok(()) if bad => say(Level::Info, "incidents are written again"),
+            _ => {}
+        }
+        bad = outcome.is_err();
+    }
+}

@@ -1,6 +1,6 @@
 //! All apps of one host: who gets the slot to recover, and the sentence that says how they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::app::App;
 use super::effect::{Effect, Event, Request};
@@ -63,10 +63,25 @@ impl Host {
             self.apps.insert(name, app);
         }
         self.absent.extend(before.into_iter().map(|(name, app)| (name, app.memory())));
+        // Nobody follows them to their end; should the app come back, it is judged anew.
+        self.absent.values_mut().for_each(|memory| memory.incident = None);
         // Bounded: names that come and go for ever must not fill the state.
         while self.absent.len() > 64 {
             self.absent.pop_first();
         }
+    }
+
+    /// No incident gets a number that was used before, be it by a monitor whose state was lost.
+    pub fn number_after(&mut self, highest: &BTreeMap<Subject, u64>) {
+        for (name, app) in &mut self.apps {
+            app.incidents = app.incidents.max(highest.get(name).copied().unwrap_or(0));
+        }
+    }
+
+    /// The incidents that are open, by their names.
+    #[must_use]
+    pub fn open_incidents(&self) -> BTreeSet<String> {
+        self.apps.values().filter_map(|app| Some(app.incident.as_ref()?.id.clone())).collect()
     }
 
     /// The apps, in the order of their names.

@@ -1,0 +1,213 @@
+//! Privileged one-shots whose result the daemon itself wants: evidence, and what a preflight finds.
+//!
+//! A helper is a unit like any other: started over the bus, waited for with a deadline, and believed
+//! only where the file that it left is of this run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use crate::helpers::preflight;
+use crate::helpers::result::{self, Ending, Helper, Report};
+use crate::judge::{ActiveState, CheckKind, Event, Fault, Moment, Observation, RoundId, Subject, UnitName};
+use crate::systemd::Bus;
+
+use super::clock;
+use super::looping::Happening;
+
+/// Evidence about one subject is gathered no more often than that.
+const GATHER_EVERY: Duration = Duration::from_secs(30);
+/// Subjects about which evidence is gathered at the same time.
+const AT_A_TIME: usize = 4;
+/// How long a gathering may take; its unit has a limit of its own that is a little shorter.
+const GATHER_WITHIN: Duration = Duration::from_secs(12);
+
+/// Evidence that is being gathered.
+#[derive(Default)]
+pub struct Gathering {
+    /// When it was last begun.
+    begun: BTreeMap<Subject, Moment>,
+    under_way: BTreeMap<Subject, watch::Receiver<bool>>,
+}
+
+impl Gathering {
+    /// Begins in the background, unless it was done a moment ago, or enough of it is under way.
+    pub fn begin(&mut self, bus: &Bus, app: Subject, now: Moment, to: &mpsc::Sender<Happening>) {
+        if !self.may(&app, now) {
+            return;
+        }
+        let (done, seen) = watch::channel(false);
+        self.under_way.insert(app.clone(), seen);
+        let (bus, to) = (bus.clone(), to.clone());
+        tokio::spawn(async move {
+            let outcome = ask(&bus, Helper::Evidence, &app, GATHER_WITHIN).await;
+            let _ = to.send(Happening::Evidence(app, outcome)).await;
+            let _ = done.send(true);
+        });
+    }
+
+    fn may(&mut self, app: &Subject, now: Moment) -> bool {
+        self.begun.retain(|_, begun| now.since(*begun) < GATHER_EVERY);
+        let may = !self.begun.contains_key(app)
+            && !self.under_way.contains_key(app)
+            && self.under_way.len() < AT_A_TIME;
+        if may {
+            self.begun.insert(app.clone(), now);
+        }
+        may
+    }
+
+    /// Turns true when what is being gathered about a subject is there.
+    pub fn under_way(&self, app: &Subject) -> Option<watch::Receiver<bool>> {
+        self.under_way.get(app).cloned()
+    }
+
+    /// It is there, or will not come.
+    pub fn ended(&mut self, app: &Subject) {
+        self.under_way.remove(app);
+    }
+}
+
+/// Looks whether everything is there that a start needs. Aborting it leaves the unit to its end.
+pub fn preflight(
+    bus: Option<Bus>,
+    app: Subject,
+    round: RoundId,
+    within: Duration,
+    to: mpsc::Sender<Happening>,
+) -> AbortHandle {
+    let task = tokio::spawn(async move {
+        let outcome = match bus {
+            Some(bus) => ask(&bus, Helper::Preflight, &app, within).await,
+            None => Err("not connected to the bus".to_owned()),
+        };
+        let seen = observation(&outcome);
+        let _ = to.send(Happening::App(app, Event::Check(round, CheckKind::Preflight, seen))).await;
+    });
+    task.abort_handle()
+}
+
+/// What a preflight says about the configuration of the app. Whether its port is free is not its
+/// matter here: the port check says that.
+fn observation(outcome: &Result<Report, String>) -> Observation {
+    let good = || Observation::good("everything that a start needs is there");
+    match outcome {
+        Err(why) => Observation::unknown(brief(why)),
+        Ok(report) => match &report.ending {
+            Ending::Done(_) | Ending::Nothing => good(),
+            Ending::Failed(why) if report.lines.is_empty() => Observation::unknown(brief(why)),
+            Ending::Failed(_) => match preflight::missing(report) {
+                Some(what) => Observation::bad(Fault::ConfigMissing, brief(&what)),
+                None => good(),
+            },
+        },
+    }
+}
+
+/// Observations are short.
+fn brief(text: &str) -> String {
+    const MOST: usize = 200;
+    let mut out: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
+    if text.chars().count() > MOST {
+        out.pop();
+        out.push('…');
+    }
+    out
+}
+
+/// Starts the helper and reads what it left.
+async fn ask(bus: &Bus, helper: Helper, subject: &Subject, within: Duration) -> Result<Report, String> {
+    let unit = format!("app-monitor-{}@{subject}.service", helper.word());
+    let unit: UnitName = unit.parse().map_err(|error: crate::judge::NameError| error.to_string())?;
+    let asked = clock::now();
+    let work = async {
+        let hand = bus.hand().await.map_err(|error| error.to_string())?;
+        // A failure of the last run must not keep this one from being tried.
+        let _ = hand.reset_failed(&unit).await;
+        hand.start(&unit).await.map_err(|error| format!("cannot start {unit}: {error}"))?;
+        ended(bus, &unit).await
+    };
+    let late = || Err(format!("{unit} still runs after {} s", within.as_secs()));
+    let end = tokio::time::timeout(within, work).await.unwrap_or_else(|_| late());
+    let report = result::read(Path::new(result::DIRECTORY), helper, subject);
+    match (report, end) {
+        (Ok(report), _) if report.began >= asked => Ok(report),
+        (_, Err(why)) => Err(why),
+        (Ok(_), Ok(())) => Err(format!("{unit} left no result")),
+        (Err(why), Ok(())) => Err(format!("cannot read what the helper left: {why}")),
+    }
+}
+
+/// Waits until a oneshot is through.
+async fn ended(bus: &Bus, unit: &UnitName) -> Result<(), String> {
+    let mut pause = Duration::from_millis(10);
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(Duration::from_millis(250));
+        let reading = bus.read_unit_alone(unit).await.map_err(|error| error.to_string())?;
+        match reading.active {
+            _ if reading.job.is_some() => {}
+            ActiveState::Activating | ActiveState::Deactivating => {}
+            ActiveState::Failed => return Err(format!("{unit} failed: {}", reading.result)),
+            _ => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::Finding;
+
+    fn at(seconds: i64) -> Moment {
+        Moment::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn evidence_is_gathered_one_at_a_time_and_not_too_often() {
+        let mut gathering = Gathering::default();
+        let web: Subject = "web".parse().unwrap();
+        let begin = |gathering: &mut Gathering, app: &Subject, now| {
+            let may = gathering.may(app, now);
+            if may {
+                gathering.under_way.insert(app.clone(), watch::channel(false).1);
+            }
+            may
+        };
+        assert!(begin(&mut gathering, &web, at(0)));
+        assert!(!begin(&mut gathering, &web, at(40)), "still under way");
+        gathering.ended(&web);
+        assert!(begin(&mut gathering, &web, at(41)));
+        gathering.ended(&web);
+        assert!(!begin(&mut gathering, &web, at(60)), "a moment ago");
+        for number in 1..=5 {
+            let other: Subject = format!("api@{number}").parse().unwrap();
+            assert_eq!(begin(&mut gathering, &other, at(60)), number <= 4);
+        }
+    }
+
+    #[test]
+    fn what_a_preflight_left_reads_as_a_check() {
+        let report = |ending: Ending, lines: &[&str]| {
+            let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+            let subject = "web".parse().unwrap();
+            Ok(Report { helper: Helper::Preflight, subject, began: at(0), ending, lines })
+        };
+        let failed = || Ending::Failed("x".to_owned());
+        for (outcome, finding) in [
+            (report(Ending::Nothing, &[]), Finding::Good),
+            (report(Ending::Done("x".to_owned()), &[]), Finding::Good),
+            (report(failed(), &["port: 3000 is taken"]), Finding::Good),
+            (report(failed(), &["absent: a is missing"]), Finding::Bad(Fault::ConfigMissing)),
+            (report(failed(), &[]), Finding::Unknown),
+            (Err("no answer".to_owned()), Finding::Unknown),
+        ] {
+            assert_eq!(observation(&outcome).finding, finding);
+        }
+        let lines = ["absent: DATABASE_URL is not set", "port: x", "absent: a.js is missing"];
+        assert_eq!(observation(&report(failed(), &lines)).text, "DATABASE_URL is not set; a.js is missing");
+    }
+}

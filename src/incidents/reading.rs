@@ -1,0 +1,215 @@
+//! Reading incidents, for commands and for the daemon at its start.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::file::{Incident, Summary, VERSION};
+use super::{LARGEST, is_id};
+
+/// Files of a directory that are looked at: what is over it, somebody else has put there.
+const LOOKED_AT: usize = 4096;
+
+/// Why incidents cannot be read.
+#[derive(Debug)]
+pub enum ReadError {
+    /// This user may not.
+    Denied,
+    /// There is none of that name.
+    NoSuch(String),
+    /// The operating system refused.
+    Unreadable(PathBuf, io::Error),
+    /// It is not what this program writes.
+    Damaged(PathBuf, String),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied => f.write_str(
+                "incidents quote logs and answers, so only root and group adm may read them; try it with sudo",
+            ),
+            Self::NoSuch(id) => {
+                write!(f, "no incident is called \u{201c}{id}\u{201d}; app-monitor incidents lists them")
+            }
+            Self::Unreadable(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Damaged(path, why) => write!(f, "{} is no incident: {why}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// A list, and the files that were skipped, each with its reason.
+#[derive(Debug)]
+pub struct Listed<T> {
+    /// Newest first.
+    pub incidents: Vec<T>,
+    /// What was odd, in whole sentences.
+    pub remarks: Vec<String>,
+}
+
+/// The heads of all incidents, newest first. A directory that is not there yet has none.
+///
+/// # Errors
+/// [`ReadError::Denied`] and [`ReadError::Unreadable`].
+pub fn list(directory: &Path) -> Result<Listed<Summary>, ReadError> {
+    let mut listed = all::<Summary>(directory)?;
+    let number = |id: &str| super::subject_of(id).map_or(0, |(_, number)| number);
+    listed.incidents.sort_by_key(|one| std::cmp::Reverse((one.opened_seconds, number(&one.id))));
+    Ok(listed)
+}
+
+/// All incidents that are not over.
+///
+/// # Errors
+/// As [`list`].
+pub fn open_ones(directory: &Path) -> Result<Listed<Incident>, ReadError> {
+    let heads = all::<Summary>(directory)?;
+    let open = heads.incidents.iter().filter(|one| one.closed.is_none());
+    let incidents = open.filter_map(|one| read(directory, &one.id).ok()).collect();
+    Ok(Listed { incidents, remarks: heads.remarks })
+}
+
+/// One incident, whole.
+///
+/// # Errors
+/// Why not.
+pub fn read(directory: &Path, id: &str) -> Result<Incident, ReadError> {
+    if !is_id(id) {
+        return Err(ReadError::NoSuch(id.to_owned()));
+    }
+    match parse(&directory.join(format!("{id}.json"))) {
+        Err(ReadError::Unreadable(_, error)) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ReadError::NoSuch(id.to_owned()))
+        }
+        other => other,
+    }
+}
+
+/// Ids that have a file, whatever is in it.
+pub(super) fn ids(directory: &Path) -> Result<Vec<String>, ReadError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => {
+            return match error.kind() {
+                io::ErrorKind::NotFound => Ok(Vec::new()),
+                io::ErrorKind::PermissionDenied => Err(ReadError::Denied),
+                _ => Err(ReadError::Unreadable(directory.to_owned(), error)),
+            };
+        }
+    };
+    let name = |entry: fs::DirEntry| entry.file_name().into_string().ok();
+    let id = |name: String| name.strip_suffix(".json").filter(|id| is_id(id)).map(str::to_owned);
+    Ok(entries.flatten().take(LOOKED_AT).filter_map(name).filter_map(id).collect())
+}
+
+trait Named {
+    fn id(&self) -> &str;
+}
+
+impl Named for Summary {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Named for Incident {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+fn all<T: DeserializeOwned + Named>(directory: &Path) -> Result<Listed<T>, ReadError> {
+    let mut listed = Listed { incidents: Vec::new(), remarks: Vec::new() };
+    for id in ids(directory)? {
+        match parse::<T>(&directory.join(format!("{id}.json"))) {
+            Ok(incident) => listed.incidents.push(incident),
+            // Pruned meanwhile.
+            Err(ReadError::Unreadable(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(ReadError::Denied) => return Err(ReadError::Denied),
+            Err(error) => listed.remarks.push(format!("skipped: {error}")),
+        }
+    }
+    Ok(listed)
+}
+
+fn parse<T: DeserializeOwned + Named>(path: &Path) -> Result<T, ReadError> {
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::PermissionDenied => ReadError::Denied,
+        _ => ReadError::Unreadable(path.to_owned(), error),
+    };
+    let damaged = |why: String| ReadError::Damaged(path.to_owned(), why);
+    // Something that is no plain file could keep us waiting for ever.
+    let meta = fs::symlink_metadata(path).map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(damaged("no plain file".to_owned()));
+    }
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(LARGEST as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() > LARGEST {
+        return Err(damaged(format!("larger than {LARGEST} bytes")));
+    }
+    #[derive(serde::Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let head: Head = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    if head.version > VERSION {
+        return Err(damaged(format!(
+            "written by a newer version (format {}, known: {VERSION})",
+            head.version
+        )));
+    }
+    let read: T = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    if path.file_stem().and_then(|stem| stem.to_str()) != Some(read.id()) {
+        return Err(damaged(format!("it holds {}", read.id())));
+    }
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::tests::incident;
+    use super::*;
+
+    fn put(directory: &Path, id: &str, opened: i64) {
+        let mut incident = incident(id);
+        incident.opened_seconds = opened;
+        fs::write(directory.join(format!("{id}.json")), incident.bounded_text()).unwrap();
+    }
+
+    #[test]
+    fn the_newest_comes_first_and_garbage_is_skipped_with_a_remark() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path();
+        for (id, opened) in [("web-9", 5), ("web-10", 5), ("api-1", 9), ("web@1-1", 1)] {
+            put(directory, id, opened);
+        }
+        fs::write(directory.join("web-3.json"), b"\xff{").unwrap();
+        fs::write(directory.join("web-4.json"), b"{\"version\":9}").unwrap();
+        fs::copy(directory.join("web-9.json"), directory.join("web-5.json")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", directory.join("web-6.json")).unwrap();
+        fs::write(directory.join("notes.txt"), b"of somebody").unwrap();
+        let listed = list(directory).unwrap();
+        let ids: Vec<&str> = listed.incidents.iter().map(|one| one.id.as_str()).collect();
+        assert_eq!(ids, ["api-1", "web-10", "web-9", "web@1-1"]);
+        assert_eq!(listed.remarks.len(), 4, "{:?}", listed.remarks);
+        assert_eq!(open_ones(directory).unwrap().incidents.len(), 4);
+        assert!(directory.join("web-3.json").exists(), "what cannot be read is never deleted");
+    }
+
+    #[test]
+    fn what_is_not_there_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(list(&folder.path().join("none")).unwrap().incidents.is_empty());
+        for id in ["web-1", "../web-1", "", "/etc/passwd"] {
+            let error = read(folder.path(), id).unwrap_err().to_string();
+            assert!(error.contains("no incident is called"), "{error}");
+        }
+    }
+}
