@@ -4,18 +4,17 @@
 //! only where the file that it left is of this run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::helpers::preflight;
-use crate::helpers::result::{self, Ending, Helper, Report};
-use crate::judge::{ActiveState, CheckKind, Event, Fault, Moment, Observation, RoundId, Subject, UnitName};
+use crate::helpers::result::{Ending, Helper, Report};
+use crate::judge::{CheckKind, Event, Fault, Moment, Observation, Outcome, RoundId, Subject};
+use crate::recovery::{self, Deadlines, On, Places};
 use crate::systemd::Bus;
 
-use super::clock;
 use super::looping::Happening;
 
 /// Evidence about one subject is gathered no more often than that.
@@ -24,6 +23,9 @@ const GATHER_EVERY: Duration = Duration::from_secs(30);
 const AT_A_TIME: usize = 4;
 /// How long a gathering may take; its unit has a limit of its own that is a little shorter.
 const GATHER_WITHIN: Duration = Duration::from_secs(12);
+
+/// How often systemd is asked whether a helper is through: a stop waits for evidence, if not long.
+const LOOK_EVERY: Duration = Duration::from_millis(15);
 
 /// Evidence that is being gathered.
 #[derive(Default)]
@@ -118,42 +120,18 @@ fn brief(text: &str) -> String {
     out
 }
 
-/// Starts the helper and reads what it left.
+/// Runs the helper and reads what it left.
 async fn ask(bus: &Bus, helper: Helper, subject: &Subject, within: Duration) -> Result<Report, String> {
-    let unit = format!("app-monitor-{}@{subject}.service", helper.word());
-    let unit: UnitName = unit.parse().map_err(|error: crate::judge::NameError| error.to_string())?;
-    let asked = clock::now();
-    let work = async {
-        let hand = bus.hand().await.map_err(|error| error.to_string())?;
-        // A failure of the last run must not keep this one from being tried.
-        let _ = hand.reset_failed(&unit).await;
-        hand.start(&unit).await.map_err(|error| format!("cannot start {unit}: {error}"))?;
-        ended(bus, &unit).await
-    };
-    let late = || Err(format!("{unit} still runs after {} s", within.as_secs()));
-    let end = tokio::time::timeout(within, work).await.unwrap_or_else(|_| late());
-    let report = result::read(Path::new(result::DIRECTORY), helper, subject);
-    match (report, end) {
-        (Ok(report), _) if report.began >= asked => Ok(report),
-        (_, Err(why)) => Err(why),
-        (Ok(_), Ok(())) => Err(format!("{unit} left no result")),
-        (Err(why), Ok(())) => Err(format!("cannot read what the helper left: {why}")),
-    }
-}
-
-/// Waits until a oneshot is through.
-async fn ended(bus: &Bus, unit: &UnitName) -> Result<(), String> {
-    let mut pause = Duration::from_millis(10);
-    loop {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(Duration::from_millis(250));
-        let reading = bus.read_unit_alone(unit).await.map_err(|error| error.to_string())?;
-        match reading.active {
-            _ if reading.job.is_some() => {}
-            ActiveState::Activating | ActiveState::Deactivating => {}
-            ActiveState::Failed => return Err(format!("{unit} failed: {}", reading.result)),
-            _ => return Ok(()),
-        }
+    let deadlines = Deadlines { poll: LOOK_EVERY, ..Deadlines::default() };
+    let places = Places::default();
+    let unit = helper.unit(subject).map_err(|error| error.to_string())?;
+    // Its own unit stands for the app's: nothing is done to that.
+    let on = On { subject, unit: &unit, bus, deadlines: &deadlines, places: &places };
+    match tokio::time::timeout(within, recovery::run_helper(helper, on)).await {
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(Outcome::Refused(why) | Outcome::TimedOut(why) | Outcome::Unknown(why))) => Err(why),
+        Ok(Err(other)) => Err(format!("{unit}: {other:?}")),
+        Err(_) => Err(format!("{unit} still runs after {} s", within.as_secs())),
     }
 }
 
