@@ -62,7 +62,7 @@ impl Desk {
                 app: record.app.clone(),
                 unit: record.unit.clone(),
                 event: record.event,
-                text: format!("{}: {}", record.app, record.text),
+                text: record.line(),
                 incident: record.incident.clone(),
                 time: wall,
             };

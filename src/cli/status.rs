@@ -115,13 +115,25 @@ fn span(seconds: u64) -> Span {
     Span(Duration::from_secs(seconds.max(1)))
 }
 
+/// An app of several instances begins with how many of them are healthy; each of them follows.
 fn lines(view: &AppView) -> Vec<String> {
+    if view.instances.is_empty() {
+        return lines_of(view);
+    }
+    let healthy = view.instances.iter().filter(|one| one.verdict == Verdict::Healthy).count();
+    let whole =
+        format!("● {}: {}, {healthy} of {} instances healthy", view.app, view.verdict, view.instances.len());
+    std::iter::once(whole).chain(view.instances.iter().flat_map(lines_of)).collect()
+}
+
+fn lines_of(view: &AppView) -> Vec<String> {
     let mut lines = Vec::new();
+    let mark = if view.instance.is_some() { "  ○" } else { "●" };
     let pid = view.pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
     let watched = if view.mode == Mode::Watch { ", only watched" } else { "" };
     lines.push(format!(
-        "● {}: {} for {} ({}{pid}{watched})",
-        view.app,
+        "{mark} {}: {} for {} ({}{pid}{watched})",
+        view.instance.as_deref().unwrap_or(view.app.as_str()),
         view.verdict,
         span(view.for_seconds),
         view.unit
@@ -131,7 +143,7 @@ fn lines(view: &AppView) -> Vec<String> {
     }
     for check in &view.checks {
         let result = if check.result == "none" { "not yet" } else { &check.result };
-        lines.push(format!("    {:<9}  {result:<7}  {}", check.check, check.text).trim_end().to_owned());
+        lines.push(format!("    {:<11}  {result:<7}  {}", check.check, check.text).trim_end().to_owned());
     }
     for condition in &view.conditions {
         lines.push(format!(
@@ -209,6 +221,8 @@ mod tests {
             paused_seconds: None,
             next_check_in_ms: Some(1_200),
             incident: Some("web-3".into()),
+            instance: None,
+            instances: Vec::new(),
         }
     }
 
@@ -219,11 +233,24 @@ mod tests {
             render(&[view()], terminal),
             "● web: frozen for 12 s (web.service, pid 812)\n\
              \x20   GET /api/health timed out after 10 s, 3 times running\n\
-             \x20   port       good     port 3003 listens on 127.0.0.1 (pid 812)\n\
-             \x20   http       bad      GET /api/health timed out after 10 s\n\
+             \x20   port         good     port 3003 listens on 127.0.0.1 (pid 812)\n\
+             \x20   http         bad      GET /api/health timed out after 10 s\n\
              \x20   slow for 3 s: x\n\
              \x20   restarting, attempt 1; 2 attempts left; next check in 2 s; incident web-3\n"
         );
+    }
+
+    #[test]
+    fn instances_follow_their_app() {
+        let one = |name: &str, verdict| AppView { instance: Some(name.into()), verdict, ..view() };
+        let instances = vec![one("web@1", Verdict::Frozen), one("web@2", Verdict::Healthy)];
+        let terminal = Terminal { colour: false, width: None, is_terminal: false };
+        let text = render(&[AppView { instances, ..view() }], terminal);
+        assert!(
+            text.starts_with("● web: frozen, 1 of 2 instances healthy\n  ○ web@1: frozen for 12 s"),
+            "{text}"
+        );
+        assert!(text.contains("  ○ web@2: healthy for 12 s"), "{text}");
     }
 
     #[test]

@@ -82,7 +82,9 @@ async fn look(app: &str) -> Look {
             None => Look::NoSuchApp,
             // Healthy while a recovery is being verified is not healthy yet.
             Some(view)
-                if matches!(view.verdict, Verdict::Healthy | Verdict::Idle) && view.recovery.is_none() =>
+                if matches!(view.verdict, Verdict::Healthy | Verdict::Idle)
+                    && view.recovery.is_none()
+                    && view.instances.iter().all(|one| one.recovery.is_none()) =>
             {
                 Look::Healthy
             }

@@ -38,7 +38,7 @@ impl Daemon {
                     if let Some(served) = &self.served
                         && app.app().is_some()
                     {
-                        served.announce(&record, self.host.app(&app).map(|app| app.view(clock::now())));
+                        served.announce(&record, self.host.view(clock::now(), &app));
                     }
                 }
             }

@@ -192,7 +192,8 @@ async fn authorize(connection: &Connection, header: &Header<'_>, own_user_too: b
     Err(fdo::Error::AccessDenied("only root may do that; try it with sudo".into()))
 }
 
-fn app_name(text: &str) -> fdo::Result<AppName> {
+/// An app, or one instance of it: `web@2`.
+fn subject(text: &str) -> fdo::Result<Subject> {
     text.parse().map_err(|error: crate::judge::NameError| fdo::Error::InvalidArgs(error.to_string()))
 }
 
@@ -202,8 +203,8 @@ struct Manager {
 
 impl Manager {
     async fn act(&self, app: &str, request: Request) -> fdo::Result<()> {
-        let app = app_name(app)?;
-        let outcome = ask(&self.queue, |reply| Call::Ask(app.into(), request, reply)).await?;
+        let app = subject(app)?;
+        let outcome = ask(&self.queue, |reply| Call::Ask(app, request, reply)).await?;
         outcome.map_err(fdo::Error::Failed)
     }
 }

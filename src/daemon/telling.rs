@@ -7,7 +7,7 @@ use crate::systemd::journal::{self, Line};
 pub fn write(record: &Record) {
     journal::write(Line {
         priority: record.level,
-        message: format!("{}: {}", record.app, record.text),
+        message: record.line(),
         app: Some(record.app.to_string()),
         event: Some(record.event.word()),
         unit: Some(record.unit.to_string()),

@@ -115,6 +115,8 @@ pub struct App {
     pub(super) acts: u64,
     pub(super) hold_until: Option<Moment>,
     /// When it was last started because what it needs is back, and how often since it last ran.
+    /// Its last recovery failed then.
+    pub(super) failed_at: Option<Moment>,
     pub(super) dependency_starts: Option<(Moment, u32)>,
     pub(super) would_told: Option<Verdict>,
     /// The step that is being told of.
@@ -187,6 +189,7 @@ impl App {
             recovery,
             asked: false,
             hold_until: None,
+            failed_at: None,
             dependency_starts: None,
             would_told: None,
             step_report: None,
@@ -596,6 +599,7 @@ impl App {
     ) {
         let incident = self.incident.as_ref().map(|incident| incident.id.clone());
         out.push(Effect::Record(Record {
+            subject: self.name.clone(),
             app: self.told_as().clone(),
             unit: self.target.unit.clone(),
             event,

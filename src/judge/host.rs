@@ -7,14 +7,13 @@ use super::effect::{Effect, Event, Request};
 use super::memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
 use super::names::Subject;
 use super::policy::Policy;
-use super::target::{Role, Target};
+use super::target::Target;
 use super::time::Moment;
-use super::view::AppView;
 
 /// The apps, and what they share.
 #[derive(Clone, Debug)]
 pub struct Host {
-    apps: BTreeMap<Subject, App>,
+    pub(super) apps: BTreeMap<Subject, App>,
     max_parallel: usize,
     /// What is remembered of apps that are not configured at the moment.
     absent: BTreeMap<Subject, AppMemory>,
@@ -51,6 +50,14 @@ impl Host {
         self.max_parallel = usize::try_from(max_parallel.max(1)).unwrap_or(1);
         let mut before = std::mem::take(&mut self.apps);
         for (name, policy, target) in apps {
+            // An instance is known by its unit, wherever in the list it stands by now.
+            let known = before.get(&name).is_some_and(|app| app.target().unit == target.unit);
+            let elsewhere = before.values().filter(|app| app.name().app() == name.app());
+            let moved = Self::same_unit(&target, elsewhere).filter(|_| !known);
+            if let Some(moved) = moved.and_then(|moved| before.remove(&moved)) {
+                self.apps.insert(name.clone(), App::new(name, policy, target, moved.memory(), now));
+                continue;
+            }
             let app = match before.remove(&name) {
                 Some(app) if *app.policy() == policy && *app.target() == target => app,
                 Some(app) => App::new(name.clone(), policy, target, app.memory(), now),
@@ -87,12 +94,6 @@ impl Host {
     /// The apps, in the order of their names.
     pub fn apps(&self) -> impl Iterator<Item = &App> {
         self.apps.values()
-    }
-
-    /// Every app at a glance; what apps lean on shows as their conditions.
-    #[must_use]
-    pub fn views(&self, now: Moment) -> Vec<AppView> {
-        self.apps.values().filter(|app| app.target().role == Role::App).map(|app| app.view(now)).collect()
     }
 
     /// One app.
@@ -138,13 +139,17 @@ impl Host {
     /// # Errors
     /// The reason for which the app cannot have it, for people.
     pub fn ask(&mut self, now: Moment, name: &Subject, request: Request) -> Result<Effects, String> {
-        let app = self.apps.get(name).ok_or_else(|| format!("no app is called {name}"))?;
+        let asked = self.asked_for(name, &request)?;
         if request == Request::Recover
-            && let Some(why) = app.refuses_recovery()
+            && let Some(why) = asked.iter().filter_map(|name| self.app(name)?.refuses_recovery()).next()
         {
             return Err(why);
         }
-        Ok(self.handle(now, name, Event::Asked(request)))
+        let mut out = Effects::new();
+        for name in asked {
+            out.extend(self.handle(now, &name, Event::Asked(request.clone())));
+        }
+        Ok(out)
     }
 
     /// When something is due if nothing else happens.
@@ -157,7 +162,11 @@ impl Host {
     fn grant(&mut self, now: Moment, out: &mut Effects) {
         loop {
             let acting = self.apps.values().filter(|app| app.is_acting()).count();
-            let waiting = self.apps.values().filter_map(|app| Some((app.wants(now)?, app.name().clone())));
+            let waiting = self.apps.values().filter_map(|app| {
+                let want = app.wants(now)?;
+                let turn = want.asked() || self.has_its_turn(now, app.name(), app.policy());
+                turn.then(|| (want, app.name().clone()))
+            });
             // A person who asks is served even where all slots are taken.
             let Some((want, name)) = waiting
                 .filter(|(want, _)| want.asked() || acting < self.max_parallel)

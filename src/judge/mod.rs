@@ -12,6 +12,7 @@ mod effect;
 mod errands;
 mod history;
 mod host;
+mod instances;
 mod judging;
 mod level;
 mod life;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::level::Level;
-use super::names::{AppName, UnitName};
+use super::names::{AppName, Subject, UnitName};
 
 /// The events of the journal. Names and MESSAGE_IDs are public interface: dashboards and the
 /// journal catalogue are written against them (sd_journal_print(3), systemd.journal-fields(7)).
@@ -148,6 +148,8 @@ impl fmt::Display for EventKind {
 /// One line of the journal about an app.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
+    /// Who it is about.
+    pub subject: Subject,
     /// The app that it is about; for a unit that apps lean on, the first of them.
     pub app: AppName,
     /// The unit that it is about: the app's, one instance's, the proxy's, the database's.
@@ -168,6 +170,18 @@ pub struct Record {
     pub step: Option<StepReport>,
     /// The condition that began or ended, where it is about one.
     pub condition: Option<super::verdict::Condition>,
+}
+
+impl Record {
+    /// The line with the name in front by which people know who it is about: `web`, `web@2`, and for a
+    /// unit that the app leans on `web: nginx.service`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match &self.subject {
+            Subject::Unit(unit) => format!("{}: {unit}: {}", self.app, self.text),
+            subject => format!("{subject}: {}", self.text),
+        }
+    }
 }
 
 /// How a step of a recovery went, for the incident.

@@ -179,6 +179,7 @@ impl App {
     pub(super) fn verified(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(recovery) = self.recovery.take() else { return };
         self.dirty = true;
+        self.failed_at = None;
         let back = match recovery.phase {
             Phase::Verifying { well_since: Some(well), .. } => well,
             _ => now,
@@ -210,6 +211,7 @@ impl App {
     pub(super) fn failed(&mut self, now: Moment, why: &str, out: &mut Vec<Effect>) {
         let Some(recovery) = self.recovery.take() else { return };
         self.dirty = true;
+        self.failed_at = Some(now);
         self.tell(out, EventKind::RecoveryFailed, Level::Warn, format!("it did not help: {why}"));
         let policy = self.policy.clone();
         if recovery.attempt.is_some() && self.budget_for(recovery.memory).failed(now, &policy) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::app::App;
 use super::budget::Gate;
 use super::host::Host;
-use super::names::AppName;
+use super::names::{AppName, Subject};
 use super::observation::{CheckKind, Finding};
 use super::policy::Mode;
 use super::time::{Moment, Span};
@@ -17,6 +17,9 @@ use super::verdict::Verdict;
 pub struct AppView {
     /// The app.
     pub app: AppName,
+    /// Which instance of it, as `web@2`; none where it is the whole app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Its unit.
     pub unit: String,
     /// The verdict in one word.
@@ -51,12 +54,16 @@ pub struct AppView {
     pub next_check_in_ms: Option<u64>,
     /// The incident that is open.
     pub incident: Option<String>,
+    /// Its instances; the app itself is then shown as the worst of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<AppView>,
 }
 
 /// One check as last made.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct CheckView {
-    /// `port`, `http` or `processes`.
+    /// `port`, `http`, `processes`, `memory`, `host-memory`, `disk`, `database`, `proxy`, `public`,
+    /// `egress` or `preflight`.
     pub check: CheckKind,
     /// `good`, `bad` or `unknown`; `none` while it was not made yet.
     pub result: String,
@@ -81,7 +88,9 @@ impl App {
     /// The app at a glance.
     #[must_use]
     pub fn view(&self, now: Moment) -> AppView {
-        let checks = self.target().kinds().into_iter().map(|kind| self.check_view(kind)).collect();
+        let checks =
+            CheckKind::ALL.into_iter().filter(|kind| self.target.has(*kind) && self.was_asked(*kind));
+        let checks = checks.map(|kind| self.check_view(kind)).collect();
         let conditions = self.conditions.iter().map(|(condition, state)| ConditionView {
             condition: condition.word().to_owned(),
             text: state.text.clone(),
@@ -90,6 +99,7 @@ impl App {
         let millis = |at: Moment| u64::try_from(at.since(now).as_millis()).unwrap_or(u64::MAX);
         AppView {
             app: self.told_as().clone(),
+            instance: matches!(self.name, Subject::Instance(..)).then(|| self.name.to_string()),
             unit: self.target.unit.to_string(),
             verdict: self.verdict,
             text: self.verdict_text.clone(),
@@ -110,11 +120,18 @@ impl App {
             paused_seconds: self.pause.as_ref().map(|pause| pause.until.since(now).as_secs()),
             next_check_in_ms: self.round_due().map(millis),
             incident: self.incident.as_ref().map(|incident| incident.id.clone()),
+            instances: Vec::new(),
         }
     }
 
+    /// Those that go out only when they are needed are shown when they were.
+    fn was_asked(&self, kind: CheckKind) -> bool {
+        !matches!(kind, CheckKind::Egress | CheckKind::Preflight) || self.errands.seen(kind).is_some()
+    }
+
     fn check_view(&self, kind: CheckKind) -> CheckView {
-        let seen = self.latest.get(&kind);
+        let errand = self.errands.seen(kind).map(|seen| &seen.observation);
+        let seen = self.latest.get(&kind).or(errand);
         CheckView {
             check: kind,
             result: match seen.map(|seen| seen.finding) {

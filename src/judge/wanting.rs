@@ -7,6 +7,7 @@ use super::budget::Gate;
 use super::effect::Effect;
 use super::level::Level;
 use super::life::Ending;
+use super::names::Subject;
 use super::plan::plan;
 use super::policy::Mode;
 use super::record::EventKind;
@@ -14,6 +15,9 @@ use super::recovery::{Phase, Recovery};
 use super::time::Moment;
 use super::unit::{ActiveState, LoadState, UnitReading};
 use super::verdict::Verdict;
+
+/// How often an instance that waits for its turn looks whether it has come.
+const TURN: Duration = Duration::from_secs(5);
 
 /// An app that wants to be recovered now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -252,6 +256,10 @@ impl App {
                     }
                     Verdict::CrashLooping => due.push(self.loops.may_break(self.verdict_since, &self.policy)),
                     _ => {}
+                }
+                // Whose turn it is among instances is decided by the others.
+                if matches!(self.name, Subject::Instance(..)) && self.verdict.is_fault() {
+                    due.push(now + TURN);
                 }
                 due.retain(|at| *at > now);
                 due.extend(self.hold_until.filter(|until| *until > now));

@@ -1,0 +1,212 @@
+//! Several instances of one app: recovered one after the other, shown as one.
+//!
+//! Each is judged like an app, with its own verdict and budget. Here is what they owe each other.
+
+use super::app::App;
+use super::effect::Request;
+use super::host::Host;
+use super::names::{AppName, Subject};
+use super::policy::Policy;
+use super::target::{Role, Target};
+use super::time::Moment;
+use super::verdict::Verdict;
+use super::view::AppView;
+
+impl Host {
+    /// The instances of an app, or the app itself.
+    fn of_app<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = &'a App> {
+        self.apps().filter(move |member| member.name().app() == Some(app))
+    }
+
+    fn siblings<'a>(&'a self, name: &'a Subject) -> impl Iterator<Item = &'a App> {
+        let app = name.app().filter(|_| matches!(name, Subject::Instance(..)));
+        self.apps().filter(move |other| app.is_some() && other.name() != name && other.name().app() == app)
+    }
+
+    /// Whether it is that instance's turn. The next one begins when the one before is verified; as soon
+    /// as one does not come back, the others are left as they are, since what broke it would break them.
+    /// Where nothing is left to be saved, the next one is tried after `cooldown`.
+    pub(super) fn has_its_turn(&self, now: Moment, name: &Subject, policy: &Policy) -> bool {
+        if self.siblings(name).any(|other| other.recovery.is_some()) {
+            return false;
+        }
+        let failed = self.siblings(name).filter_map(|other| other.did_not_come_back()).max();
+        let Some(failed) = failed else { return true };
+        let some_healthy = self.siblings(name).any(|other| other.verdict == Verdict::Healthy);
+        !some_healthy && now >= failed + policy.cooldown
+    }
+
+    /// Whom a request is for. Err: nobody, and why.
+    pub(super) fn asked_for(&self, name: &Subject, request: &Request) -> Result<Vec<Subject>, String> {
+        if self.app(name).is_some_and(|member| member.target().role == Role::App) {
+            return Ok(vec![name.clone()]);
+        }
+        let Subject::App(app) = name else { return Err(format!("no app is called {name}")) };
+        let instances: Vec<&App> = self.of_app(app).collect();
+        if instances.is_empty() {
+            return Err(format!("no app is called {name}"));
+        }
+        if *request != Request::Recover {
+            return Ok(instances.iter().map(|instance| instance.name().clone()).collect());
+        }
+        // One at a time; the others that are bad have their turn after it.
+        let worst = instances.into_iter().min_by_key(|instance| instance.verdict);
+        match worst {
+            Some(worst) if worst.verdict != Verdict::Healthy => Ok(vec![worst.name().clone()]),
+            _ => Err(format!(
+                "all instances of {app} are healthy; name the one that is meant, such as {app}@1"
+            )),
+        }
+    }
+
+    /// Every app at a glance; what apps lean on shows as their conditions.
+    #[must_use]
+    pub fn views(&self, now: Moment) -> Vec<AppView> {
+        let members = self.apps().filter(|member| member.target().role == Role::App);
+        let mut views: Vec<AppView> = Vec::new();
+        for member in members {
+            let view = member.view(now);
+            match views
+                .last_mut()
+                .filter(|last| last.app == view.app && matches!(member.name(), Subject::Instance(..)))
+            {
+                Some(whole) => whole.take_in(view),
+                None if matches!(member.name(), Subject::Instance(..)) => {
+                    let first = AppView { instances: vec![view.clone()], ..view };
+                    views.push(AppView { instance: None, ..first });
+                }
+                None => views.push(view),
+            }
+        }
+        views
+    }
+
+    /// The app of that name at a glance, or the instance.
+    #[must_use]
+    pub fn view(&self, now: Moment, name: &Subject) -> Option<AppView> {
+        self.views(now).into_iter().find(|view| Some(&view.app) == name.app())
+    }
+
+    /// Instances are known by their unit: one that stands elsewhere in the list by now goes on with what
+    /// is remembered of it.
+    pub(super) fn same_unit<'a>(
+        target: &Target,
+        mut others: impl Iterator<Item = &'a App>,
+    ) -> Option<Subject> {
+        others.find(|other| other.target().unit == target.unit).map(|other| other.name().clone())
+    }
+}
+
+impl AppView {
+    /// An app is as its worst instance is, and as well as all of them are.
+    fn take_in(&mut self, instance: Self) {
+        self.well &= instance.well;
+        if instance.verdict < self.verdict {
+            let before = std::mem::take(&mut self.instances);
+            *self = Self { well: self.well, instances: before, instance: None, ..instance.clone() };
+        }
+        self.instances.push(instance);
+    }
+}
+
+impl App {
+    /// Its last recovery failed then, and it has not been healthy since.
+    pub(super) fn did_not_come_back(&self) -> Option<Moment> {
+        self.failed_at.filter(|_| self.verdict != Verdict::Healthy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::effect::{Effect, Event};
+    use super::super::memory::Memory;
+    use super::super::testing::{down, up};
+    use super::super::unit::{ActiveState, UnitReading};
+    use super::*;
+
+    fn at(millis: i64) -> Moment {
+        Moment::from_micros(10_000_000 + millis * 1_000)
+    }
+
+    fn name(number: u16) -> Subject {
+        format!("web@{number}").parse().unwrap()
+    }
+
+    fn host() -> Host {
+        let member = |number: u16| {
+            let unit = format!("web@{number}.service").parse().unwrap();
+            (name(number), Policy::default(), Target::of_unit(unit))
+        };
+        let mut host = Host::new((1..=3).map(member), 8, Memory::default(), false, at(0));
+        for number in 1..=3 {
+            let _ = host.handle(at(1), &name(number), Event::Unit(Box::new(up(1))));
+        }
+        host
+    }
+
+    /// It falls, nobody asked; what the host does about it.
+    fn falls(host: &mut Host, number: u16, millis: i64) -> Vec<(Subject, Effect)> {
+        let fallen = UnitReading { active: ActiveState::Failed, ..down(1) };
+        let mut out = host.handle(at(millis), &name(number), Event::Unit(Box::new(fallen.clone())));
+        out.extend(host.handle(at(millis + 40), &name(number), Event::Unit(Box::new(fallen))));
+        out
+    }
+
+    fn performed(effects: &[(Subject, Effect)]) -> Vec<&Subject> {
+        let acts = effects.iter().filter(|(_, effect)| matches!(effect, Effect::Perform(..)));
+        acts.map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn one_after_the_other_however_many_slots_there_are() {
+        let mut host = host();
+        assert_eq!(performed(&falls(&mut host, 1, 100)), [&name(1)]);
+        assert!(performed(&falls(&mut host, 2, 200)).is_empty());
+        assert_eq!(host.app(&name(3)).unwrap().verdict, Verdict::Healthy);
+    }
+
+    #[test]
+    fn a_round_is_abandoned_when_one_does_not_come_back() {
+        let mut host = host();
+        let effects = falls(&mut host, 1, 100);
+        let act = effects.iter().find_map(|(_, effect)| match effect {
+            Effect::Perform(act, _) => Some(*act),
+            _ => None,
+        });
+        let _ = falls(&mut host, 2, 200);
+        let broke = super::super::plan::Outcome::Failed("it does not start".into());
+        let _ = host.handle(at(300), &name(1), Event::StepEnded(act.unwrap(), broke));
+        let policy = Policy::default();
+        let first = host.apps.get_mut(&name(1)).unwrap();
+        first.failed(at(500), "it does not start", &mut Vec::new());
+        assert!(!host.has_its_turn(at(600), &name(2), &policy), "a healthy one is left to be saved");
+        let _ = falls(&mut host, 3, 700);
+        assert!(!host.has_its_turn(at(800), &name(2), &policy));
+        assert!(host.has_its_turn(at(500) + policy.cooldown + Duration::from_secs(1), &name(2), &policy));
+    }
+
+    #[test]
+    fn shown_as_one_as_its_worst() {
+        let mut host = host();
+        let _ = falls(&mut host, 2, 100);
+        let views = host.views(at(200));
+        assert_eq!(views.len(), 1);
+        assert_eq!((views[0].verdict, views[0].instances.len()), (Verdict::Crashed, 3));
+        assert_eq!(views[0].unit, "web@2.service");
+        assert!(!views[0].well);
+        assert_eq!(views[0].instances[1].instance.as_deref(), Some("web@2"));
+    }
+
+    #[test]
+    fn a_person_asks_for_the_worst_of_them() {
+        let mut host = host();
+        let app: Subject = "web".parse().unwrap();
+        assert!(host.asked_for(&app, &Request::Recover).unwrap_err().contains("web@1"));
+        assert_eq!(host.asked_for(&app, &Request::Reset).unwrap().len(), 3);
+        let _ = falls(&mut host, 2, 100);
+        assert_eq!(host.asked_for(&app, &Request::Recover), Ok(vec![name(2)]));
+        assert!(host.asked_for(&"shop".parse().unwrap(), &Request::Resume).is_err());
+    }
+}
