@@ -247,6 +247,7 @@ mod tests {
 
     fn opened(id: &str) -> Record {
         Record {
+            subject: "web".parse().unwrap(),
             app: "web".parse().unwrap(),
             unit: "web.service".parse().unwrap(),
             event: EventKind::IncidentOpened,

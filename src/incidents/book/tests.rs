@@ -7,6 +7,7 @@ fn now(seconds: i64) -> Now {
 
 fn record(event: EventKind, incident: Option<&str>, text: &str) -> Record {
     Record {
+        subject: "web".parse().unwrap(),
         app: "web".parse().unwrap(),
         unit: "web.service".parse().unwrap(),
         event,
