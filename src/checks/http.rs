@@ -1,25 +1,37 @@
 //! The local health check: one request over a connection of its own, followed through redirects
-//! on the same host, compared with what is expected.
+//! on the same host, compared with what is expected; and the asking itself, which the checks of the
+//! public name share.
 //!
-//! Blocking; runs in the pool. Not responsible for public checks, which ask other questions.
+//! Blocking; runs in the pool. Environment variables like `http_proxy` are ignored altogether: what
+//! is asked is the app, its proxy and its public name, never somebody who asks for us.
 
+mod certificate;
 mod dial;
 mod expect;
 mod line;
-mod url;
+mod silence;
+mod tls;
+pub(super) mod url;
 
+use std::cell::Cell;
 use std::io::Read;
 use std::time::Duration;
 
 use ureq::http::{Method, Response, Uri, header};
 use ureq::{Body, Error};
 
+use super::Probe;
 use super::clock;
 use super::pool::Allowance;
 use super::text::{bounded, clean, length};
-use crate::judge::{Fault, HttpTarget, Observation, Target};
+use crate::judge::{Fault, HttpTarget, Observation};
 
 use dial::{Dialled, Undialled};
+use silence::Watch;
+use tls::Insecure;
+
+pub(super) use dial::{Way, port};
+pub(super) use tls::Trust;
 
 /// So much of a body is read; expectations are checked against it. A larger body is fine unless
 /// JSON is expected.
@@ -32,49 +44,74 @@ const MAX_REDIRECTS: usize = 5;
 const MAX_WAITED: Duration = Duration::from_millis(250);
 
 /// Asks the app.
-pub(super) fn check(target: &Target, allowance: Allowance) -> Observation {
-    let Some(http) = &target.http else {
+pub(super) fn check(probe: &Probe, allowance: Allowance) -> Observation {
+    let Some(http) = &probe.target.http else {
         return Observation::unknown("no health check is configured");
     };
-    let (uri, method) = match (http.url.parse::<Uri>(), http.method.parse::<Method>()) {
-        (Ok(uri), Ok(method)) if uri.host().is_some() && uri.scheme().is_some() => (uri, method),
-        (Ok(_), Ok(_)) => {
-            return Observation::unknown("the URL of the health check lacks its scheme or host");
-        }
-        (Err(_), _) => return Observation::unknown("the URL of the health check cannot be read"),
-        (_, Err(_)) => {
-            return Observation::unknown("the method of the health check is none of HTTP\u{2019}s");
-        }
+    let (uri, method) = match readable(http) {
+        Ok(readable) => readable,
+        Err(why) => return Observation::unknown(why),
     };
     let label = format!("{method} {}", clean(uri.path(), 60));
     let began = clock::now();
-    let asked = Ask { target, http, allowance: allowance.clone() }.follow(uri, method);
+    let watch = Watch::new(probe, &allowance);
+    let ask = Ask {
+        http,
+        way: Way::App(probe.target.address),
+        trust: Trust::System,
+        allowance: allowance.clone(),
+        watch: Some(watch.clone()),
+        certificate: Cell::new(None),
+    };
+    let asked = ask.follow(uri, method);
     let took = clock::now().since(began);
     bounded(match asked {
-        Ok(good) => {
-            let slow = http.max_latency.filter(|most| took > *most);
-            let remark = slow.map_or(String::new(), |most| format!(", slower than {}", length(most)));
-            let text =
-                format!("{label} answers {} in {} on {}{remark}", good.status, length(took), good.place);
-            Observation { slow: slow.is_some(), ..Observation::good(text).took(took) }
-        }
+        Ok(good) => good.told(&label, http, took),
         Err(Trouble::Bad(Fault::Unanswered, _)) if allowance.waited > MAX_WAITED => {
             let text = format!("{label}: no free probe thread for the first {}", length(allowance.waited));
             Observation::unknown(text)
         }
         Err(Trouble::Bad(fault, text)) => {
-            let bad = Observation::bad(fault, format!("{label} {text}"));
-            if fault == Fault::WrongAnswer { bad.took(took) } else { bad }
+            // Whatever is wrong with the answer of the app is one fault, TLS included.
+            let fault = if fault == Fault::Tls { Fault::WrongAnswer } else { fault };
+            let bad = Observation::bad(fault, behind(&label, &text));
+            match fault {
+                Fault::WrongAnswer => bad.took(took),
+                Fault::Unanswered => bad.with(watch.silence()),
+                _ => bad,
+            }
         }
-        Err(Trouble::Unknown(text)) => Observation::unknown(format!("{label}: {text}")),
+        // A name that does not resolve, or leads nowhere, is not the app's fault.
+        Err(Trouble::Unresolved(text) | Trouble::NoWay(text) | Trouble::Unknown(text)) => {
+            Observation::unknown(format!("{label}: {text}"))
+        }
     })
 }
 
+/// The URL and the method of a check, which the configuration has looked at already.
+pub(super) fn readable(http: &HttpTarget) -> Result<(Uri, Method), &'static str> {
+    match (http.url.parse::<Uri>(), http.method.parse::<Method>()) {
+        (Ok(uri), Ok(method)) if uri.host().is_some() && uri.scheme().is_some() => Ok((uri, method)),
+        (Ok(_), Ok(_)) => Err("the URL of the health check lacks its scheme or host"),
+        (Err(_), _) => Err("the URL of the health check cannot be read"),
+        (_, Err(_)) => Err("the method of the health check is none of HTTP\u{2019}s"),
+    }
+}
+
+/// A text behind `GET /path`; one that is no continuation of it brings its colon.
+pub(super) fn behind(label: &str, text: &str) -> String {
+    if text.starts_with(':') { format!("{label}{text}") } else { format!("{label} {text}") }
+}
+
 /// Why there is no good answer.
-enum Trouble {
-    /// The app's fault. The text goes behind `GET /path`.
+pub(super) enum Trouble {
+    /// The fault of whoever was asked. The text goes [`behind`] `GET /path`.
     Bad(Fault, String),
-    /// Not known to be the app's fault.
+    /// The name has no address.
+    Unresolved(String),
+    /// There is no way to its addresses.
+    NoWay(String),
+    /// Not known to be anybody's fault.
     Unknown(String),
 }
 
@@ -83,19 +120,50 @@ fn wrong(text: impl Into<String>) -> Trouble {
 }
 
 /// An answer that is as expected.
-struct Good {
-    status: u16,
-    place: String,
+pub(super) struct Good {
+    /// Its status.
+    pub status: u16,
+    /// The address that gave it.
+    pub place: String,
 }
 
-struct Ask<'a> {
-    target: &'a Target,
-    http: &'a HttpTarget,
-    allowance: Allowance,
+impl Good {
+    /// What to tell of it.
+    pub(super) fn told(&self, label: &str, http: &HttpTarget, took: Duration) -> Observation {
+        let slow = http.max_latency.filter(|most| took > *most);
+        let remark = slow.map_or(String::new(), |most| format!(", slower than {}", length(most)));
+        let text = format!("{label} answers {} in {} on {}{remark}", self.status, length(took), self.place);
+        Observation { slow: slow.is_some(), ..Observation::good(text).took(took) }
+    }
+}
+
+/// One check that asks: whom, how, and for how long.
+pub(super) struct Ask<'a> {
+    /// What is asked, and what is expected.
+    pub http: &'a HttpTarget,
+    /// To whom it goes.
+    pub way: Way,
+    /// Whose certificates are good.
+    pub trust: Trust,
+    /// Its time.
+    pub allowance: Allowance,
+    /// What is watched while there is no answer.
+    pub watch: Option<Watch>,
+    /// The least time in seconds that a certificate still holds, of those that were shown.
+    pub certificate: Cell<Option<i64>>,
 }
 
 impl Ask<'_> {
-    fn follow(&self, first: Uri, mut method: Method) -> Result<Good, Trouble> {
+    /// Asks once, wherever the answer may lead: its status, if there is an answer at all.
+    pub(super) fn once(&self, uri: &Uri, method: &Method) -> Result<Good, Trouble> {
+        let dialled = self.dial(uri)?;
+        let place = dialled.place();
+        let answer = self.send(uri, uri, method, dialled)?;
+        Ok(Good { status: answer.status().as_u16(), place })
+    }
+
+    /// Asks, follows redirects on the same host, and compares.
+    pub(super) fn follow(&self, first: Uri, mut method: Method) -> Result<Good, Trouble> {
         let mut uri = first.clone();
         for _ in 0..=MAX_REDIRECTS {
             let dialled = self.dial(&uri)?;
@@ -126,10 +194,13 @@ impl Ask<'_> {
     }
 
     fn dial(&self, uri: &Uri) -> Result<Dialled, Trouble> {
-        dial::dial(uri, self.target.address, &self.allowance).map_err(|undialled| match undialled {
+        let dialled = dial::dial(uri, &self.way, &self.allowance, self.watch.as_ref());
+        dialled.map_err(|undialled| match undialled {
             Undialled::Refused(place) => Trouble::Bad(Fault::Refused, format!("is refused on {place}")),
             Undialled::TimedOut(place) => self.timed_out(&format!("connecting to {place}")),
             Undialled::Broke(text) => wrong(text),
+            Undialled::Unresolved(text) => Trouble::Unresolved(text),
+            Undialled::NoWay(text) => Trouble::NoWay(text),
             Undialled::Unknown(text) => Trouble::Unknown(text),
         })
     }
@@ -158,7 +229,16 @@ impl Ask<'_> {
         if !own(&header::CONNECTION) {
             request = request.header(header::CONNECTION, "close");
         }
-        let agent = dialled.agent(self.allowance.clone());
+        let (agent, remaining) = dialled.agent(uri, &self.trust, self.allowance.clone(), self.watch.clone());
+        if let Some(remaining) = remaining {
+            self.certificate
+                .set(self.certificate.get().map_or(Some(remaining), |least| Some(least.min(remaining))));
+        }
+        let agent = agent.map_err(|insecure| match insecure {
+            Insecure::Bad(text) => Trouble::Bad(Fault::Tls, format!(": {text}")),
+            Insecure::TimedOut => self.timed_out("in the TLS handshake"),
+            Insecure::Untried(text) => Trouble::Unknown(text),
+        })?;
         // A request that usually has a body says that it has none (RFC 9110, 8.6).
         let bodied = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         let sent = if bodied {
@@ -181,15 +261,12 @@ impl Ask<'_> {
                 std::io::ErrorKind::ConnectionReset
                 | std::io::ErrorKind::ConnectionAborted
                 | std::io::ErrorKind::BrokenPipe => wrong(format!("is cut off ({stage}): connection reset")),
-                // TLS reports a certificate or handshake that it does not accept in this way.
                 _ => wrong(format!("fails ({stage}): {error}")),
             },
             Error::Protocol(error) => wrong(format!("is not answered in HTTP: {error}")),
             Error::LargeResponseHeader(..) => {
                 wrong(format!("answers with over {} KiB of headers", HEADER_LIMIT / 1024))
             }
-            Error::Tls(text) => wrong(format!("fails in TLS: {text}")),
-            Error::Rustls(error) => Trouble::Unknown(format!("TLS cannot be set up: {error}")),
             Error::Http(_) => Trouble::Unknown("a configured header cannot be sent".to_owned()),
             // Its text would quote the URL, whose query may hold a token.
             Error::BadUri(_) => Trouble::Unknown("the URL cannot be asked".to_owned()),

@@ -9,6 +9,7 @@
 //! a bounded [`Pool`]; a check that is stuck blinds itself alone.
 
 mod clock;
+mod connect;
 mod database;
 mod disk;
 mod egress;
@@ -16,10 +17,13 @@ mod host_memory;
 mod http;
 mod identity;
 mod memory;
+mod neighbours;
+mod netlink;
 mod pool;
 mod port;
 mod processes;
 mod public;
+mod resolve;
 mod sock_diag;
 pub mod straggler;
 mod text;
@@ -50,6 +54,9 @@ pub struct Probe {
     pub down: bool,
     /// `WorkingDirectory` of the unit, where the target names none.
     pub working_directory: Option<PathBuf>,
+    /// `ControlGroup` of the reverse proxy's unit as last read; none while it has none, or none is
+    /// configured.
+    pub proxy_group: Option<String>,
     /// The deadline of the port and process checks. The HTTP check has its own in its target.
     pub timeout: Duration,
     /// Where `/proc`, `/sys` and `/etc` are.
@@ -119,7 +126,7 @@ fn timeout_of(kind: CheckKind, probe: &Probe) -> Duration {
 fn make(kind: CheckKind, probe: &Probe, allowance: Allowance) -> Observation {
     match kind {
         CheckKind::Port => port::check(probe),
-        CheckKind::Http => http::check(&probe.target, allowance),
+        CheckKind::Http => http::check(probe, allowance),
         CheckKind::Processes => processes::check(probe),
         CheckKind::Memory => memory::check(probe),
         CheckKind::HostMemory => host_memory::check(probe),
@@ -171,6 +178,7 @@ mod tests {
             Self {
                 target: Arc::new(Target::of_unit("web.service".parse().unwrap())),
                 control_group: None,
+                proxy_group: None,
                 socket_activated: false,
                 down: false,
                 working_directory: None,

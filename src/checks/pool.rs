@@ -114,6 +114,14 @@ impl Allowance {
         self
     }
 
+    /// The same, but it ends when so much of what is left now is over: `part` of `of` shares.
+    #[must_use]
+    pub fn part(mut self, part: u32, of: u32) -> Self {
+        let now = clock::now();
+        self.until = now + self.until.since(now) * part / of.max(1);
+        self
+    }
+
     /// What is left of it; none when it is over, or nobody waits for the result any more. Whoever
     /// waits long asks now and then.
     #[must_use]

@@ -1,28 +1,20 @@
-//! Who listens on a TCP port, asked of the kernel by sock_diag(7).
+//! Who listens on a TCP port, and which of its connections wait, asked of the kernel by
+//! sock_diag(7).
 //!
-//! Responsible for the request, for reading the answer, whatever it may contain, and for nothing
-//! that follows from it. Needs no privilege; sees this network namespace only.
+//! Responsible for the request, for reading the rows of the answer, and for nothing that follows
+//! from them. Needs no privilege; sees this network namespace only.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, sendto, socket_with,
-};
+use rustix::net::netlink;
 
-// linux/netlink.h
-const NLMSG_NOOP: u16 = 1;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_DUMP: u16 = 0x300;
-const HEADER: usize = 16;
+pub use super::netlink::DiagError;
+use super::netlink::{Netlink, attributes, u32_at};
+
 // linux/sock_diag.h, linux/inet_diag.h
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const REQUEST: usize = HEADER + 56;
+const REQUEST: usize = 56;
 const MESSAGE: usize = 72;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_CGROUP_ID: u16 = 21;
@@ -30,16 +22,17 @@ const INET_DIAG_CGROUP_ID: u16 = 21;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_CLOSE_WAIT: u8 = 8;
 const TCP_LISTEN: u8 = 10;
 
-/// The kernel fills a buffer of this size per read at most.
-const BUFFER: usize = 16 * 1024;
 /// Reads of one answer. A port has a handful of listeners; SO_REUSEPORT a row for each worker.
 const MAX_READS: usize = 64;
-/// Rows that are kept of one answer.
+/// Listeners that are kept of one answer.
 const MAX_ROWS: usize = 1024;
-/// The kernel answers at once, from within the request; this only keeps a broken one from hanging us.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Connections that are kept of one answer, and the reads that they may take at some 80 rows each.
+const MAX_CONNECTIONS: usize = 4096;
+const MAX_CONNECTION_READS: usize = 256;
 
 /// A TCP socket in LISTEN.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,127 +66,98 @@ impl Listener {
     }
 }
 
-/// Why the kernel did not tell.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DiagError {
-    /// The kernel refused, or the socket could not be used.
-    Refused(Errno),
-    /// An answer that is none.
-    Garbled,
-    /// An answer without end.
-    Endless,
+/// The server side of a TCP connection that both ends still have, or that the client has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Connection {
+    /// Our address, without the port, which was asked for.
+    pub local: IpAddr,
+    /// The client.
+    pub peer: SocketAddr,
+    /// The program has taken it: until then it has no inode.
+    pub accepted: bool,
 }
-
-impl fmt::Display for DiagError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(errno) => write!(f, "sock_diag: {errno}"),
-            Self::Garbled => f.write_str("sock_diag: the answer cannot be read"),
-            Self::Endless => f.write_str("sock_diag: the answer does not end"),
-        }
-    }
-}
-
-impl std::error::Error for DiagError {}
 
 /// Everyone who listens on that TCP port, over IPv4 and IPv6. A dual-stack socket is one row.
 ///
 /// # Errors
 /// When the kernel does not tell; a kernel without IPv6 has no IPv6 listeners, which is no error.
 pub fn listeners(port: u16) -> Result<Vec<Listener>, DiagError> {
-    let flags = SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG))
-        .map_err(DiagError::Refused)?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).map_err(DiagError::Refused)?;
-    let kernel = netlink::SocketAddrNetlink::new(0, 0);
     let mut rows = Vec::new();
-    let mut buffer = vec![0; BUFFER];
-    for family in [AF_INET, AF_INET6] {
-        let sequence = u32::from(family);
-        let request = request(family, port, sequence);
-        sendto(&socket, &request, SendFlags::empty(), &kernel).map_err(DiagError::Refused)?;
-        let mut reads = 0;
-        loop {
-            if reads == MAX_READS {
-                return Err(DiagError::Endless);
-            }
-            reads += 1;
-            let (_, length) = match recv(&socket, &mut buffer[..], RecvFlags::TRUNC) {
-                Err(Errno::INTR) => continue,
-                other => other.map_err(DiagError::Refused)?,
-            };
-            match parse(buffer.get(..length).ok_or(DiagError::Garbled)?, sequence, &mut rows) {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(DiagError::Refused(Errno::NOENT)) if family == AF_INET6 => break,
-                Err(error) => return Err(error),
-            }
+    ask(port, 1 << TCP_LISTEN, MAX_READS, &mut |payload| {
+        if rows.len() < MAX_ROWS {
+            rows.extend(listener(payload)?);
         }
-    }
+        Some(())
+    })?;
     // The kernel filters by port itself; an old one that did not would otherwise mislead us.
     rows.retain(|row| row.port == port);
     Ok(rows)
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
-fn request(family: u8, port: u16, sequence: u32) -> [u8; REQUEST] {
+/// The server sides of that port's connections, 4096 at most; false with them when there are more.
+/// The kernel walks its whole table of connections for it, so this is nothing for every round.
+pub(super) fn connections(port: u16) -> Result<(Vec<Connection>, bool), DiagError> {
+    let mut rows = Vec::new();
+    let mut more = false;
+    let states = (1 << TCP_ESTABLISHED) | (1 << TCP_CLOSE_WAIT);
+    let asked = ask(port, states, MAX_CONNECTION_READS, &mut |payload| {
+        if rows.len() < MAX_CONNECTIONS {
+            rows.extend(connection(payload, port)?);
+        } else {
+            more = true;
+        }
+        Some(())
+    });
+    match asked {
+        Ok(()) => Ok((rows, !more)),
+        Err(DiagError::Endless) => Ok((rows, false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks for the sockets of a port in those states, in both families. A kernel without IPv6 has none.
+fn ask(port: u16, states: u32, reads: usize, take: super::netlink::Take<'_>) -> Result<(), DiagError> {
+    let mut kernel = Netlink::open(Some(netlink::SOCK_DIAG))?;
+    for family in [AF_INET, AF_INET6] {
+        let question = request(family, port, states);
+        let kind = SOCK_DIAG_BY_FAMILY;
+        match kernel.dump(kind, &question, u32::from(family), kind, reads, take) {
+            Err(DiagError::Refused(Errno::NOENT)) if family == AF_INET6 => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// `struct inet_diag_req_v2`.
+fn request(family: u8, port: u16, states: u32) -> [u8; REQUEST] {
     let mut bytes = [0; REQUEST];
     let mut put = |at: usize, what: &[u8]| bytes[at..at + what.len()].copy_from_slice(what);
-    put(0, &(REQUEST as u32).to_ne_bytes());
-    put(4, &SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    put(6, &(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    put(8, &sequence.to_ne_bytes());
-    put(HEADER, &[family, IPPROTO_TCP]);
-    put(HEADER + 4, &(1u32 << TCP_LISTEN).to_ne_bytes());
-    put(HEADER + 8, &port.to_be_bytes());
+    put(0, &[family, IPPROTO_TCP]);
+    put(4, &states.to_ne_bytes());
+    put(8, &port.to_be_bytes());
     // Cookie: INET_DIAG_NOCOOKIE.
-    put(HEADER + 48, &[0xff; 8]);
+    put(48, &[0xff; 8]);
     bytes
 }
 
-/// Reads one datagram of an answer into `rows`; true when the answer ends in it.
-fn parse(mut bytes: &[u8], sequence: u32, rows: &mut Vec<Listener>) -> Result<bool, DiagError> {
-    while !bytes.is_empty() {
-        let length = u32_at(bytes, 0).ok_or(DiagError::Garbled)? as usize;
-        let kind = u16_at(bytes, 4).ok_or(DiagError::Garbled)?;
-        let payload = bytes.get(HEADER..length).ok_or(DiagError::Garbled)?;
-        let ours = u32_at(bytes, 8) == Some(sequence);
-        match kind {
-            // What a former, abandoned request left behind.
-            _ if !ours => {}
-            NLMSG_DONE => return Ok(true),
-            NLMSG_ERROR => {
-                let code = u32_at(payload, 0).ok_or(DiagError::Garbled)?.cast_signed();
-                // 0 would be an acknowledgement, which we did not ask for.
-                return match code.checked_neg() {
-                    Some(code @ 1..4096) => Err(DiagError::Refused(Errno::from_raw_os_error(code))),
-                    _ => Err(DiagError::Garbled),
-                };
-            }
-            NLMSG_NOOP => {}
-            SOCK_DIAG_BY_FAMILY if rows.len() < MAX_ROWS => {
-                rows.extend(row(payload).ok_or(DiagError::Garbled)?);
-            }
-            _ => {}
-        }
-        bytes = bytes.get(aligned(length)..).unwrap_or_default();
+/// An address of `struct inet_diag_sockid` in that family.
+fn address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+    let bytes: [u8; 16] = bytes.try_into().ok()?;
+    match family {
+        AF_INET => Some(IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))),
+        AF_INET6 => Some(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()),
+        _ => None,
     }
-    Ok(false)
 }
 
 /// `struct inet_diag_msg` and its attributes: `None` if it is too short, `Some(None)` if it is not
 /// a listener.
-fn row(payload: &[u8]) -> Option<Option<Listener>> {
-    let (fixed, mut attributes) = payload.split_at_checked(MESSAGE)?;
-    let source: [u8; 16] = fixed.get(8..24)?.try_into().ok()?;
-    let address = match fixed[0] {
-        AF_INET => IpAddr::V4(Ipv4Addr::new(source[0], source[1], source[2], source[3])),
-        AF_INET6 => IpAddr::V6(Ipv6Addr::from(source)).to_canonical(),
-        _ => return Some(None),
-    };
-    if fixed[1] != TCP_LISTEN {
+fn listener(payload: &[u8]) -> Option<Option<Listener>> {
+    let (fixed, rest) = payload.split_at_checked(MESSAGE)?;
+    let Some(address) = address(fixed[0], &fixed[8..24]).filter(|_| fixed[1] == TCP_LISTEN) else {
         return Some(None);
-    }
+    };
     let mut listener = Listener {
         address,
         port: u16::from_be_bytes([fixed[4], fixed[5]]),
@@ -203,9 +167,7 @@ fn row(payload: &[u8]) -> Option<Option<Listener>> {
         inode: u32_at(fixed, 68)?,
         cgroup: None,
     };
-    // struct nlattr: length with its own head, kind, and what it holds.
-    while let (Some(length), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
-        let Some(value) = attributes.get(4..usize::from(length)) else { break };
+    for (kind, value) in attributes(rest) {
         match kind {
             INET_DIAG_SKV6ONLY => listener.v6_only = value.first().is_some_and(|flag| *flag != 0),
             INET_DIAG_CGROUP_ID => {
@@ -213,22 +175,18 @@ fn row(payload: &[u8]) -> Option<Option<Listener>> {
             }
             _ => {}
         }
-        attributes = attributes.get(aligned(usize::from(length))..).unwrap_or_default();
     }
     Some(Some(listener))
 }
 
-/// Netlink aligns to four bytes.
-fn aligned(length: usize) -> usize {
-    length.div_ceil(4) * 4
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+/// The same of a connection.
+fn connection(payload: &[u8], port: u16) -> Option<Option<Connection>> {
+    let (fixed, _) = payload.split_at_checked(MESSAGE)?;
+    let ours = u16::from_be_bytes([fixed[4], fixed[5]]) == port && fixed[1] != TCP_LISTEN;
+    let addresses = address(fixed[0], &fixed[8..24]).zip(address(fixed[0], &fixed[24..40]));
+    let Some((local, peer)) = addresses.filter(|_| ours) else { return Some(None) };
+    let peer = SocketAddr::new(peer, u16::from_be_bytes([fixed[6], fixed[7]]));
+    Some(Some(Connection { local, peer, accepted: u32_at(fixed, 68)? != 0 }))
 }
 
 #[cfg(test)]
@@ -236,8 +194,17 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::netlink::{self, HEADER, NLMSG_DONE, NLMSG_ERROR, aligned};
     use super::super::tests::lonely;
     use super::*;
+
+    fn parse(bytes: &[u8], sequence: u32, rows: &mut Vec<Listener>) -> Result<bool, DiagError> {
+        let mut take = |payload: &[u8]| {
+            rows.extend(listener(payload)?);
+            Some(())
+        };
+        netlink::parse(bytes, sequence, SOCK_DIAG_BY_FAMILY, &mut take)
+    }
 
     fn message(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -343,6 +310,23 @@ mod tests {
         let theirs = listeners(client.local_addr().unwrap().port()).unwrap();
         assert!(theirs.iter().all(|row| row.address != client.local_addr().unwrap().ip()), "{theirs:?}");
         assert_eq!(listeners(socket.local_addr().unwrap().port()).unwrap()[0].queued, 1);
+    }
+
+    #[test]
+    fn a_connection_waits_until_it_is_taken() {
+        for at in ["127.0.0.1", "::1"] {
+            let socket = lonely(at);
+            let bound = socket.local_addr().unwrap();
+            let client = std::net::TcpStream::connect(bound).unwrap();
+            let seen = connections(bound.port()).unwrap();
+            let mut own =
+                Connection { local: bound.ip(), peer: client.local_addr().unwrap(), accepted: false };
+            assert_eq!(seen, (vec![own], true));
+            let taken = socket.accept().unwrap();
+            own.accepted = true;
+            assert_eq!(connections(bound.port()).unwrap(), (vec![own], true));
+            drop((client, taken));
+        }
     }
 
     proptest! {

@@ -169,6 +169,7 @@ async fn check(app: &Member, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<W
     let probe = Probe {
         target: Arc::new(app.target.clone()),
         control_group: unit.as_ref().and_then(|unit| unit.control_group.clone()),
+        proxy_group: None,
         socket_activated: unit.as_ref().is_some_and(|unit| unit.socket_listening),
         down: unit.as_ref().is_some_and(UnitReading::is_left),
         working_directory: None,

@@ -88,6 +88,7 @@ impl Daemon {
         let probe = Probe {
             target: Arc::clone(target),
             control_group: known.control_group().map(str::to_owned),
+            proxy_group: None,
             socket_activated: known.socket_activated(),
             down: known.is_down(),
             working_directory: None,

@@ -4,21 +4,35 @@
 //! what a check is for. Nothing here is shared between checks: no kept-alive connection, no proxy.
 
 use std::fmt;
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::sync::{Mutex, PoisonError};
 
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::Uri;
-use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, RustlsConnector};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
 use ureq::{Agent, Error};
 
+use super::super::connect::{LOOK, Unconnected, connect};
 use super::super::pool::Allowance;
-use super::line::Line;
+use super::super::resolve::{Unresolved, resolve};
+use super::line::{Line, Patient, Wire};
+use super::silence::Watch;
+use super::tls::{Insecure, Trust, handshake};
 use super::{HEADER_LIMIT, url};
 use crate::judge::Address;
+
+/// The way to the host of a URL.
+#[derive(Clone, Debug)]
+pub(in crate::checks) enum Way {
+    /// `localhost` is what that says: both loopback addresses, IPv4 first, of which the first that does
+    /// not refuse is asked.
+    App(Address),
+    /// As everybody goes: whatever its name resolves to.
+    Public,
+    /// Whatever its name, these are asked: the first that does not refuse.
+    To(Vec<SocketAddr>),
+}
 
 /// Room for all headers of an answer and a little more, or too many would look like a lost
 /// connection.
@@ -31,61 +45,96 @@ const OUTPUT_BUFFER: usize = 16 * 1024;
 pub(super) struct Dialled {
     stream: TcpStream,
     to: SocketAddr,
-    tls: bool,
 }
 
 /// Why there is none.
 #[derive(Debug)]
 pub(super) enum Undialled {
+    /// The name has no address.
+    Unresolved(String),
     /// Refused at every address; they are named.
     Refused(String),
     /// No answer to the connection: at that address.
     TimedOut(String),
     /// Broken off while connecting.
     Broke(String),
-    /// It could not be tried: the name does not resolve, no route, no free file descriptor.
+    /// There is no way to any address.
+    NoWay(String),
+    /// It could not be tried: no free file descriptor.
     Unknown(String),
 }
 
-/// Connects to where a URL leads. `localhost` means what `address` says: both loopback addresses,
-/// IPv4 first, of which the first that does not refuse is asked.
-pub(super) fn dial(uri: &Uri, address: Address, allowance: &Allowance) -> Result<Dialled, Undialled> {
-    let tls = uri.scheme_str() == Some("https");
-    let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let addresses = addresses(url::host(uri), port, address)?;
-    let mut refused = Vec::new();
-    let mut unknown = None;
-    for to in addresses {
+/// Connects to where a URL leads.
+pub(super) fn dial(
+    uri: &Uri,
+    way: &Way,
+    allowance: &Allowance,
+    watch: Option<&Watch>,
+) -> Result<Dialled, Undialled> {
+    let port = port(uri);
+    let addresses = addresses(url::host(uri), port, way, allowance)?;
+    let (mut refused, mut silent) = (Vec::new(), Vec::new());
+    let (mut broke, mut no_way, mut unknown) = (None, None, None);
+    let count = addresses.len();
+    for (i, to) in addresses.into_iter().enumerate() {
         let place = to.to_string();
-        let Some(left) = allowance.left() else { return Err(Undialled::TimedOut(place)) };
-        match TcpStream::connect_timeout(&to, left) {
-            // A port of the ephemeral range that nobody listens on may connect to itself.
-            Ok(stream) if stream.local_addr().is_ok_and(|from| from == to) => refused.push(place),
+        // A health check has one place; of a public name's addresses, a silent one must not use up the
+        // time of the others.
+        let share = match way {
+            Way::App(_) => allowance.clone(),
+            Way::Public | Way::To(_) => allowance.clone().part(1, (count - i) as u32),
+        };
+        if let Some(watch) = watch {
+            watch.aim(to);
+        }
+        match connect(to, &share, &|| watch.map_or(LOOK, Watch::turn)) {
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
-                if let Err(error) = stream.set_nonblocking(true) {
-                    return Err(Undialled::Unknown(format!("cannot use the connection to {place}: {error}")));
+                if let Some(watch) = watch {
+                    watch.connected(stream.local_addr().ok());
                 }
-                return Ok(Dialled { stream, to, tls });
+                return Ok(Dialled { stream, to });
             }
-            Err(error) => match error.kind() {
-                ErrorKind::ConnectionRefused => refused.push(place),
-                ErrorKind::TimedOut | ErrorKind::WouldBlock => return Err(Undialled::TimedOut(place)),
-                ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => {
-                    return Err(Undialled::Broke(format!("is reset while connecting to {place}")));
+            Err(Unconnected::Refused) => refused.push(place),
+            Err(Unconnected::TimedOut) => {
+                silent.push(place);
+                if matches!(way, Way::App(_)) {
+                    break;
                 }
-                _ => unknown = Some(format!("cannot connect to {place}: {error}")),
-            },
+            }
+            Err(Unconnected::Broke) => {
+                broke = Some(format!("is reset while connecting to {place}"));
+                if matches!(way, Way::App(_)) {
+                    break;
+                }
+            }
+            Err(Unconnected::NoWay(errno)) => no_way = Some(format!("cannot connect to {place}: {errno}")),
+            Err(Unconnected::Failed(errno)) => unknown = Some(format!("cannot connect to {place}: {errno}")),
         }
     }
-    match (refused.is_empty(), unknown) {
-        (false, _) => Err(Undialled::Refused(refused.join(" and "))),
-        (true, Some(text)) => Err(Undialled::Unknown(text)),
-        (true, None) => Err(Undialled::Unknown("its host has no address".to_owned())),
-    }
+    Err(if !silent.is_empty() {
+        Undialled::TimedOut(silent.join(" and "))
+    } else if let Some(text) = broke {
+        Undialled::Broke(text)
+    } else if !refused.is_empty() {
+        Undialled::Refused(refused.join(" and "))
+    } else if let Some(text) = no_way {
+        Undialled::NoWay(text)
+    } else {
+        Undialled::Unknown(unknown.unwrap_or_else(|| "its host has no address".to_owned()))
+    })
 }
 
-fn addresses(host: &str, port: u16, address: Address) -> Result<Vec<SocketAddr>, Undialled> {
+/// The port of a URL.
+pub(in crate::checks) fn port(uri: &Uri) -> u16 {
+    uri.port_u16().unwrap_or(if is_encrypted(uri) { 443 } else { 80 })
+}
+
+fn is_encrypted(uri: &Uri) -> bool {
+    uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+}
+
+fn addresses(host: &str, port: u16, way: &Way, allowance: &Allowance) -> Result<Vec<SocketAddr>, Undialled> {
     let at = |ip: IpAddr| {
         let ip = match ip {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -94,18 +143,23 @@ fn addresses(host: &str, port: u16, address: Address) -> Result<Vec<SocketAddr>,
         };
         SocketAddr::new(ip, port)
     };
+    if let Way::To(addresses) = way {
+        return Ok(addresses.clone());
+    }
     if url::is_localhost(host) {
-        return Ok(match address {
-            Address::Localhost => vec![at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into())],
-            Address::Ip(ip) => vec![at(ip)],
+        return Ok(match way {
+            Way::App(Address::Ip(ip)) => vec![at(*ip)],
+            _ => vec![at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into())],
         });
     }
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![at(ip)]);
-    }
-    match (host, port).to_socket_addrs() {
-        Ok(found) => Ok(found.take(8).collect()),
-        Err(error) => Err(Undialled::Unknown(format!("cannot resolve {host}: {error}"))),
+    // Two resolvers of which the first is silent answer after 5 s (resolv.conf(5)); the rest of the
+    // time is for the rest of the check.
+    let share = allowance.clone().part(3, 4);
+    let found = resolve(host, port, &share);
+    match found {
+        Ok(found) => Ok(found.into_iter().map(|to| at(to.ip())).collect()),
+        Err(Unresolved::Untried(why)) => Err(Undialled::Unknown(format!("cannot resolve {host}: {why}"))),
+        Err(error) => Err(Undialled::Unresolved(format!("cannot resolve {host}: {error}"))),
     }
 }
 
@@ -115,8 +169,15 @@ impl Dialled {
         self.to.to_string()
     }
 
-    /// A client for one request over this connection.
-    pub(super) fn agent(self, allowance: Allowance) -> Agent {
+    /// A client for one request over this connection, after the handshake if the URL wants TLS. The
+    /// second is how long the certificate still holds, if one was shown.
+    pub(super) fn agent(
+        self,
+        uri: &Uri,
+        trust: &Trust,
+        allowance: Allowance,
+        watch: Option<Watch>,
+    ) -> (Result<Agent, Insecure>, Option<i64>) {
         let config = Agent::config_builder()
             .proxy(None)
             .max_redirects(0)
@@ -130,16 +191,18 @@ impl Dialled {
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
             .max_idle_connections(0)
-            // The client's default is a set of bundled roots, which is not compiled in.
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .build();
-        let known = Known(self.to);
-        let hand_over = HandOver { stream: Mutex::new(Some(self.stream)), allowance };
-        if self.tls {
-            Agent::with_parts(config, hand_over.chain(tls()), known)
+        let stream = Patient::new(self.stream, allowance, watch);
+        let (wire, remaining) = if is_encrypted(uri) {
+            match handshake(stream, url::host(uri), trust) {
+                (Ok(stream), remaining) => (Wire::Tls(stream), remaining),
+                (Err(insecure), remaining) => return (Err(insecure), remaining),
+            }
         } else {
-            Agent::with_parts(config, hand_over, known)
-        }
+            (Wire::Plain(stream), None)
+        };
+        let hand_over = HandOver(Mutex::new(Some(Line::new(wire, INPUT_BUFFER, OUTPUT_BUFFER))));
+        (Ok(Agent::with_parts(config, hand_over, Known(self.to))), remaining)
     }
 }
 
@@ -156,10 +219,7 @@ impl Resolver for Known {
 }
 
 /// Gives the client the connection that was made.
-struct HandOver {
-    stream: Mutex<Option<TcpStream>>,
-    allowance: Allowance,
-}
+struct HandOver(Mutex<Option<Line>>);
 
 impl fmt::Debug for HandOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -171,30 +231,7 @@ impl Connector<()> for HandOver {
     type Out = Line;
 
     fn connect(&self, _: &ConnectionDetails, _: Option<()>) -> Result<Option<Line>, Error> {
-        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let stream = stream.ok_or(Error::ConnectionFailed)?;
-        Ok(Some(Line::new(stream, self.allowance.clone(), INPUT_BUFFER, OUTPUT_BUFFER)))
-    }
-}
-
-/// TLS with the system's trust store. Loading that takes milliseconds and a megabyte, so it is done
-/// once, and only if some check is https.
-fn tls() -> Tls {
-    static TLS: OnceLock<Arc<RustlsConnector>> = OnceLock::new();
-    Tls(Arc::clone(TLS.get_or_init(Arc::default)))
-}
-
-#[derive(Debug)]
-struct Tls(Arc<RustlsConnector>);
-
-impl Connector<Line> for Tls {
-    type Out = <RustlsConnector as Connector<Line>>::Out;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<Line>,
-    ) -> Result<Option<Self::Out>, Error> {
-        self.0.connect(details, chained)
+        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        line.map(Some).ok_or(Error::ConnectionFailed)
     }
 }

@@ -1,58 +1,106 @@
-//! One connection under one deadline: the client's transport.
+//! One connection under one deadline: the client's transport, in clear or in TLS.
 //!
 //! Each read and write is given what is left of the whole check, so that neither dripping headers,
-//! nor a dripping body, nor a peer that hardly reads can stretch it. Waiting is by poll(2): the
-//! socket timeouts SO_RCVTIMEO and SO_SNDTIMEO run on the kernel's coarse timer wheel, which is
-//! late by up to an eighth (3.2 s were seen for 3 s).
+//! nor a dripping body, nor a peer that hardly reads can stretch it.
 
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
+use rustls::{ClientConnection, StreamOwned};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
+use super::super::connect::{LOOK, ready};
 use super::super::pool::Allowance;
+use super::silence::Watch;
 
-/// Whoever waits looks that often whether the answer is still wanted.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// A connection, its deadline, and the buffers that the client works in.
+/// A connection whose reads and writes wait, but no longer than the check may take. What comes too
+/// late is an error of the kind `TimedOut`.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Patient {
     stream: TcpStream,
     allowance: Allowance,
+    watch: Option<Watch>,
+}
+
+impl Patient {
+    /// Takes over a connection, which has to be non-blocking.
+    pub(super) fn new(stream: TcpStream, allowance: Allowance, watch: Option<Watch>) -> Self {
+        Self { stream, allowance, watch }
+    }
+
+    /// What follows an error: waiting, another try, or the end.
+    fn after(&self, error: io::Error, what: PollFlags) -> io::Result<()> {
+        match error.kind() {
+            ErrorKind::WouldBlock => {
+                let turn = || self.watch.as_ref().map_or(LOOK, Watch::turn);
+                match ready(&self.stream, what, &self.allowance, &turn) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(ErrorKind::TimedOut.into()),
+                    Err(errno) => Err(errno.into()),
+                }
+            }
+            ErrorKind::Interrupted => Ok(()),
+            _ => Err(error),
+        }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            // A flood never blocks, and ends in time all the same.
+            if self.allowance.left().is_none() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            match self.stream.read(buffer) {
+                Ok(read) => return Ok(read),
+                Err(error) => self.after(error, PollFlags::IN)?,
+            }
+        }
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.write(bytes) {
+                Ok(written) => return Ok(written),
+                Err(error) => self.after(error, PollFlags::OUT)?,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What goes over the wire.
+pub(super) enum Wire {
+    /// As it is.
+    Plain(Patient),
+    /// In TLS, past its handshake.
+    Tls(Box<StreamOwned<ClientConnection, Patient>>),
+}
+
+/// A connection, and the buffers that the client works in.
+pub(super) struct Line {
+    wire: Wire,
     buffers: LazyBuffers,
 }
 
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Line")
+    }
+}
+
 impl Line {
-    /// Takes over a connection, which has to be non-blocking.
-    pub(super) fn new(stream: TcpStream, allowance: Allowance, input: usize, output: usize) -> Self {
-        Self { stream, allowance, buffers: LazyBuffers::new(input, output) }
-    }
-}
-
-/// What follows an error: waiting, another try, or the end.
-fn after(error: io::Error, stream: &TcpStream, what: PollFlags, allowance: &Allowance) -> Result<(), Error> {
-    match error.kind() {
-        ErrorKind::WouldBlock => wait(stream, what, allowance),
-        ErrorKind::Interrupted => Ok(()),
-        _ => Err(Error::Io(error)),
-    }
-}
-
-/// Waits until the connection is ready for that, or the time is over.
-fn wait(stream: &TcpStream, what: PollFlags, allowance: &Allowance) -> Result<(), Error> {
-    loop {
-        let left = allowance.left().ok_or(Error::Timeout(ureq::Timeout::Global))?;
-        let left = Timespec::try_from(left.min(LOOK)).map_err(|_| Error::Timeout(ureq::Timeout::Global))?;
-        match poll(&mut [PollFd::new(stream, what)], Some(&left)) {
-            Ok(1..) => return Ok(()),
-            Ok(0) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(Error::Io(errno.into())),
-        }
+    pub(super) fn new(wire: Wire, input: usize, output: usize) -> Self {
+        Self { wire, buffers: LazyBuffers::new(input, output) }
     }
 }
 
@@ -62,35 +110,34 @@ impl Transport for Line {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
-        let mut rest = self.buffers.output().get(..amount).unwrap_or_default();
-        while !rest.is_empty() {
-            match self.stream.write(rest) {
-                Ok(0) => return Err(Error::Io(ErrorKind::WriteZero.into())),
-                Ok(written) => rest = &rest[written..],
-                Err(error) => after(error, &self.stream, PollFlags::OUT, &self.allowance)?,
-            }
+        let bytes = self.buffers.output().get(..amount).unwrap_or_default();
+        match &mut self.wire {
+            Wire::Plain(stream) => stream.write_all(bytes)?,
+            Wire::Tls(stream) => stream.write_all(bytes)?,
         }
         Ok(())
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
-        loop {
-            // A flood never blocks, and ends in time all the same.
-            if self.allowance.left().is_none() {
-                return Err(Error::Timeout(ureq::Timeout::Global));
-            }
-            match self.stream.read(self.buffers.input_append_buf()) {
-                Ok(read) => {
-                    self.buffers.input_appended(read);
-                    return Ok(read > 0);
-                }
-                Err(error) => after(error, &self.stream, PollFlags::IN, &self.allowance)?,
-            }
-        }
+        let room = self.buffers.input_append_buf();
+        let read = match &mut self.wire {
+            Wire::Plain(stream) => stream.read(room)?,
+            // Many servers just close instead of saying so in TLS first.
+            Wire::Tls(stream) => match stream.read(room) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+                read => read?,
+            },
+        };
+        self.buffers.input_appended(read);
+        Ok(read > 0)
     }
 
     fn is_open(&mut self) -> bool {
         // Asked only before a connection is used again, which never happens.
         false
+    }
+
+    fn is_tls(&self) -> bool {
+        matches!(self.wire, Wire::Tls(_))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::tests::lonely;
 use super::*;
-use crate::judge::{Address, Finding, Secret, StatusSet};
+use crate::judge::{Address, Finding, Secret, StatusSet, Target};
 
 pub(in crate::checks) fn target(url: &str) -> Target {
     let http = HttpTarget {
@@ -31,10 +31,14 @@ pub(in crate::checks) fn target(url: &str) -> Target {
     }
 }
 
+fn probe(target: &Target) -> Probe {
+    Probe { target: std::sync::Arc::new(target.clone()), ..Probe::of_nothing() }
+}
+
 fn ask(target: &Target) -> Observation {
     let whole = target.http.as_ref().unwrap().timeout;
     let began = clock::now();
-    let seen = check(target, Allowance::starting_now(whole));
+    let seen = check(&probe(target), Allowance::starting_now(whole));
     let took = clock::now().since(began);
     assert!(took < whole + Duration::from_millis(100), "took {took:?}: {}", seen.text);
     assert!(seen.text.chars().count() <= 200 && !seen.text.contains(char::is_control), "{}", seen.text);
@@ -321,12 +325,12 @@ fn what_cannot_be_asked_is_unknown() {
     for url in ["http://no-such-host.invalid/", "not a url", "/api/health"] {
         let mut target = target(url);
         target.http.as_mut().unwrap().timeout = Duration::from_secs(5);
-        let seen = check(&target, Allowance::starting_now(Duration::from_secs(5)));
+        let seen = check(&probe(&target), Allowance::starting_now(Duration::from_secs(5)));
         assert_eq!(seen.finding, Finding::Unknown, "{url}: {}", seen.text);
     }
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut late = Allowance::starting_now(Duration::from_millis(50));
     late.waited = Duration::from_secs(1);
-    let seen = check(&local(deaf.local_addr().unwrap().port()), late);
+    let seen = check(&probe(&local(deaf.local_addr().unwrap().port())), late);
     assert_eq!(seen.finding, Finding::Unknown, "{}", seen.text);
 }

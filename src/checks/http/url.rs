@@ -9,7 +9,7 @@ use super::super::text::clean;
 
 /// The URL that `location` means when `base` answered with it (RFC 3986, 5.2); none when it is not
 /// an http or https URL.
-pub(super) fn join(base: &Uri, location: &str) -> Option<Uri> {
+pub(in crate::checks) fn join(base: &Uri, location: &str) -> Option<Uri> {
     let location = location.trim().split('#').next()?;
     let (scheme, authority) = (base.scheme_str()?, base.authority()?.as_str());
     let lower = location.to_ascii_lowercase();
@@ -72,36 +72,36 @@ fn without_dots(target: &str) -> String {
 }
 
 /// The host of a URL without the brackets of IPv6.
-pub(super) fn host(uri: &Uri) -> &str {
+pub(in crate::checks) fn host(uri: &Uri) -> &str {
     let host = uri.host().unwrap_or_default();
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Whether a URL names this machine's loopback.
-pub(super) fn is_loopback(uri: &Uri) -> bool {
+pub(in crate::checks) fn is_loopback(uri: &Uri) -> bool {
     let host = host(uri);
     is_localhost(host) || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// The name that is never resolved (RFC 6761, 6.3).
-pub(super) fn is_localhost(host: &str) -> bool {
+pub(in crate::checks) fn is_localhost(host: &str) -> bool {
     host.trim_end_matches('.').eq_ignore_ascii_case("localhost")
 }
 
 /// The same host, whatever the scheme and port: `localhost`, 127.0.0.1 and ::1 are one.
-pub(super) fn same_host(one: &Uri, other: &Uri) -> bool {
+pub(in crate::checks) fn same_host(one: &Uri, other: &Uri) -> bool {
     host(one).trim_end_matches('.').eq_ignore_ascii_case(host(other).trim_end_matches('.'))
         || (is_loopback(one) && is_loopback(other))
 }
 
 /// Whether configured headers, which may hold tokens, go along to a URL that `first` redirected to:
 /// never in clear text over a network, when they were to be encrypted.
-pub(super) fn may_have_secrets(first: &Uri, now: &Uri) -> bool {
+pub(in crate::checks) fn may_have_secrets(first: &Uri, now: &Uri) -> bool {
     first.scheme() == now.scheme() || now.scheme() == Some(&Scheme::HTTPS) || is_loopback(now)
 }
 
 /// A URL for people: without its query, which may hold tokens.
-pub(super) fn shown(uri: &Uri) -> String {
+pub(in crate::checks) fn shown(uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or("http");
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     clean(&format!("{scheme}://{authority}{}", uri.path()), 100)
