@@ -2,8 +2,9 @@
 //!
 //! Whose a listener is, is told by the cgroup of its creator, which sock_diag shows to everybody,
 //! and, where that says "not the unit's", by who holds it open (a unit may hold what systemd's
-//! file descriptor store or its socket unit created for it). Names the holder of a foreign one;
-//! what becomes of it is not decided here.
+//! file descriptor store or its socket unit created for it). What is left in the cgroup of a unit that
+//! is down is not its own. Names the holder of a foreign one, and says whether it may be ended as far
+//! as that can be seen; what becomes of it is not decided here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
@@ -11,9 +12,10 @@ use std::os::unix::fs::MetadataExt;
 use super::Probe;
 use super::identity::{Identity, unit_of, user_name};
 use super::sock_diag::{Listener, listeners};
+use super::straggler::{Class, Place, ProcessFacts, UnitFacts, classify};
 use super::text::bounded;
 use super::world::Holder;
-use crate::judge::{Address, Fault, Observation};
+use crate::judge::{Address, Detail, Fault, Observation, Stragglers};
 
 /// How far the holder of a socket is looked for where the cgroup does not tell: processes, and open
 /// files of each. A listener is opened early; a busy app has thousands of connections behind it.
@@ -77,7 +79,7 @@ fn judge(probe: &Probe, port: u16, rows: &[Listener]) -> Observation {
     let unseen = of(|owner| owner == Owner::Unseen);
     let foreign = of(|owner| owner == Owner::Foreign);
     let beside = match foreign.first() {
-        Some(row) => format!("; {} is held by {}", addresses(&foreign), holder(probe, row)),
+        Some(row) => format!("; {} is held by {}", addresses(&foreign), holder(probe, row).0),
         None => String::new(),
     };
     if !own.is_empty() {
@@ -97,9 +99,26 @@ fn judge(probe: &Probe, port: u16, rows: &[Listener]) -> Observation {
         let text = format!("port {port} listens on {} (owner cannot be seen)", addresses(&unseen));
         return Observation::good(text);
     }
-    let who = foreign.first().map(|row| holder(probe, row)).unwrap_or_default();
-    let text = format!("port {port} is listened on by {who} on {}", addresses(&foreign));
-    Observation::bad(Fault::ForeignListener, text)
+    let holders: Vec<(String, Class)> =
+        one_of_each(&foreign).into_iter().map(|row| holder(probe, row)).collect();
+    let left = if holders.iter().all(|(_, class)| *class == Class::Orphan) { ", left over" } else { "" };
+    let who = holders.first().map(|(who, _)| who.as_str()).unwrap_or_default();
+    let text = format!("port {port} is listened on by {who}{left} on {}", addresses(&foreign));
+    Observation::bad(Fault::ForeignListener, text).with(Detail::Holder {
+        reapable: holders.iter().all(|(_, class)| class.reapable()),
+        own_orphan: holders.iter().all(|(_, class)| *class == Class::Orphan),
+    })
+}
+
+/// One row of each cgroup: its workers share its fate.
+fn one_of_each<'a>(rows: &[&'a Listener]) -> Vec<&'a Listener> {
+    let mut found: Vec<&Listener> = Vec::new();
+    for row in rows {
+        if row.cgroup.is_none() || found.iter().all(|known| known.cgroup != row.cgroup) {
+            found.push(row);
+        }
+    }
+    found
 }
 
 /// The addresses at which a listener would do; any one of them.
@@ -120,7 +139,7 @@ pub(super) fn takes_any(row: &Listener, wanted: &[IpAddr]) -> bool {
 fn owner(probe: &Probe, row: &Listener) -> Owner {
     let world = &probe.world;
     let id = row.cgroup.filter(|_| world.has_cgroup_ids());
-    let group = probe.control_group.as_deref();
+    let group = probe.control_group.as_deref().filter(|_| !probe.down);
     let foreign_by_cgroup = id.map(|id| !group.is_some_and(|group| world.cgroup_has_id(group, id)));
     let pids = group.and_then(|group| world.pids(group).ok()).unwrap_or_default();
     if foreign_by_cgroup == Some(false) {
@@ -147,33 +166,56 @@ fn is_init(probe: &Probe, id: Option<u64>) -> bool {
     id.is_some() && id == inode
 }
 
-/// Names whoever holds a foreign listener, as well as can be seen.
-fn holder(probe: &Probe, row: &Listener) -> String {
+/// Names whoever holds a foreign listener and says what they are to the app, as well as can be seen.
+fn holder(probe: &Probe, row: &Listener) -> (String, Class) {
     let world = &probe.world;
-    let group = row.cgroup.filter(|_| world.has_cgroup_ids()).and_then(|id| world.cgroup_by_id(id));
+    let id = row.cgroup.filter(|_| world.has_cgroup_ids());
+    let group = id.and_then(|id| world.cgroup_by_id(id));
     // Mostly it still lives where it was created; all of /proc is looked through only if not.
     let near = group.as_deref().and_then(|group| world.pids(group).ok()).unwrap_or_default();
     let held = match world.holder_among(near.iter().copied(), row.inode, FILES) {
         Holder::Pid(pid) => Holder::Pid(pid),
         _ => world.holder_among(world.all_pids(), row.inode, FILES),
     };
-    let known = match (held, near.as_slice()) {
-        (Holder::Pid(pid), _) => Identity::of(world, pid),
+    let pid = match (held, near.as_slice()) {
+        (Holder::Pid(pid), _) => Some(pid),
         // The only process of its cgroup: it can hardly be another.
-        (_, [only]) => Identity::of(world, *only),
+        (_, [only]) => Some(*only),
         _ => None,
     };
-    if let Some(identity) = known {
-        return identity.to_string();
-    }
-    let user = user_name(world, row.uid);
-    match group.as_deref().map(unit_of) {
-        Some(Some(unit)) => format!("a process of {unit} (user {user})"),
-        Some(None) => format!("a process of user {user}"),
-        None if row.cgroup.is_some() => {
-            format!("a process of user {user} left over from a unit that has ended")
+    let facts = pid.and_then(|pid| ProcessFacts::of(world, pid)).unwrap_or_else(|| ProcessFacts {
+        user: Some(row.uid),
+        place: group.as_deref().map(|group| Place::of(world, group)),
+        control_group: group.clone(),
+        ..ProcessFacts::default()
+    });
+    // Its cgroup has gone, so that it lives elsewhere by now: somebody with privilege finds out where.
+    let moved = facts.place.is_none() && id.is_some() && probe.target.stragglers != Stragglers::Never;
+    let class = if moved { Class::Unproven } else { classify(&facts, &unit(probe), probe.target.stragglers) };
+    let name = match pid.and_then(|pid| Identity::of(world, pid)) {
+        Some(identity) => identity.to_string(),
+        None => {
+            let user = user_name(world, row.uid);
+            match group.as_deref().map(unit_of) {
+                Some(Some(unit)) => format!("a process of {unit} (user {user})"),
+                None if id.is_some() => {
+                    format!("a process of user {user} left over from a unit that has ended")
+                }
+                _ => format!("a process of user {user}"),
+            }
         }
-        None => format!("a process of user {user}"),
+    };
+    (name, class)
+}
+
+/// The unit as far as the monitor knows it. What it executes, and as whom, the helper finds out.
+fn unit(probe: &Probe) -> UnitFacts {
+    UnitFacts {
+        name: probe.target.unit.to_string(),
+        live: !probe.down,
+        user: None,
+        executables: Vec::new(),
+        working_directory: probe.working_directory().map(Into::into),
     }
 }
 
@@ -294,6 +336,47 @@ mod tests {
         assert!(unheld.1.contains("a process of other.service (user www-data)"), "{}", unheld.1);
         let straggler = seen(&s, &[row("127.0.0.1", 81, Some(u64::MAX))]);
         assert!(straggler.1.contains("left over from a unit that has ended"), "{}", straggler.1);
+    }
+
+    fn detail(scene: &Scene, rows: &[Listener]) -> (bool, bool) {
+        match judge(&scene.probe, 3000, rows).detail.as_deref() {
+            Some(Detail::Holder { reapable, own_orphan }) => (*reapable, *own_orphan),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_left_of_the_unit_is_its_orphan() {
+        let mut s = scene();
+        s.probe.down = true;
+        let rows = [row("127.0.0.1", 70, Some(s.own))];
+        let (finding, text) = seen(&s, &rows);
+        assert_eq!(finding, Finding::Bad(Fault::ForeignListener));
+        let wanted =
+            "port 3000 is listened on by node (pid 812, user www-data, web.service), left over on 127.0.0.1";
+        assert_eq!(text, wanted);
+        assert_eq!(detail(&s, &rows), (true, true));
+        let both = [row("127.0.0.1", 70, Some(s.own)), row("::1", 80, Some(s.other))];
+        assert_eq!(detail(&s, &both), (false, false));
+    }
+
+    #[test]
+    fn who_may_be_ended() {
+        let mut s = scene();
+        assert_eq!(detail(&s, &[row("127.0.0.1", 80, Some(s.other))]), (false, false));
+        assert_eq!(detail(&s, &[row("127.0.0.1", 60, Some(s.init))]), (false, false));
+        // Its cgroup has gone.
+        assert_eq!(detail(&s, &[row("127.0.0.1", 99, Some(u64::MAX))]), (true, false));
+        let fake = Fake::new();
+        let nowhere = fake.procs("/by-hand", &[905]);
+        fake.process(905, 'S', "node", "node\0", "/by-hand", &[90]);
+        let rows = [row("127.0.0.1", 90, Some(nowhere))];
+        s.probe.world = Arc::new(fake.world);
+        assert_eq!(detail(&s, &rows), (true, false));
+        let never = Target { stragglers: Stragglers::Never, ..(*s.probe.target).clone() };
+        s.probe.target = Arc::new(never);
+        assert_eq!(detail(&s, &rows), (false, false));
+        assert_eq!(detail(&s, &[row("127.0.0.1", 99, Some(u64::MAX))]), (false, false));
     }
 
     #[test]

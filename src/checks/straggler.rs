@@ -92,7 +92,7 @@ fn session_is_live(world: &World, id: &str) -> bool {
 }
 
 /// What is known of a process. What is none could not be seen.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ProcessFacts {
     /// Its id; none where only its socket is known.
     pub pid: Option<u32>,
