@@ -1,7 +1,8 @@
 //! The world in, one [`Observation`] out, a deadline around it: the checks of a round.
 //!
 //! Responsible for asking: who listens on the port (sock_diag), what the health check answers
-//! (HTTP), how many processes the unit has (cgroup). Not responsible for the unit itself, which
+//! (HTTP), how many processes and how much memory the unit has (cgroup), how the host is off for
+//! memory and disk, whether the database accepts. Not responsible for the unit itself, which
 //! the room `systemd` reads, nor for what an observation means, which the judge decides, nor for
 //! when to ask again.
 //!
@@ -117,10 +118,12 @@ pub async fn observe_in_turn(
 
 /// What a check is given, wall to wall.
 fn timeout_of(kind: CheckKind, probe: &Probe) -> Duration {
-    match (kind, &probe.target.http) {
-        (CheckKind::Http, Some(http)) => http.timeout,
-        _ => probe.timeout,
-    }
+    let own = match kind {
+        CheckKind::Http => probe.target.http.as_ref().map(|http| http.timeout),
+        CheckKind::Database => probe.target.database.as_ref().map(|database| database.timeout),
+        _ => None,
+    };
+    own.unwrap_or(probe.timeout)
 }
 
 fn make(kind: CheckKind, probe: &Probe, allowance: Allowance) -> Observation {

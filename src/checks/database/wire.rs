@@ -1,0 +1,197 @@
+//! A connection to a server that may refuse, hang, drip, flood or break off: each wait under the
+//! deadline of the whole check, nothing read beyond what was asked for.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect,
+    getsockname, recv, send, shutdown, socket_with, sockopt,
+};
+
+use super::super::pool::Allowance;
+
+/// Whoever waits looks that often whether the answer is still wanted.
+const LOOK: Duration = Duration::from_millis(250);
+/// The queue of a socket in the file system is full: the kernel does not tell when it no longer is.
+const AGAIN: Duration = Duration::from_millis(20);
+/// No part of an answer is larger than that.
+const LARGEST: usize = 64 * 1024;
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Broken {
+    /// Nobody listens there.
+    Refused,
+    /// Not in time: connecting, waiting and reading all count.
+    Unanswered,
+    /// There is no way there, or the connection broke; in what way.
+    Lost(&'static str),
+    /// We are not able to ask; why.
+    Unable(String),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("refused"),
+            Self::Unanswered => f.write_str("no answer in time"),
+            Self::Lost(how) => f.write_str(how),
+            Self::Unable(why) => f.write_str(why),
+        }
+    }
+}
+
+/// A connection and its deadline.
+#[derive(Debug)]
+pub(super) struct Wire {
+    socket: OwnedFd,
+    allowance: Allowance,
+}
+
+impl Wire {
+    /// Connects over TCP.
+    pub(super) fn to_address(to: SocketAddr, allowance: Allowance) -> Result<Self, Broken> {
+        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let wire = Self::new(family, allowance)?;
+        match connect(&wire.socket, &to) {
+            Ok(()) => {}
+            Err(Errno::INPROGRESS) => {
+                wire.wait(PollFlags::OUT)?;
+                sockopt::socket_error(&wire.socket).and_then(|outcome| outcome).map_err(unconnected)?;
+            }
+            Err(errno) => return Err(unconnected(errno)),
+        }
+        // A port of the ephemeral range that nobody listens on may connect to itself.
+        let from = getsockname(&wire.socket).ok().and_then(|from| SocketAddr::try_from(from).ok());
+        if from == Some(to) { Err(Broken::Refused) } else { Ok(wire) }
+    }
+
+    /// Connects to a socket in the file system.
+    pub(super) fn to_socket(to: &SocketAddrUnix, allowance: Allowance) -> Result<Self, Broken> {
+        let wire = Self::new(AddressFamily::UNIX, allowance)?;
+        loop {
+            match connect(&wire.socket, to) {
+                Ok(()) => return Ok(wire),
+                Err(Errno::AGAIN) => {
+                    let left = wire.allowance.left().ok_or(Broken::Unanswered)?;
+                    std::thread::sleep(left.min(AGAIN));
+                }
+                Err(Errno::NOENT | Errno::NOTDIR) => return Err(Broken::Lost("no such socket")),
+                Err(errno) => return Err(unconnected(errno)),
+            }
+        }
+    }
+
+    fn new(family: AddressFamily, allowance: Allowance) -> Result<Self, Broken> {
+        if allowance.left().is_none() {
+            return Err(Broken::Unanswered);
+        }
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(family, SocketType::STREAM, flags, None).map_err(unconnected)?;
+        Ok(Self { socket, allowance })
+    }
+
+    /// Waits until the connection is ready for that, or the time is over.
+    fn wait(&self, what: PollFlags) -> Result<(), Broken> {
+        loop {
+            let left = self.allowance.left().ok_or(Broken::Unanswered)?;
+            let left = Timespec::try_from(left.min(LOOK)).map_err(|_| Broken::Unanswered)?;
+            match poll(&mut [PollFd::new(&self.socket, what)], Some(&left)) {
+                Ok(1..) => return Ok(()),
+                Ok(0) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(unable(errno)),
+            }
+        }
+    }
+
+    /// Sends all of it.
+    pub(super) fn send(&self, mut rest: &[u8]) -> Result<(), Broken> {
+        while !rest.is_empty() {
+            match send(&self.socket, rest, SendFlags::NOSIGNAL) {
+                Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+                Err(Errno::AGAIN) => self.wait(PollFlags::OUT)?,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(broken(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads exactly so many bytes.
+    pub(super) fn take(&self, length: usize) -> Result<Vec<u8>, Broken> {
+        self.read(length, |_| false)
+    }
+
+    /// Reads up to the end of a line, or so many bytes.
+    pub(super) fn line(&self, limit: usize) -> Result<Vec<u8>, Broken> {
+        let mut line = Vec::new();
+        while line.len() < limit {
+            // One byte at a time, so that nothing of a second line is taken.
+            let byte = self.take(1)?;
+            if byte == b"\n" {
+                break;
+            }
+            line.extend(byte);
+        }
+        Ok(line)
+    }
+
+    /// Reads until `enough` says so, or there are `length` bytes.
+    pub(super) fn read(&self, length: usize, enough: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Broken> {
+        let mut bytes = vec![0; length.min(LARGEST)];
+        let mut filled = 0;
+        while filled < bytes.len() && !enough(bytes.get(..filled).unwrap_or_default()) {
+            // A flood never blocks, and ends in time all the same.
+            self.allowance.left().ok_or(Broken::Unanswered)?;
+            match recv(&self.socket, bytes.get_mut(filled..).unwrap_or_default(), RecvFlags::empty()) {
+                Ok((_, 0)) => return Err(Broken::Lost("it closes the connection without an answer")),
+                Ok((_, read)) => filled += read,
+                Err(Errno::AGAIN) => self.wait(PollFlags::IN)?,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(broken(errno)),
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    /// Says that nothing more comes, and takes what was still on its way, for a moment at most: a
+    /// connection with unread bytes would be reset, and show as an error in the server's log.
+    pub(super) fn close(self, last_word: &[u8]) {
+        const MOMENT: Duration = Duration::from_millis(50);
+        let _ = self.send(last_word);
+        let _ = shutdown(&self.socket, Shutdown::Write);
+        let moment = self.allowance.left().map(|left| left.min(MOMENT)).unwrap_or_default();
+        let wire = Self { allowance: Allowance::starting_now(moment), ..self };
+        let _ = wire.read(LARGEST, |_| false);
+    }
+}
+
+/// Why a connection was not made.
+fn unconnected(errno: Errno) -> Broken {
+    match errno {
+        Errno::CONNREFUSED => Broken::Refused,
+        Errno::TIMEDOUT => Broken::Unanswered,
+        Errno::HOSTUNREACH | Errno::HOSTDOWN => Broken::Lost("its host cannot be reached"),
+        Errno::NETUNREACH => Broken::Lost("there is no route to its host"),
+        Errno::CONNRESET | Errno::CONNABORTED => Broken::Lost("reset while connecting"),
+        errno => unable(errno),
+    }
+}
+
+fn broken(errno: Errno) -> Broken {
+    match errno {
+        Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Broken::Lost("it resets the connection"),
+        Errno::TIMEDOUT => Broken::Unanswered,
+        errno => unable(errno),
+    }
+}
+
+fn unable(errno: Errno) -> Broken {
+    Broken::Unable(std::io::Error::from(errno).to_string())
+}
