@@ -37,6 +37,9 @@ const SERVERS_OFF: &str = "for unit in /etc/systemd/system/*.wants/*; do case \"
      rm -f /etc/systemd/system/mysql.service /etc/systemd/system/mysqld.service \
      /etc/systemd/system/redis.service";
 
+/// The units of the tree under test.
+const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
+
 /// Run in the finished root by mmdebstrap. nginx stays off until a scenario wants it; systemd is
 /// told that it has caught up with /usr, or every boot would rebuild what depends on it.
 const CUSTOMIZE: &str = "chroot \"$1\" systemctl --quiet disable nginx.service; \
@@ -287,22 +290,38 @@ pub fn servers(root: &Path) -> PathBuf {
 }
 
 /// A layer to put above `lower` in which `deb` is installed, not started. With
-/// `APP_MONITOR_LAB_BINARY` its /usr/bin/app-monitor is that file instead (a development build
-/// is quicker to make than the package).
+/// `APP_MONITOR_LAB_BINARY` its /usr/bin/app-monitor is that file instead, and its units are those
+/// of the tree (a development build is quicker to make than the package).
 pub fn installed(lower: &[PathBuf], deb: &Path) -> PathBuf {
-    let mut content = fs::read(deb).unwrap_or_else(|error| panic!("cannot read {}: {error}", deb.display()));
+    let read = |path: &Path| {
+        fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+    };
+    let mut content = read(deb);
     let binary = std::env::var_os("APP_MONITOR_LAB_BINARY").map(PathBuf::from);
     if let Some(binary) = &binary {
-        content.extend(
-            fs::read(binary).unwrap_or_else(|error| panic!("cannot read {}: {error}", binary.display())),
-        );
+        content.extend(read(binary));
+        let mut units: Vec<PathBuf> = fs::read_dir(Path::new(UNITS))
+            .unwrap_or_else(|error| panic!("cannot read {UNITS}: {error}"))
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        units.sort();
+        for unit in units {
+            content.extend(unit.as_os_str().as_encoded_bytes());
+            content.extend(read(&unit));
+        }
     }
     let script = "cp -- \"$4\" /mnt/root/package.deb
          chroot /mnt/root env DEBIAN_FRONTEND=noninteractive dpkg --install /package.deb
          rm /mnt/root/package.deb
-         if [ -n \"${5:-}\" ]; then install -m 0755 -- \"$5\" /mnt/root/usr/bin/app-monitor; fi";
+         if [ -n \"${5:-}\" ]; then
+             install -m 0755 -- \"$5\" /mnt/root/usr/bin/app-monitor
+             install -m 0644 -- \"$6\"/* /mnt/root/usr/lib/systemd/system/
+         fi";
     let mut arguments = vec![deb];
-    arguments.extend(binary.as_deref());
+    if let Some(binary) = &binary {
+        arguments.extend([binary.as_path(), Path::new(UNITS)]);
+    }
     layer("deb", 24, &content, lower, script, &arguments)
 }
 
