@@ -9,7 +9,7 @@ use super::files::below;
 use crate::judge::UnitName;
 
 /// Where unit files lie, first match first (systemd.unit(5), "System Unit Search Path").
-const DIRECTORIES: [&str; 7] = [
+pub(super) const DIRECTORIES: [&str; 7] = [
     "/etc/systemd/system.control",
     "/run/systemd/system.control",
     "/etc/systemd/system",

@@ -11,7 +11,7 @@ use super::duration;
 use super::keys::{nearest, unknown_key};
 use super::list;
 use super::origin::Origin;
-use super::raw::{Located, Raw};
+use super::raw::{Located, Raw, read_value};
 use super::value::{Reporter, read_duration, read_service, read_text};
 use crate::judge::UnitName;
 
@@ -90,6 +90,37 @@ pub(super) fn read(found: &Located, report: &mut Reporter<'_>) -> Option<Databas
         return report.error(&found.at, "", message);
     }
     Some(spec)
+}
+
+/// The same table in one line, with a URL that says no more than where the database is. What is no
+/// such table is not kept at all: it may hold anything.
+pub(super) fn without_credentials(text: &str) -> String {
+    let nothing = || "…".to_owned();
+    let Ok(Located { value: Raw::Table(entries), .. }) = read_value(text.trim(), &Origin::Default) else {
+        return nothing();
+    };
+    let mut parts = Vec::new();
+    for entry in &entries {
+        let value = match (&entry.value.value, entry.key.as_str()) {
+            (Raw::Text(url), "url") => {
+                Json::from(database_url::parse(url).map_or_else(|_| nothing(), |found| found.url()))
+            }
+            (Raw::Text(text), "env_file" | "unit" | "timeout" | "interval") => Json::from(text.as_str()),
+            (Raw::Integer(number), _) => Json::from(*number),
+            (Raw::Text(text), "keys") => Json::from(text.as_str()),
+            (Raw::List(items), "keys") => {
+                let text = |item: &Located| match &item.value {
+                    Raw::Text(text) if list::is_key(text) => Json::from(text.as_str()),
+                    _ => Json::from("…"),
+                };
+                items.iter().map(text).collect()
+            }
+            _ => Json::from("…"),
+        };
+        // Strings and lists of them are written alike in JSON and TOML.
+        parts.push(format!("{} = {value}", Json::from(entry.key.as_str())));
+    }
+    format!("{{ {} }}", parts.join(", "))
 }
 
 impl DatabaseSpec {

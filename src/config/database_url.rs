@@ -30,6 +30,46 @@ const MOST_PLACES: usize = 16;
 /// libpq's default on Debian (`/var/run` is a link to it).
 const POSTGRES_SOCKETS: &str = "/run/postgresql";
 
+impl Found {
+    /// A URL that says the same, and nothing else.
+    pub fn url(&self) -> String {
+        let place = match self {
+            Self::At(place) => place,
+            Self::Nowhere(why) if *why == OF_FILES => return "file:".to_owned(),
+            Self::Nowhere(_) => return "mongodb+srv:".to_owned(),
+        };
+        let host = |at: &DatabasePlace| match at {
+            DatabasePlace::Host(host, port) => list::endpoint(&(host.clone(), *port)),
+            DatabasePlace::Socket(path) => of_socket(place.protocol, &path.to_string_lossy()),
+        };
+        let (scheme, options) = match (place.protocol, place.tls) {
+            (DatabaseProtocol::PostgreSql, _) => ("postgres", ""),
+            (DatabaseProtocol::MySql, _) => ("mysql", ""),
+            (DatabaseProtocol::Redis, false) => ("redis", ""),
+            (DatabaseProtocol::Redis, true) => ("rediss", ""),
+            (DatabaseProtocol::MongoDb, false) => ("mongodb", ""),
+            (DatabaseProtocol::MongoDb, true) => ("mongodb", "?tls=true"),
+            (DatabaseProtocol::Tcp, _) => ("tcp", ""),
+        };
+        let hosts: Vec<String> = place.places.iter().map(host).collect();
+        format!("{scheme}://{}/{options}", hosts.join(","))
+    }
+}
+
+/// A socket where a host stands, percent-encoded; for PostgreSQL its directory and port.
+fn of_socket(protocol: DatabaseProtocol, path: &str) -> String {
+    let (path, port) = match path.rsplit_once("/.s.PGSQL.") {
+        Some((directory, port)) if protocol == DatabaseProtocol::PostgreSql => {
+            (if directory.is_empty() { "/" } else { directory }, format!(":{port}"))
+        }
+        _ => (path, String::new()),
+    };
+    let encoded: String = path.bytes().map(|b| format!("%{b:02X}")).collect();
+    format!("{encoded}{port}")
+}
+
+const OF_FILES: &str = "it is a file, which accepts no connections";
+
 /// What the scheme says.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Scheme {
@@ -42,7 +82,6 @@ struct Scheme {
 
 /// Whether a key's value with that scheme can only be a database's. Others may be anything, such as
 /// the app's own address.
-#[allow(dead_code)]
 pub(super) fn is_a_databases(text: &str) -> bool {
     split(text).is_some_and(|(scheme, _)| {
         scheme == "mongodb+srv" || is_file(&scheme) || read_scheme(&scheme).protocol != DatabaseProtocol::Tcp
@@ -51,7 +90,6 @@ pub(super) fn is_a_databases(text: &str) -> bool {
 
 /// Whether a key's value is the address of something that is not a database: the app itself, a
 /// mail server.
-#[allow(dead_code)]
 pub(super) fn is_of_something_else(text: &str) -> bool {
     const OTHERS: [&str; 11] =
         ["http", "https", "ws", "wss", "smtp", "smtps", "ftp", "sftp", "ssh", "git", "mailto"];
@@ -107,7 +145,7 @@ pub(super) fn parse(text: &str) -> Result<Found, String> {
         return Ok(Found::Nowhere("mongodb+srv:// names no host that could be asked"));
     }
     if is_file(&scheme) {
-        return Ok(Found::Nowhere("it is a file, which accepts no connections"));
+        return Ok(Found::Nowhere(OF_FILES));
     }
     let scheme = read_scheme(&scheme);
     let unslashed = rest.strip_prefix("//");
@@ -325,6 +363,9 @@ mod tests {
             ("POSTGRES://H/shop", "PostgreSql H:5432"),
         ] {
             assert_eq!(shown(url), expected, "{url}");
+            let bare = parse(url).unwrap().url();
+            assert_eq!(parse(&bare), parse(url), "{bare}");
+            assert!(!bare.contains("geheim") && !bare.contains("shop"), "{bare}");
         }
     }
 

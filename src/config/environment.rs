@@ -26,6 +26,26 @@ pub fn of_this_process() -> Vec<(String, String)> {
     variables
 }
 
+/// The variables as they may be kept: without users and passwords in the URLs of databases. They
+/// mean the same as before, so that a reload can resolve with them.
+#[must_use]
+pub fn without_credentials(variables: &[(String, String)]) -> Vec<(String, String)> {
+    let kept = |(name, text): &(String, String)| {
+        let rest = name.strip_prefix(PREFIX).unwrap_or(name);
+        let key = rest.rsplit_once("__").map_or(rest, |(_, key)| key);
+        let text = match key {
+            "DATABASE" => super::database::without_credentials(text),
+            // Paths of these may hold an @, and a password is refused in them.
+            "HTTP" | "PUBLIC" | "INSTANCES" => text.clone(),
+            // A slip in the name of the variable: it means nothing, and need not be kept.
+            _ if text.split_once("://").is_some_and(|(_, rest)| rest.contains('@')) => "…".to_owned(),
+            _ => text.clone(),
+        };
+        (name.clone(), text)
+    };
+    variables.iter().map(kept).collect()
+}
+
 /// Reads all variables; `apps` are those that the files configure, as far as these could be read
 /// (`whole`).
 pub(super) fn read(

@@ -3,7 +3,6 @@
 use std::net::Ipv6Addr;
 use std::path::{Component, Path, PathBuf};
 
-use super::error::quoted;
 use super::raw::{Located, Raw};
 use super::value::Reporter;
 use crate::judge::UnitName;
@@ -76,11 +75,12 @@ pub(super) fn files(found: &Located, part: &str, report: &mut Reporter<'_>) -> O
     each(found, part, expected, report, file)
 }
 
-/// A path without `..`. PATH_MAX is 4096.
+/// A path without `..`, and no URL, which may hold a password. PATH_MAX is 4096.
 pub(super) fn file(text: &str) -> Option<PathBuf> {
     let path = Path::new(text);
     let fits = (1..4_096).contains(&text.len())
         && !text.chars().any(char::is_control)
+        && !text.contains("://")
         && path.components().all(|part| part != Component::ParentDir)
         && path.components().any(|part| matches!(part, Component::Normal(_)));
     fits.then(|| path.components().filter(|part| *part != Component::CurDir).collect())
@@ -89,13 +89,14 @@ pub(super) fn file(text: &str) -> Option<PathBuf> {
 /// Names of environment variables (IEEE Std 1003.1, 8.1).
 pub(super) fn keys(found: &Located, part: &str, report: &mut Reporter<'_>) -> Option<Vec<String>> {
     let expected = "the name of an environment variable such as \"DATABASE_URL\"";
-    each(found, part, expected, report, |text| {
-        let fits = text.len() <= 255
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-            && !text.starts_with(|c: char| c.is_ascii_digit())
-            && !text.is_empty();
-        fits.then(|| text.to_owned())
-    })
+    each(found, part, expected, report, |text| is_key(text).then(|| text.to_owned()))
+}
+
+/// The name of an environment variable.
+pub(super) fn is_key(text: &str) -> bool {
+    (1..=255).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// `HOST:PORT`, an IPv6 address in brackets.
@@ -128,15 +129,4 @@ pub(super) fn port(text: &str) -> Option<u16> {
 /// As it would be written.
 pub(super) fn endpoint((host, port): &(String, u16)) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-/// "`a`, `b` and `c`" for a message, cut where it becomes a list.
-#[allow(dead_code)]
-pub(super) fn named(names: &[String]) -> String {
-    const MOST_NAMED: usize = 5;
-    let mut shown: Vec<String> = names.iter().take(MOST_NAMED).map(|name| quoted(name)).collect();
-    if names.len() > MOST_NAMED {
-        shown.push("…".to_owned());
-    }
-    shown.join(", ")
 }

@@ -11,6 +11,7 @@ mod asked;
 mod database;
 mod database_url;
 pub mod duration;
+pub mod env_file;
 pub mod environment;
 mod error;
 mod files;
@@ -31,6 +32,7 @@ mod shown;
 pub mod size;
 mod status;
 mod target;
+mod unit_files;
 mod url;
 mod value;
 

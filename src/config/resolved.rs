@@ -38,7 +38,8 @@ pub struct Resolved {
     pub shown: Vec<Shown>,
     /// What somebody should know.
     pub notices: Vec<Notice>,
-    /// The `APP_MONITOR_…` variables of the unit at its start. A reload resolves with these, since
+    /// The `APP_MONITOR_…` variables of the unit at its start, without the credentials of databases.
+    /// A reload resolves with these, since
     /// a running process does not see a changed drop-in.
     pub environment: Vec<(String, String)>,
 }
@@ -47,7 +48,7 @@ impl Resolved {
     /// Loads the configuration and keeps what came of it, good or bad.
     #[must_use]
     pub fn load(sources: &Sources) -> Self {
-        let environment = sources.environment.clone();
+        let environment = super::environment::without_credentials(&sources.environment);
         match super::load(sources) {
             Ok(Loaded { settings, shown, notices }) => {
                 Self { version: VERSION, outcome: Ok(settings), shown, notices, environment }

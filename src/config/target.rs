@@ -76,7 +76,7 @@ pub(super) fn complete(
         let message = format!("needs the app's port: set port in [app.{name}], or leave it out");
         error(gathered, sourced, &spec.port_at, "preflight.port_free", message);
     }
-    asked::complete(root, of, target, gathered)
+    asked::complete(root, of, name, target, gathered)
 }
 
 /// A health check; a path is asked on the port.

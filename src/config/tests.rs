@@ -1,5 +1,6 @@
 //! The loader as a whole: a directory that looks like a system, and what came of it.
 
+mod database;
 mod errors;
 mod members;
 mod properties;
@@ -239,7 +240,8 @@ fn the_conffile_as_shipped_configures_nothing_and_its_examples_are_right() {
         .map(|line| format!("{}\n", line.trim_start_matches('#')))
         .collect();
     let settings = Host::with(&examples).settings();
-    assert_eq!(settings.members.len(), 2);
+    let members: Vec<String> = settings.members.iter().map(|member| member.subject.to_string()).collect();
+    assert_eq!(members, ["shop", "web", "api@1", "api@2", "nginx.service", "postgresql.service"]);
     assert_eq!(settings.alerts.len(), 1);
     assert_eq!(settings.members[1].policy, Policy::default());
 }

@@ -76,7 +76,8 @@ fn environment(request: &Request, text: &mut String) -> Vec<(String, String)> {
     }
     match resolved::read(&request.directory) {
         Ok(noted) => {
-            let changed = changes(&noted.environment, &request.environment);
+            let now = crate::config::environment::without_credentials(&request.environment);
+            let changed = changes(&noted.environment, &now);
             if !changed.is_empty() {
                 let _ = writeln!(
                     text,

@@ -1,0 +1,242 @@
+//! Environment files, in the format that systemd reads (systemd.exec(5), `EnvironmentFile=`), with
+//! the `export ` that other readers take. What is read is secret, and kept as such.
+//!
+//! Reads regular files alone: whoever may write the directory of one could put a device or a named
+//! pipe in its place, and opening that is an act already.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::judge::Secret;
+
+/// Most that a file may hold, in bytes.
+pub const LARGEST: u64 = 64 << 10;
+
+/// Why a file is not read that is not there.
+pub const NO_SUCH_FILE: &str = "no such file";
+
+/// Reads a file: its variables in the order in which they stand; one that stands twice holds what
+/// it is given last.
+///
+/// # Errors
+/// Why it cannot be read, fit behind "cannot read it: ". Says nothing of what is in it.
+pub fn read(path: &Path) -> Result<Vec<(String, Secret)>, String> {
+    read_bounded(path).map(|text| parse(&text))
+}
+
+/// The text of a regular file of at most [`LARGEST`] bytes. What is no UTF-8 in it is replaced.
+///
+/// # Errors
+/// As `read`.
+pub(super) fn read_bounded(path: &Path) -> Result<String, String> {
+    let file = open_regular(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => NO_SUCH_FILE.to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::InvalidInput => "is not a regular file".to_owned(),
+        _ => error.to_string(),
+    })?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!("is larger than {}", super::size::show(LARGEST)));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Looks before it opens: the place is held, found to be a regular file, and only then opened.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let held = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&held)?.st_mode);
+    if kind != FileType::RegularFile {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+    let itself = format!("/proc/self/fd/{}", held.as_raw_fd());
+    OpenOptions::new().read(true).custom_flags(nonblock).open(itself)
+}
+
+/// Where the reader is, as systemd.exec(5) describes the format.
+#[derive(Clone, Copy)]
+enum At {
+    Key,
+    Comment,
+    CommentEscape,
+    /// Before a value, or between two quoted parts of one.
+    Gap,
+    Plain,
+    PlainEscape,
+    Single,
+    Double,
+    DoubleEscape,
+}
+
+/// Reads the text of a file. Lines that assign nothing are passed over, as systemd does.
+#[must_use]
+pub fn parse(text: &str) -> Vec<(String, Secret)> {
+    let mut reader = Reader::default();
+    let mut at = At::Key;
+    for c in text.chars() {
+        let ends = matches!(c, '\n' | '\r');
+        at = match at {
+            At::Key => match c {
+                _ if ends => reader.drop_line(),
+                '#' | ';' if reader.key.trim().is_empty() => At::Comment,
+                '=' => At::Gap,
+                _ => {
+                    reader.key.push(c);
+                    At::Key
+                }
+            },
+            At::Comment => match c {
+                _ if ends => reader.drop_line(),
+                '\\' => At::CommentEscape,
+                _ => At::Comment,
+            },
+            At::CommentEscape => At::Comment,
+            At::Gap => match c {
+                _ if ends => reader.end_line(),
+                '\'' => At::Single,
+                '"' => At::Double,
+                '\\' => At::PlainEscape,
+                _ if c.is_ascii_whitespace() => At::Gap,
+                _ => reader.take(c, At::Plain),
+            },
+            At::Plain => match c {
+                _ if ends => reader.end_line(),
+                '\\' => At::PlainEscape,
+                // Blanks at the end are no part of the value.
+                _ if c.is_ascii_whitespace() => {
+                    reader.value.push(c);
+                    At::Plain
+                }
+                _ => reader.take(c, At::Plain),
+            },
+            At::PlainEscape if ends => At::Plain,
+            At::PlainEscape => reader.take(c, At::Plain),
+            At::Single if c == '\'' => At::Gap,
+            At::Single => reader.take(c, At::Single),
+            At::Double => match c {
+                '"' => At::Gap,
+                '\\' => At::DoubleEscape,
+                _ => reader.take(c, At::Double),
+            },
+            At::DoubleEscape if ends => At::Double,
+            At::DoubleEscape => {
+                if !matches!(c, '"' | '\\' | '`' | '$') {
+                    reader.take('\\', At::Double);
+                }
+                reader.take(c, At::Double)
+            }
+        };
+    }
+    if !matches!(at, At::Key | At::Comment | At::CommentEscape) {
+        reader.end_line();
+    }
+    reader.all
+}
+
+#[derive(Default)]
+struct Reader {
+    key: String,
+    value: String,
+    /// Bytes of the value up to which it holds more than blanks.
+    solid: usize,
+    all: Vec<(String, Secret)>,
+}
+
+impl Reader {
+    fn take(&mut self, c: char, next: At) -> At {
+        self.value.push(c);
+        self.solid = self.value.len();
+        next
+    }
+
+    fn drop_line(&mut self) -> At {
+        self.key.clear();
+        self.value.clear();
+        self.solid = 0;
+        At::Key
+    }
+
+    fn end_line(&mut self) -> At {
+        let key = self.key.trim();
+        let key = key.strip_prefix("export ").map_or(key, str::trim);
+        if super::list::is_key(key) {
+            self.value.truncate(self.solid);
+            let secret = Secret(std::mem::take(&mut self.value));
+            match self.all.iter_mut().find(|(known, _)| known == key) {
+                Some((_, known)) => *known = secret,
+                None => self.all.push((key.to_owned(), secret)),
+            }
+        }
+        self.drop_line()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shown(text: &str) -> Vec<String> {
+        parse(text).into_iter().map(|(key, value)| format!("{key}={}", value.0)).collect()
+    }
+
+    #[test]
+    fn lines_are_read_as_systemd_reads_them() {
+        for (text, expected) in [
+            ("A=1\nB=2", &["A=1", "B=2"] as &[&str]),
+            ("A=1\r\nB= 2 \n", &["A=1", "B=2"]),
+            ("# A=1\n  ; B=2\n\nC=3", &["C=3"]),
+            ("A=a # b", &["A=a # b"]),
+            ("A=\"a # b\" ", &["A=a # b"]),
+            ("A='a\\n'\"b\\\"\\$c\\d\"", &["A=a\\nb\"$c\\d"]),
+            ("A=\"one\ntwo\"\nB=1", &["A=one\ntwo", "B=1"]),
+            ("A=one\\\n two\\ three\\  \n", &["A=one two three "]),
+            ("A=it's \"so\"", &["A=it's \"so\""]),
+            ("export A=1\nexport\tB=2\n A =3", &["A=3"]),
+            ("A=\nB", &["A="]),
+            ("1A=1\nA-B=1\n=1\nnonsense\nC=3", &["C=3"]),
+            ("A=\"open", &["A=open"]),
+            ("# a \\\nB=1\nC=1", &["C=1"]),
+            ("A==b=c", &["A==b=c"]),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_regular_files_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        std::fs::write(path("env"), "A=1\n").unwrap();
+        assert_eq!(read(&path("env")).unwrap(), [("A".to_owned(), Secret("1".to_owned()))]);
+        std::os::unix::fs::symlink("env", path("link")).unwrap();
+        assert_eq!(read(&path("link")).unwrap().len(), 1);
+        std::fs::write(path("large"), vec![b'#'; 65_537]).unwrap();
+        assert_eq!(read(&path("large")).unwrap_err(), "is larger than 64K");
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(read(&path("pipe")).unwrap_err(), "is not a regular file");
+        assert_eq!(read(root.path()).unwrap_err(), "is not a regular file");
+        assert_eq!(read(Path::new("/dev/zero")).unwrap_err(), "is not a regular file");
+        assert_eq!(read(&path("none")).unwrap_err(), "no such file");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "([A-Z]|=|\"|'|\\\\|\n| |#|\\PC){0,40}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn quoted_values_read_back(value in "\\PC{0,40}") {
+            let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
+            prop_assert_eq!(&parse(&format!("A=\"{quoted}\""))[0].1.0, &value);
+        }
+    }
+}
