@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::app::App;
 use super::budget::Budget;
+use super::companion;
 use super::effect::{ActId, Effect};
 use super::errands::Seen;
 use super::level::Level;
@@ -49,7 +50,7 @@ impl App {
             Why::Fault | Why::Memory => Some(self.budget_for(memory).begin(now, &policy)),
             _ => None,
         };
-        let steps = plan(&self.policy, self.circumstances(&unit, want.why, attempt.unwrap_or(1)));
+        let steps = self.steps_for(&unit, want.why, attempt.unwrap_or(1));
         self.acts += 1;
         let recovery = Recovery {
             act: ActId(self.acts),
@@ -79,6 +80,15 @@ impl App {
     /// On which of the two budgets a recovery counts.
     pub(super) fn budget_for(&mut self, memory: bool) -> &mut Budget {
         if memory { &mut self.memory_budget } else { &mut self.budget }
+    }
+
+    /// The steps of a recovery.
+    pub(super) fn steps_for(&self, unit: &UnitReading, why: Why, attempt: u32) -> Vec<Step> {
+        if self.is_companion() {
+            let (role, memory) = (&self.target.role, &self.companion.memory);
+            return companion::plan(role, unit, memory, &self.policy, self.last_unanswered);
+        }
+        plan(&self.policy, self.circumstances(unit, why, attempt))
     }
 
     /// What the plan depends on.
@@ -167,6 +177,7 @@ impl App {
         {
             incident.swap_reclaimed = true;
         }
+        self.companion_step(&step, &outcome, out);
         match outcome {
             Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo => {
                 self.note(now, Condition::MayNotAct, None, out);

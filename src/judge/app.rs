@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::around::Around;
 use super::budget::Budget;
+use super::companion::Companion;
 use super::effect::{Effect, Event, Pause, Request};
 use super::errands::Errands;
 use super::history::History;
@@ -91,6 +93,8 @@ pub struct App {
     /// It was started without its database once; after that it is held.
     pub(super) tried_without: bool,
     pub(super) blind_since: Option<Moment>,
+    pub(super) around: Around,
+    pub(super) companion: Companion,
 
     // The judgement.
     pub(super) verdict: Verdict,
@@ -173,11 +177,13 @@ impl App {
             owed_start: false,
             tried_without: false,
             blind_since: None,
+            around: Around::default(),
+            companion: Companion::restore(memory.companion),
             verdict: Verdict::Unknown,
             verdict_text: "not looked at yet".into(),
             verdict_since: now,
             healthy_since: None,
-            conditions: BTreeMap::new(),
+            conditions: memory.conditions,
             incident: memory.incident,
             incidents: memory.incidents,
             stop_told: false,
@@ -267,6 +273,8 @@ impl App {
             incident: self.incident.clone(),
             incidents: self.incidents,
             pause: self.pause.clone(),
+            conditions: self.lasting_conditions(),
+            companion: self.companion.memory.clone(),
         }
     }
 
@@ -309,9 +317,14 @@ impl App {
             Event::Gap(length) => self.take_gap(now, length),
             Event::Asked(request) => self.take_request(now, request, &mut out),
         }
-        self.settle(now, &mut out);
-        self.wake = self.wake_at(now);
+        self.follow(now, &mut out);
         out
+    }
+
+    /// What follows from what is known by now.
+    pub(super) fn follow(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        self.settle(now, out);
+        self.wake = self.wake_at(now);
     }
 
     /// Begins a recovery for which the host has granted a slot.
@@ -445,6 +458,7 @@ impl App {
                     self.loops.over();
                 }
                 self.dependency_starts = None;
+                self.around.begin();
                 self.begin_invocation(now, &unit, starter);
                 if starter == Starter::Somebody {
                     self.foreign_start(now, out);

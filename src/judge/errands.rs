@@ -167,7 +167,7 @@ impl App {
         let pressing = self.errands.is_pressing(kind);
         let up = matches!(unit.active, ActiveState::Active | ActiveState::Reloading);
         let pace = match kind {
-            CheckKind::Disk => self.policy.check_interval.max(DISK_EVERY),
+            CheckKind::Disk if !pressing => self.policy.check_interval.max(DISK_EVERY),
             CheckKind::Preflight if pressing => HELPER_EVERY,
             _ if pressing => self.policy.confirm_interval,
             CheckKind::Database => {

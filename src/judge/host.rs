@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::app::App;
 use super::effect::{Effect, Event, Request};
+use super::leaning::Links;
 use super::memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
 use super::names::Subject;
 use super::policy::Policy;
@@ -14,6 +15,7 @@ use super::time::Moment;
 #[derive(Clone, Debug)]
 pub struct Host {
     pub(super) apps: BTreeMap<Subject, App>,
+    pub(super) links: Links,
     max_parallel: usize,
     /// What is remembered of apps that are not configured at the moment.
     absent: BTreeMap<Subject, AppMemory>,
@@ -33,7 +35,8 @@ impl Host {
         lost: bool,
         now: Moment,
     ) -> Self {
-        let mut host = Self { apps: BTreeMap::new(), max_parallel: 1, absent: memory.apps };
+        let mut host =
+            Self { apps: BTreeMap::new(), links: Links::default(), max_parallel: 1, absent: memory.apps };
         host.configure(apps, max_parallel, lost, now);
         host
     }
@@ -72,6 +75,7 @@ impl Host {
         self.absent.extend(before.into_iter().map(|(name, app)| (name, app.memory())));
         // Nobody follows them to their end; should the app come back, it is judged anew.
         self.absent.values_mut().for_each(|memory| memory.incident = None);
+        self.links = Links::of(self.apps.values());
         // Bounded: names that come and go for ever must not fill the state.
         while self.absent.len() > 64 {
             self.absent.pop_first();
@@ -107,6 +111,7 @@ impl Host {
         let mut out = Effects::new();
         if let Some(app) = self.apps.get_mut(name) {
             out.extend(app.handle(now, event).into_iter().map(|effect| (name.clone(), effect)));
+            self.look_around(now, vec![name.clone()], &mut out);
         }
         self.grant(now, &mut out);
         out
@@ -118,6 +123,7 @@ impl Host {
         for (name, app) in &mut self.apps {
             out.extend(app.handle(now, event.clone()).into_iter().map(|effect| (name.clone(), effect)));
         }
+        self.look_around(now, self.apps.keys().cloned().collect(), &mut out);
         self.grant(now, &mut out);
         out
     }
@@ -125,11 +131,14 @@ impl Host {
     /// Lets those apps have a look at the time for which it is due.
     pub fn tick(&mut self, now: Moment) -> Effects {
         let mut out = Effects::new();
+        let mut touched = Vec::new();
         for (name, app) in &mut self.apps {
             if app.wake_due(now) {
+                touched.push(name.clone());
                 out.extend(app.handle(now, Event::Tick).into_iter().map(|effect| (name.clone(), effect)));
             }
         }
+        self.look_around(now, touched, &mut out);
         self.grant(now, &mut out);
         out
     }

@@ -29,7 +29,7 @@ const BLIND_FOR: Duration = Duration::from_secs(300);
 const NOT_STARTED_FOR: Duration = Duration::from_secs(10);
 
 /// A condition that holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ConditionState {
     /// Since when.
     pub since: Moment,
@@ -37,6 +37,10 @@ pub struct ConditionState {
     pub text: String,
     /// When somebody was told last.
     pub told: Moment,
+    /// Somebody was told, or will be at its end.
+    pub alerted: bool,
+    /// Another app of the host has told the same.
+    pub silenced: bool,
 }
 
 /// Something that somebody has to be told about, from its beginning to its end.
@@ -92,6 +96,7 @@ impl App {
                 let text = format!("healthy for {}; recoveries are allowed again", Span(now.since(since)));
                 self.tell_all(out, EventKind::BreakerClosed, Level::Info, text, true);
             }
+            self.companion.forgive();
         }
     }
 
@@ -194,7 +199,7 @@ impl App {
     }
 
     fn target_is_unit_only(&self) -> bool {
-        self.target.kinds().is_empty()
+        self.target.kinds().is_empty() && !self.companion.is_fed()
     }
 
     fn all_unknown(&self) -> bool {
@@ -315,7 +320,8 @@ impl App {
             if self.budget_for(self.verdict == Verdict::AppMemory).fell(now, &policy) {
                 self.tell_breaker(out);
             }
-            self.tell_all(out, EventKind::IncidentOpened, Level::Warn, text, true);
+            let alert = self.tells_incident(self.verdict);
+            self.tell_all(out, EventKind::IncidentOpened, Level::Warn, text, alert);
         }
         let over = self.verdict.is_well() && !matches!(self.verdict, Verdict::Starting | Verdict::Paused);
         // Up, and nothing that could prove its health: that is all there is to know.
@@ -337,7 +343,8 @@ impl App {
             Span(now.since(incident.since)),
             self.headline()
         );
-        self.tell_all(out, EventKind::IncidentClosed, Level::Info, text, true);
+        let alert = self.tells_incident(incident.verdict);
+        self.tell_all(out, EventKind::IncidentClosed, Level::Info, text, alert);
         self.incident = None;
         self.dirty = true;
         // Whether we may act by now shows when something is needed again.
@@ -368,15 +375,13 @@ impl App {
             matches!(seen.finding, Finding::Bad(_)).then(|| seen.text.clone())
         };
         let (port, processes) = (odd(CheckKind::Port), odd(CheckKind::Processes));
-        let slow = self.latest.get(&CheckKind::Http).filter(|seen| answers && seen.slow);
-        let slow = slow.map(|seen| seen.text.clone());
         self.note(now, Condition::PortForeign, port, out);
         self.note(now, Condition::FewProcesses, processes, out);
-        self.note(now, Condition::Slow, slow, out);
 
         let blind_for = |since: Option<Moment>| since.is_some_and(|since| now.since(since) >= BLIND_FOR);
         let blind = (blind_for(self.unreadable_since) || blind_for(self.blind_since))
-            .then(|| "nothing could be checked for more than 5 min".to_owned());
+            .then(|| "nothing could be checked for more than 5 min".to_owned())
+            .or_else(|| self.blind_errand(now));
         self.note(now, Condition::Blind, blind, out);
 
         self.note_overdue(now, out);
@@ -408,7 +413,7 @@ impl App {
             .iter()
             .rev()
             .find(|(kind, times)| **times >= self.policy.failures && !self.was_ever_good(**kind))?;
-        let seen = self.latest.get(kind)?;
+        let seen = self.last_seen(*kind)?;
         Some(format!("never healthy since it was configured: {}; check the configuration", seen.text))
     }
 
@@ -419,7 +424,10 @@ impl App {
             (Some(text), None) => {
                 let level = if what.alerts() { Level::Warn } else { Level::Info };
                 let line = format!("{what}: {text}");
-                self.conditions.insert(what, ConditionState { since: now, text, told: now });
+                self.conditions.insert(
+                    what,
+                    ConditionState { since: now, text, told: now, alerted: what.alerts(), silenced: false },
+                );
                 self.tell_all(out, EventKind::ConditionBegan, level, line, what.alerts());
             }
             (None, Some(state)) => {

@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
+use super::companion::CompanionMemory;
 use super::effect::Pause;
-use super::judging::Incident;
+use super::judging::{ConditionState, Incident};
 use super::life::LifeMemory;
 use super::loops::Loops;
 use super::names::{Subject, UnitName};
 use super::recovery::Intent;
 use super::time::Moment;
+use super::verdict::Condition;
 
 /// What is remembered of one app.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -40,6 +42,10 @@ pub struct AppMemory {
     pub incidents: u64,
     /// The pause that holds.
     pub pause: Option<Pause>,
+    /// Conditions of its surroundings that were told and hold.
+    pub conditions: BTreeMap<Condition, ConditionState>,
+    /// What is remembered of a unit that apps lean on.
+    pub companion: CompanionMemory,
 }
 
 impl AppMemory {
@@ -61,6 +67,7 @@ impl AppMemory {
             incident: self.incident,
             incidents: self.incidents,
             pause: self.pause,
+            conditions: self.conditions,
             ..Self::default()
         }
     }
@@ -73,6 +80,10 @@ impl AppMemory {
         self.loops.shift(shift);
         self.life = LifeMemory::default();
         self.intent = None;
+        for state in self.conditions.values_mut() {
+            state.since = shift(state.since);
+            state.told = shift(state.told);
+        }
         if let Some(pause) = &mut self.pause {
             pause.until = shift(pause.until);
         }

@@ -6,7 +6,9 @@
 
 mod acting;
 mod app;
+mod around;
 mod budget;
+mod companion;
 mod diagnose;
 mod effect;
 mod errands;
@@ -14,6 +16,7 @@ mod history;
 mod host;
 mod instances;
 mod judging;
+mod leaning;
 mod level;
 mod life;
 mod loops;
@@ -25,6 +28,7 @@ mod policy;
 mod probing;
 mod record;
 mod recovery;
+mod surroundings;
 mod target;
 #[cfg(test)]
 mod testing;
@@ -38,6 +42,7 @@ mod wanting;
 pub use acting::LastWill;
 pub use app::App;
 pub use budget::{Breaker, Budget, Gate};
+pub use companion::CompanionMemory;
 pub use diagnose::{Facts, diagnose};
 pub use effect::{ActId, Effect, Event, Pause, Request, RoundId};
 pub use history::{Confirmed, History, RoundResult};

@@ -263,6 +263,7 @@ impl App {
         for (kind, observation) in round.answers {
             self.latest.insert(kind, observation);
         }
+        self.look_at_host(now);
         let own: Vec<&Observation> =
             self.target.kinds().iter().filter_map(|kind| self.latest.get(kind)).collect();
         let all_unknown = !own.is_empty() && own.iter().all(|seen| seen.finding == Finding::Unknown);
@@ -439,7 +440,7 @@ impl App {
     /// `startup_grace`, or twice the longest of the last ten starts if that is longer.
     #[must_use]
     pub(super) fn grace(&self) -> Duration {
-        self.policy.startup_grace.max(self.learned_grace())
+        self.companion_grace().unwrap_or_else(|| self.policy.startup_grace.max(self.learned_grace()))
     }
 
     /// Twice the longest of the last ten starts; 10 min at most.

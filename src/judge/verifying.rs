@@ -39,6 +39,7 @@ impl App {
         match self.recovery.as_ref().map(|recovery| recovery.phase) {
             Some(Phase::Resuming) if fresh => self.take_over(now, out),
             Some(Phase::Landing { since }) if self.read_since(since) || now.since(since) >= LAND_WITHIN => {
+                self.companion_landed(now);
                 self.verify_from(now);
                 // The verdict was that of the cause until here; from now on it is that of the app.
                 self.judge(now, out);
@@ -168,10 +169,11 @@ impl App {
     /// no verification.
     pub(super) fn is_well_enough(&self) -> bool {
         let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
-        let proof = self.decisive_kinds().into_iter().any(|kind| {
-            self.was_ever_good(kind)
-                || self.latest.get(&kind).is_none_or(|seen| seen.finding == Finding::Unknown)
-        });
+        let proof = self.companion.is_witnessed()
+            || self.decisive_kinds().into_iter().any(|kind| {
+                self.was_ever_good(kind)
+                    || self.latest.get(&kind).is_none_or(|seen| seen.finding == Finding::Unknown)
+            });
         self.verdict == Verdict::Healthy
             || (up && !proof && matches!(self.verdict, Verdict::Starting | Verdict::Unknown))
     }

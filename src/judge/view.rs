@@ -183,7 +183,9 @@ impl Host {
     #[must_use]
     pub fn status_line(&self, now: Moment) -> String {
         const MOST: usize = 4;
-        let all: Vec<&App> = self.apps().collect();
+        // What apps lean on shows where it is not well.
+        let all: Vec<&App> =
+            self.apps().filter(|app| !app.is_companion() || app.verdict != Verdict::Healthy).collect();
         if all.is_empty() {
             return "idle: no app is configured; edit /etc/app-monitor/app-monitor.toml, then systemctl reload app-monitor".into();
         }

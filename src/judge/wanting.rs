@@ -8,7 +8,6 @@ use super::effect::Effect;
 use super::level::Level;
 use super::life::Ending;
 use super::names::Subject;
-use super::plan::plan;
 use super::policy::Mode;
 use super::record::EventKind;
 use super::recovery::{Phase, Recovery};
@@ -109,6 +108,7 @@ impl App {
             || self.policy.mode == Mode::Watch
             || self.hold_until.is_some_and(|until| now < until)
             || self.load_bad_since.is_some()
+            || self.is_left_alone()
         {
             return None;
         }
@@ -227,8 +227,7 @@ impl App {
             return;
         };
         let why = if verdict == Verdict::CrashLooping { Why::Loop } else { Why::Fault };
-        let circumstances = self.circumstances(unit, why, 1);
-        let steps: Vec<String> = plan(&self.policy, circumstances).iter().map(ToString::to_string).collect();
+        let steps: Vec<String> = self.steps_for(unit, why, 1).iter().map(ToString::to_string).collect();
         let text = format!("{verdict}; would have done: {} ({because})", steps.join(", then "));
         self.would_told = Some(verdict);
         self.tell(out, EventKind::RecoveryStarted, Level::Info, text);
