@@ -43,7 +43,7 @@ impl World {
     }
 
     /// A path below the root.
-    pub(super) fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.root.join(below.trim_start_matches('/'))
     }
 
@@ -72,7 +72,7 @@ impl World {
     }
 
     /// The directory of a `ControlGroup`; none for a path that leaves the tree.
-    pub(super) fn cgroup(&self, control_group: &str) -> Option<PathBuf> {
+    pub(crate) fn cgroup(&self, control_group: &str) -> Option<PathBuf> {
         let below = Path::new(control_group.trim_start_matches('/'));
         below
             .components()
@@ -92,7 +92,7 @@ impl World {
     }
 
     /// The processes in a cgroup and below it, each once, 4096 at most.
-    pub(super) fn pids(&self, control_group: &str) -> io::Result<Vec<u32>> {
+    pub(crate) fn pids(&self, control_group: &str) -> io::Result<Vec<u32>> {
         let top = self.cgroup(control_group).ok_or(io::ErrorKind::InvalidInput)?;
         let mut pids = Vec::new();
         // The top has to be readable; what lies below may vanish, or be threaded, at any moment.
@@ -193,7 +193,7 @@ impl World {
     }
 
     /// At most `limit` bytes of a file.
-    pub(super) fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         // Room for the whole of a small file: growing from nothing reads it in crumbs.
         let mut bytes = Vec::with_capacity(limit.min(4096));
         File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;

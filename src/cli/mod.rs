@@ -5,9 +5,11 @@ mod check;
 mod client;
 pub mod config;
 mod control;
+mod incidents;
 mod status;
 mod terminal;
 mod wait;
+mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -53,6 +55,10 @@ enum Command {
     Check(check::Check),
     /// Wait until an app is healthy
     Wait(wait::Wait),
+    /// Show what happened, newest first, or one incident whole; needs root or group adm
+    Incidents(incidents::Incidents),
+    /// Explain the last recovery of an app in a few sentences; needs root or group adm
+    Why(why::Why),
     /// Watch, but do not act, until it ends by itself
     Pause(control::Pause),
     /// Act again
@@ -104,6 +110,8 @@ pub fn main(run_daemon: impl FnOnce() -> ExitCode) -> ExitCode {
         Command::Status(command) => block_on(status::run(&command)),
         Command::Check(command) => block_on(check::run(&command)),
         Command::Wait(command) => block_on(wait::run(&command)),
+        Command::Incidents(command) => incidents::run(&command),
+        Command::Why(command) => block_on(why::run(&command)),
         Command::Pause(command) => block_on(control::pause(&command)),
         Command::Resume(command) => block_on(control::resume(&command)),
         Command::Recover(command) => block_on(control::recover(&command)),
@@ -153,6 +161,11 @@ fn block_on(work: impl Future<Output = u8>) -> u8 {
 /// What went wrong, on stderr, with the program's name in front as every tool has it.
 fn complain(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "app-monitor: {text}");
+}
+
+/// Text for stdout. Whoever closes the pipe has read enough.
+fn print_text(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 /// A length of time as the configuration has it, for `--for`.

@@ -12,11 +12,13 @@ use zbus::object_server::SignalEmitter;
 
 use zbus::{Connection, OwnedObjectPath, fdo, interface};
 
+use crate::incidents;
 use crate::judge::{AppName, AppView, EventKind, Level, Record, Request, Subject};
 use crate::systemd::Bus;
 
 use super::clock;
 use super::looping::Happening;
+use super::start::directory;
 use super::telling;
 
 /// Well-known name of the service.
@@ -89,7 +91,7 @@ async fn serve(
     mut orders: mpsc::Receiver<Order>,
 ) -> zbus::Result<()> {
     let server = connection.object_server();
-    server.at(PATH, Manager { queue: queue.clone() }).await?;
+    server.at(PATH, Manager { queue: queue.clone(), reading: tokio::sync::Mutex::default() }).await?;
     let mut served = BTreeSet::new();
     put(connection, &queue, &mut served, apps).await?;
     connection.request_name(NAME).await?;
@@ -197,8 +199,13 @@ fn subject(text: &str) -> fdo::Result<Subject> {
     text.parse().map_err(|error: crate::judge::NameError| fdo::Error::InvalidArgs(error.to_string()))
 }
 
+/// An incident in a list.
+type IncidentRow = (String, String, String, u64, u64, String);
+
 struct Manager {
     queue: mpsc::Sender<Happening>,
+    /// Whose turn it is to read the incidents.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl Manager {
@@ -224,6 +231,29 @@ impl Manager {
     async fn report(&self) -> fdo::Result<String> {
         let views = ask(&self.queue, Call::Views).await?;
         serde_json::to_string(&views).map_err(|error| fdo::Error::Failed(error.to_string()))
+    }
+
+    /// The incidents on record, newest first: name, app, verdict, when it was opened and when it was
+    /// over (microseconds of CLOCK_REALTIME, 0 while it is not), outcome. What was seen is not among
+    /// it: that quotes logs and answers, and is not for everybody.
+    async fn incidents(&self) -> fdo::Result<Vec<IncidentRow>> {
+        // One at a time: reading them is work, and anybody may ask.
+        let _turn = self.reading.lock().await;
+        let folder = directory("STATE_DIRECTORY", "/var/lib/app-monitor").join(incidents::FOLDER);
+        let listed = tokio::task::spawn_blocking(move || incidents::list(&folder));
+        let listed = tokio::time::timeout(ANSWER_WITHIN, listed)
+            .await
+            .map_err(|_| fdo::Error::TimedOut("the disk does not answer".into()))?
+            .map_err(|error| fdo::Error::Failed(error.to_string()))?
+            .map_err(|error| fdo::Error::Failed(error.to_string()))?;
+        let micros = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000);
+        let row = |one: incidents::Summary| {
+            let closed = one.closed_seconds.map_or(0, micros);
+            let opened = micros(one.opened_seconds);
+            let (app, verdict) = (one.app.to_string(), one.verdict.word().to_owned());
+            (one.id, app, verdict, opened, closed, one.outcome.word().to_owned())
+        };
+        Ok(listed.incidents.into_iter().map(row).collect())
     }
 
     /// Recovers an app now, uncounted.
