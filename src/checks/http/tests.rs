@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::tests::lonely;
 use super::*;
-use crate::judge::{Address, Finding, Secret, StatusSet, Target};
+use crate::judge::{Address, Detail, Finding, Secret, StatusSet, Target};
 
 pub(in crate::checks) fn target(url: &str) -> Target {
     let http = HttpTarget {
@@ -85,6 +85,7 @@ fn a_good_answer() {
     assert_eq!(seen.finding, Finding::Good, "{}", seen.text);
     assert!(seen.text.starts_with("GET /api/health answers 200 in "), "{}", seen.text);
     assert!(seen.text.contains(" on 127.0.0.1:"), "{}", seen.text);
+    assert_eq!(seen.detail, None);
     assert!(seen.latency.is_some() && !seen.slow && !seen.text.contains("secret"));
 }
 
@@ -179,6 +180,61 @@ fn silence_at_every_stage_is_unanswered() {
     }
 }
 
+fn silence(seen: &Observation) -> (Option<bool>, Option<u32>) {
+    match seen.detail.as_deref() {
+        Some(Detail::Silence { taken, cpu }) => (*taken, *cpu),
+        other => panic!("{other:?}: {}", seen.text),
+    }
+}
+
+#[test]
+fn silence_tells_whether_connections_are_taken() {
+    // Nobody takes any, however many wait.
+    let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = frozen.local_addr().unwrap();
+    let _waiting: Vec<_> = (0..3).map(|_| TcpStream::connect(to).unwrap()).collect();
+    assert_eq!(silence(&ask(&local(to.port()))), (Some(false), None));
+    // Ours is taken at once, and kept waiting.
+    let idle = server("127.0.0.1", |_, _| thread::sleep(Duration::from_secs(2))).port();
+    assert_eq!(silence(&ask(&local(idle))), (Some(true), None));
+    // Ours waits behind others, of which one is taken now and then.
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = busy.local_addr().unwrap();
+    let _waiting: Vec<_> = (0..30).map(|_| TcpStream::connect(to).unwrap()).collect();
+    thread::spawn(move || {
+        let mut taken = Vec::new();
+        while let Ok(stream) = busy.accept() {
+            taken.push(stream);
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    assert_eq!(silence(&ask(&local(to.port()))), (Some(true), None));
+}
+
+#[test]
+fn silence_tells_what_the_unit_burns() {
+    let fake = super::super::world::tests::Fake::new();
+    let group = "/system.slice/web.service";
+    let stat = "sys/fs/cgroup/system.slice/web.service/cpu.stat";
+    fake.file(stat, "usage_usec 5000000\nuser_usec 1\n");
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut target = local(deaf.local_addr().unwrap().port());
+    target.http.as_mut().unwrap().timeout = Duration::from_millis(1000);
+    let probe = Probe {
+        target: std::sync::Arc::new(target),
+        control_group: Some(group.to_owned()),
+        world: std::sync::Arc::new(super::super::World::at(fake.dir.path())),
+        ..Probe::of_nothing()
+    };
+    let check = thread::spawn(move || check(&probe, Allowance::starting_now(Duration::from_millis(1000))));
+    // Between the looks at a quarter and at seven eighths of the time.
+    thread::sleep(Duration::from_millis(500));
+    fake.file(stat, "usage_usec 5300000\nuser_usec 1\n");
+    let (taken, cpu) = silence(&check.join().unwrap());
+    assert_eq!(taken, Some(false));
+    assert!(cpu.is_some_and(|percent| (20..=60).contains(&percent)), "{cpu:?}");
+}
+
 #[test]
 fn a_full_accept_queue_is_unanswered_while_connecting() {
     let socket =
@@ -191,6 +247,7 @@ fn a_full_accept_queue_is_unanswered_while_connecting() {
     let seen = ask(&local(to.port()));
     assert_eq!(seen.finding, Finding::Bad(Fault::Unanswered), "{}", seen.text);
     assert!(seen.text.ends_with(&format!("(connecting to {to})")), "{}", seen.text);
+    assert_eq!(silence(&seen), (Some(false), None));
 }
 
 #[test]
