@@ -91,7 +91,7 @@ impl Daemon {
             proxy_group: None,
             socket_activated: known.socket_activated(),
             down: known.is_down(),
-            working_directory: None,
+            working_directory: known.working_directory(),
             timeout: known.policy().timeout,
             world: Arc::clone(&self.world),
         };

@@ -99,7 +99,8 @@ impl App {
         attempt: u32,
     ) -> Circumstances<'a> {
         let answers = unit.active == ActiveState::Active && self.history.good_in_a_row() > 0;
-        let again = attempt > 1;
+        // One that answers, and only uses too much, has nothing in its way.
+        let again = attempt > 1 && why == Why::Fault;
         let foreign = self.port_holder().is_some() || self.verdict == Verdict::PortTaken;
         let reaping = self.target.stragglers != Stragglers::Never && self.target.port.is_some();
         let has_caches = !self.target.caches.is_empty()

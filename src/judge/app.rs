@@ -4,6 +4,7 @@
 //! it, and the verification of a recovery. The parts live in `probing`, `judging` and `acting`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::around::Around;
@@ -244,6 +245,12 @@ impl App {
     #[must_use]
     pub fn control_group(&self) -> Option<&str> {
         self.unit.as_ref()?.control_group.as_deref()
+    }
+
+    /// `WorkingDirectory` of its unit as last read.
+    #[must_use]
+    pub fn working_directory(&self) -> Option<PathBuf> {
+        self.unit.as_ref()?.working_directory.as_ref().map(PathBuf::from)
     }
 
     /// A socket unit triggers it.
@@ -525,7 +532,7 @@ impl App {
         let unit_only = self.target.kinds().is_empty() && unit.active == ActiveState::Active;
         // Nothing else can prove that it does not go round any more.
         if unit_only && unit.active_enter.is_some_and(|since| now.since(since) >= self.policy.min_uptime) {
-            self.loops.over();
+            self.loops.good();
         }
         let well =
             self.verdict == Verdict::Healthy && self.history.bad_in_a_row() == 0 && self.memory_over == 0;

@@ -139,7 +139,7 @@ impl App {
             pending: self.port_pending(now)
                 || self.errand_pending(now, CheckKind::Database)
                 || self.errand_pending(now, CheckKind::Preflight),
-            looping: looping.as_deref().filter(|_| !self.good_since_start),
+            looping: looping.as_deref(),
             over_memory: self.over_memory(),
             healing_overdue: self.overdue_at().is_some_and(|at| now >= at) && self.is_healing(),
             starting: self.starting(now),

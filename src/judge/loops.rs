@@ -23,8 +23,10 @@ const REMEMBERED: usize = 32;
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Loops {
-    /// systemd's own restarts since the last good round or foreign start, oldest first.
+    /// systemd's own restarts since the last foreign start, oldest first.
     automatic: Vec<Moment>,
+    /// A round was good since the last of them.
+    proven: bool,
     /// Starts by whomever, oldest first.
     starts: Vec<Moment>,
     /// When the loop was broken last by a stop of ours.
@@ -48,10 +50,16 @@ impl Loops {
     pub fn restarted(&mut self, now: Moment, times: u32) {
         for _ in 0..times.min(8) {
             note(&mut self.automatic, now);
+            self.proven = false;
         }
     }
 
-    /// A round was good, or somebody else took matters into their own hands: whatever went round is over.
+    /// A round was good.
+    pub fn good(&mut self) {
+        self.proven = true;
+    }
+
+    /// Somebody else took matters into their own hands: whatever went round is over.
     pub fn over(&mut self) {
         self.automatic.clear();
     }
@@ -59,7 +67,7 @@ impl Loops {
     /// It goes round: so often, in words.
     #[must_use]
     pub fn looping(&self, now: Moment) -> Option<String> {
-        LOOPS.iter().find_map(|(most, within)| {
+        LOOPS.iter().filter(|_| !self.proven).find_map(|(most, within)| {
             let count = self.automatic.iter().filter(|at| now.since(**at) < *within).count();
             (count > *most).then(|| {
                 format!("restarted by systemd {count} times within {} without one good round", Span(*within))
@@ -132,6 +140,10 @@ mod tests {
         assert_eq!(loops.looping(at(130)), None, "the short window has passed");
         loops.restarted(at(600), 2);
         assert!(loops.looping(at(601)).is_some_and(|text| text.contains("6 times within 1 h")));
+        loops.good();
+        assert_eq!(loops.looping(at(601)), None, "it came to something");
+        loops.restarted(at(602), 1);
+        assert!(loops.looping(at(602)).is_some());
         loops.over();
         assert_eq!(loops.looping(at(601)), None);
     }

@@ -281,7 +281,7 @@ impl App {
                 self.good_since_start = true;
                 self.last_unanswered = false;
                 self.silent_since = None;
-                self.loops.over();
+                self.loops.good();
                 self.history.enter(round.began, RoundResult::Good, &self.policy);
                 if self.history.good_in_a_row() >= self.policy.successes && self.memory_over == 0 {
                     self.probing.suspicion = None;

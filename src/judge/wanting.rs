@@ -281,3 +281,6 @@ impl App {
         self.budget_gate(now, unit, why).filter(|gate| *gate != Gate::Now)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! Apps that lean on something, go round, leak, or are late: what is done, and what is left alone.
+
+use super::super::effect::{ActId, Event, RoundId};
+use super::super::memory::AppMemory;
+use super::super::observation::{CheckKind, Detail, Fault, Observation};
+use super::super::plan::{Outcome, Step};
+use super::super::policy::Policy;
+use super::super::record::Record;
+use super::super::target::{
+    DatabasePlace, DatabaseProtocol, DatabaseTarget, HttpTarget, PreflightTarget, StatusSet, Target,
+};
+use super::super::testing::{down, up};
+use super::super::unit::{Exit, InvocationId};
+use super::*;
+
+const WELL: fn(CheckKind) -> Observation = |_| Observation::good("well");
+
+fn http() -> HttpTarget {
+    HttpTarget {
+        url: "http://localhost:3000/health".into(),
+        method: "GET".into(),
+        headers: Vec::new(),
+        status: StatusSet::default(),
+        body: None,
+        json: Vec::new(),
+        max_latency: None,
+        timeout: Duration::from_secs(2),
+    }
+}
+
+fn leaning() -> Target {
+    let database = DatabaseTarget {
+        protocol: DatabaseProtocol::PostgreSql,
+        places: vec![DatabasePlace::Host("127.0.0.1".into(), 5432)],
+        tls: false,
+        timeout: Duration::from_secs(3),
+        interval: Duration::from_secs(60),
+    };
+    Target { database: Some(database), ..asked() }
+}
+
+fn asked() -> Target {
+    Target { port: Some(3000), http: Some(http()), ..Target::of_unit("web.service".parse().unwrap()) }
+}
+
+/// An app on a stage: every check is answered at once by `answer`, every step ends as it should.
+struct Stage {
+    app: App,
+    now: Moment,
+    answer: Box<dyn Fn(CheckKind) -> Observation>,
+    unit: UnitReading,
+    steps: Vec<Step>,
+    told: Vec<Record>,
+    asked: Vec<CheckKind>,
+    /// A start leads to nothing but the next fall.
+    falls: bool,
+}
+
+impl Stage {
+    fn new(target: Target, policy: Policy) -> Self {
+        let now = Moment::from_micros(1_000_000_000);
+        let ever_good = target.round().chain(target.errands()).map(|kind| target.signature(kind)).collect();
+        let memory = AppMemory { ever_good, ..AppMemory::default() };
+        let mut stage = Self {
+            app: App::new("web".parse().unwrap(), policy, target, memory, now),
+            now,
+            answer: Box::new(WELL),
+            unit: up(1),
+            steps: Vec::new(),
+            told: Vec::new(),
+            asked: Vec::new(),
+            falls: false,
+        };
+        stage.pass(1);
+        assert_eq!(stage.app.verdict, Verdict::Healthy);
+        stage
+    }
+
+    fn answer(&mut self, answer: impl Fn(CheckKind) -> Observation + 'static) {
+        self.answer = Box::new(answer);
+    }
+
+    /// So many seconds, in steps of a tenth.
+    fn pass(&mut self, seconds: i64) {
+        for _ in 0..seconds * 10 {
+            self.now = self.now + Duration::from_millis(100);
+            self.send(Event::Tick);
+            if self.app.recovery.is_none()
+                && let Some(want) = self.app.wants(self.now)
+            {
+                let effects = self.app.recover(self.now, want);
+                self.carry_out(effects);
+            }
+        }
+    }
+
+    fn send(&mut self, event: Event) {
+        let effects = self.app.handle(self.now, event);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::ReadUnit => self.send(Event::Unit(Box::new(self.unit.clone()))),
+                Effect::Check(round, kinds) => self.check(round, kinds),
+                Effect::Perform(act, step) => self.perform(act, step),
+                Effect::Record(record) => self.told.push(record),
+                Effect::Persist | Effect::GatherEvidence | Effect::Hook(_) => {}
+            }
+        }
+    }
+
+    fn check(&mut self, round: RoundId, kinds: Vec<CheckKind>) {
+        for kind in kinds {
+            self.asked.push(kind);
+            let seen = (self.answer)(kind);
+            self.send(Event::Check(round, kind, seen));
+        }
+    }
+
+    fn perform(&mut self, act: ActId, step: Step) {
+        self.steps.push(step.clone());
+        match step {
+            Step::Start | Step::Restart { .. } => {
+                let invocation = self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0] + 1);
+                let since = Some(self.now);
+                self.unit = UnitReading { inactive_exit: since, active_enter: since, ..up(invocation) };
+            }
+            Step::Stop { .. } => {
+                self.unit = down(self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0]))
+            }
+            _ => {}
+        }
+        self.send(Event::StepEnded(act, Outcome::Done));
+        if self.falls && matches!(step, Step::Start | Step::Restart { .. }) {
+            self.fall();
+        }
+    }
+
+    /// It fails by itself.
+    fn fall(&mut self) {
+        let invocation = self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0]);
+        let ran = self.unit.inactive_exit;
+        self.unit = UnitReading {
+            active: ActiveState::Failed,
+            result: "exit-code".into(),
+            exit: Some(Exit::Status(1)),
+            inactive_exit: ran,
+            ..down(invocation)
+        };
+        self.send(Event::Changed);
+    }
+
+    /// systemd restarts it, and it falls again at once.
+    fn go_round(&mut self) {
+        let restarts = self.unit.restarts + 1;
+        let bytes = self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0]);
+        self.unit = UnitReading {
+            active: ActiveState::Activating,
+            sub: "auto-restart".into(),
+            restarts,
+            exit: Some(Exit::Status(1)),
+            inactive_exit: Some(self.now),
+            ..up(bytes + 1)
+        };
+        self.send(Event::Changed);
+    }
+
+    fn verdicts(&self) -> Vec<Verdict> {
+        let mut verdicts: Vec<Verdict> = self.told.iter().map(|record| record.verdict).collect();
+        verdicts.dedup();
+        verdicts
+    }
+}
+
+fn database_is_down(kind: CheckKind) -> Observation {
+    match kind {
+        CheckKind::Database => Observation::bad(Fault::DatabaseDown, "PostgreSQL refuses"),
+        CheckKind::Http => Observation::bad(Fault::WrongAnswer, "answers 500"),
+        _ => WELL(kind),
+    }
+}
+
+#[test]
+fn an_app_that_fell_with_its_database_is_back_with_it_and_no_attempt_is_used() {
+    let mut stage = Stage::new(leaning(), Policy::default());
+    stage.falls = true;
+    stage.answer(database_is_down);
+    stage.fall();
+    stage.pass(300);
+    assert_eq!(stage.app.verdict, Verdict::DatabaseDown);
+    assert_eq!(stage.steps, [Step::ResetFailed, Step::Start], "it may live without, which is tried once");
+    stage.steps.clear();
+    stage.falls = false;
+    stage.answer(WELL);
+    stage.pass(4);
+    assert_eq!(stage.steps, [Step::ResetFailed, Step::Start], "no cooldown holds it back");
+    stage.pass(20);
+    assert_eq!(stage.app.verdict, Verdict::Healthy);
+    assert_eq!(stage.app.budget.left(stage.now, &Policy::default()), 3);
+    let told =
+        stage.told.iter().filter(|record| record.text.contains("its database accepts again, uncounted"));
+    assert_eq!(told.count(), 1);
+}
+
+#[test]
+fn a_running_app_that_fails_with_its_database_is_not_restarted() {
+    let mut stage = Stage::new(leaning(), Policy::default());
+    stage.answer(database_is_down);
+    stage.pass(600);
+    assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::DatabaseDown, 0));
+    stage.answer(|kind| {
+        if kind == CheckKind::Http { Observation::bad(Fault::WrongAnswer, "answers 500") } else { WELL(kind) }
+    });
+    stage.pass(20);
+    assert_eq!(stage.app.verdict, Verdict::Starting, "counters at zero and the grace of a start");
+    stage.pass(30);
+    assert_eq!(stage.steps.len(), 1, "by itself it is a fault like any other");
+}
+
+#[test]
+fn a_database_that_never_accepted_proves_nothing() {
+    let mut stage = Stage::new(leaning(), Policy::default());
+    let database = stage.app.target.signature(CheckKind::Database);
+    stage.app.ever_good.remove(&database);
+    stage.answer(database_is_down);
+    stage.fall();
+    stage.pass(5);
+    assert_eq!(stage.steps, [Step::ResetFailed, Step::Start]);
+    assert!(!stage.verdicts().contains(&Verdict::DatabaseDown));
+}
+
+#[test]
+fn nobody_is_restarted_before_the_database_has_answered() {
+    let mut stage = Stage::new(leaning(), Policy::default());
+    stage.answer(|kind| match kind {
+        CheckKind::Http => Observation::bad(Fault::WrongAnswer, "answers 500"),
+        _ => WELL(kind),
+    });
+    stage.asked.clear();
+    stage.pass(30);
+    let restart = stage.asked.iter().position(|kind| *kind == CheckKind::Database);
+    assert!(restart.is_some(), "asked at once, not at its interval");
+    assert!(stage.steps.iter().any(|step| matches!(step, Step::Restart { .. })));
+}
+
+#[test]
+fn what_is_missing_holds_the_start_until_it_is_there() {
+    let preflight = PreflightTarget { keys: vec!["DATABASE_URL".into()], ..PreflightTarget::default() };
+    let mut stage = Stage::new(Target { preflight, ..asked() }, Policy::default());
+    stage.answer(|kind| match kind {
+        CheckKind::Preflight => Observation::bad(Fault::ConfigMissing, "DATABASE_URL is not set"),
+        _ => WELL(kind),
+    });
+    stage.fall();
+    stage.pass(300);
+    assert_eq!(stage.app.verdict, Verdict::ConfigMissing);
+    assert!(stage.app.headline().contains("DATABASE_URL is not set"), "{}", stage.app.headline());
+    assert!(stage.steps.is_empty());
+    stage.answer(WELL);
+    stage.pass(15);
+    assert_eq!(stage.steps, [Step::ResetFailed, Step::Start]);
+}
+
+#[test]
+fn a_loop_of_restarts_is_broken_once_and_counts_as_no_attempt() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(|kind| match kind {
+        CheckKind::Http => Observation::bad(Fault::Refused, "refused"),
+        _ => Observation::bad(Fault::NotListening, "nobody listens"),
+    });
+    for _ in 0..60 {
+        stage.go_round();
+        stage.pass(5);
+        if stage.steps.iter().any(|step| *step == Step::Start) {
+            break;
+        }
+    }
+    assert!(stage.verdicts().contains(&Verdict::CrashLooping));
+    assert!(matches!(stage.steps[0], Step::Stop { .. }), "{:?}", stage.steps);
+    assert_eq!(stage.app.budget.left(stage.now, &Policy::default()), 3);
+    stage.steps.clear();
+    for _ in 0..100 {
+        stage.go_round();
+        stage.pass(5);
+    }
+    let told: Vec<_> = stage.told.iter().map(|record| &record.text).collect();
+    assert!(stage.steps.is_empty(), "once in an attempts_window: {:?} {told:#?}", stage.steps);
+}
+
+#[test]
+fn a_leaking_app_is_restarted_by_its_own_manners_and_on_a_budget_of_its_own() {
+    let target = Target { max_memory: Some(100), ..asked() };
+    let mut stage = Stage::new(target, Policy::default());
+    stage.answer(|kind| match kind {
+        CheckKind::Memory => Observation::bad(Fault::OverMemory, "uses 200 B").with(Detail::Memory(200)),
+        _ => WELL(kind),
+    });
+    stage.pass(30);
+    let own_manners = Step::Restart { kill_after: Duration::from_secs(90) };
+    assert_eq!(stage.steps[0], own_manners, "TimeoutStopSec of the unit");
+    assert!(stage.verdicts().contains(&Verdict::AppMemory));
+    stage.pass(3_000);
+    assert_eq!(stage.app.budget.left(stage.now, &Policy::default()), 3, "a crash has all its attempts");
+    assert_eq!(stage.app.memory_budget.left(stage.now, &Policy::default()), 0);
+    assert!(stage.steps.iter().all(|step| *step == own_manners));
+    assert!(stage.steps.len() <= 5, "{:?}", stage.steps);
+}
+
+fn late(cpu: u32) -> impl Fn(CheckKind) -> Observation {
+    move |kind| match kind {
+        CheckKind::Http => Observation::bad(Fault::Unanswered, "timed out")
+            .with(Detail::Silence { taken: Some(true), cpu: Some(cpu) }),
+        _ => WELL(kind),
+    }
+}
+
+#[test]
+fn an_app_that_works_its_queue_off_is_left_to_it_for_its_patience() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(late(95));
+    stage.pass(300);
+    assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::Overloaded, 0));
+    stage.pass(320);
+    assert_eq!(stage.steps.len(), 1, "not one answer in ten minutes");
+    let mut answers = Stage::new(asked(), Policy::default());
+    for _ in 0..20 {
+        answers.answer(late(95));
+        answers.pass(100);
+        answers.answer(WELL);
+        answers.pass(11);
+    }
+    assert!(answers.steps.is_empty(), "an answer now and then: {:?}", answers.steps);
+}
+
+#[test]
+fn taken_and_idle_is_frozen() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(late(3));
+    stage.pass(20);
+    assert_eq!(stage.steps[0], Step::Restart { kill_after: Policy::default().kill_after });
+    assert!(stage.verdicts().contains(&Verdict::Frozen));
+}
+
+fn held(reapable: bool) -> impl Fn(CheckKind) -> Observation {
+    move |kind| match kind {
+        CheckKind::Port => Observation::bad(Fault::ForeignListener, "port 3000 is held by nc (pid 9)")
+            .with(Detail::Holder { reapable, own_orphan: false }),
+        CheckKind::Http => Observation::bad(Fault::WrongAnswer, "no HTTP"),
+        _ => WELL(kind),
+    }
+}
+
+#[test]
+fn who_may_be_ended_is_ended_before_the_start_and_who_may_not_is_named() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(held(true));
+    stage.fall();
+    stage.pass(3);
+    assert_eq!(stage.steps, [Step::Reap, Step::ResetFailed, Step::Start]);
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(held(false));
+    stage.fall();
+    stage.pass(300);
+    assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::PortTaken, 0));
+    assert!(stage.app.headline().contains("nc (pid 9)"));
+}
