@@ -273,7 +273,7 @@ fn a_loop_of_restarts_is_broken_once_and_counts_as_no_attempt() {
     for _ in 0..60 {
         stage.go_round();
         stage.pass(5);
-        if stage.steps.iter().any(|step| *step == Step::Start) {
+        if stage.steps.contains(&Step::Start) {
             break;
         }
     }
