@@ -19,6 +19,32 @@ pub(super) const DIRECTORIES: [&str; 7] = [
     "/lib/systemd/system",
 ];
 
+/// Where else the system's manager finds units: of generators, and made at run time.
+const OTHERS: [&str; 4] = [
+    "/run/systemd/generator",
+    "/run/systemd/generator.early",
+    "/run/systemd/generator.late",
+    "/run/systemd/transient",
+];
+
+/// Where root puts units of users (systemd.unit(5), "User Unit Search Path"). Homes are left out:
+/// what lies there must not decide over the configuration.
+const OF_USERS: [&str; 4] =
+    ["/etc/systemd/user", "/run/systemd/user", "/usr/local/lib/systemd/user", "/usr/lib/systemd/user"];
+
+/// The file of a unit that only the managers of users know (`systemctl --user`).
+pub(super) fn only_of_users(root: &Path, unit: &UnitName) -> Option<PathBuf> {
+    let template = unit.stem().split_once('@').map(|(prefix, _)| format!("{prefix}@.service"));
+    let find = |directories: &[&str]| {
+        let names = [Some(unit.to_string()), template.clone()];
+        let mut paths = names.into_iter().flatten().flat_map(|name| {
+            directories.iter().map(move |directory| Path::new(directory).join(&name)).collect::<Vec<_>>()
+        });
+        paths.find(|path| below(root, path).symlink_metadata().is_ok())
+    };
+    find(&OF_USERS).filter(|_| find(&DIRECTORIES).is_none() && find(&OTHERS).is_none())
+}
+
 /// Links are followed so far; a longer chain is a circle or madness, and the name is left as it is.
 const MOST_HOPS: usize = 16;
 

@@ -9,6 +9,9 @@ use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
@@ -17,6 +20,10 @@ use crate::judge::Secret;
 /// Most that a file may hold, in bytes.
 pub const LARGEST: u64 = 64 << 10;
 
+/// How long a file is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Behind so many that hang, none is waited for.
+const MOST_HANGING: usize = 4;
 /// Why a file is not read that is not there.
 pub const NO_SUCH_FILE: &str = "no such file";
 
@@ -31,9 +38,31 @@ pub fn read(path: &Path) -> Result<Vec<(String, Secret)>, String> {
 
 /// The text of a regular file of at most [`LARGEST`] bytes. What is no UTF-8 in it is replaced.
 ///
+/// A file system that hangs (a server that is gone) must not hold up the start of the monitor, so
+/// another thread waits for it. Few may hang; the process that reads is short-lived.
+///
 /// # Errors
 /// As `read`.
 pub(super) fn read_bounded(path: &Path) -> Result<String, String> {
+    static HANGING: AtomicUsize = AtomicUsize::new(0);
+    const UNANSWERED: &str = "the file system does not answer";
+    if HANGING.load(Ordering::Relaxed) >= MOST_HANGING {
+        return Err(UNANSWERED.to_owned());
+    }
+    let (answer, answered) = mpsc::sync_channel(1);
+    let asked = path.to_owned();
+    let reader = move || {
+        // Nobody listens any more where it came too late.
+        let _ = answer.send(read_here(&asked));
+    };
+    std::thread::Builder::new().spawn(reader).map_err(|error| error.to_string())?;
+    answered.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        HANGING.fetch_add(1, Ordering::Relaxed);
+        Err(UNANSWERED.to_owned())
+    })
+}
+
+fn read_here(path: &Path) -> Result<String, String> {
     let file = open_regular(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => NO_SUCH_FILE.to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

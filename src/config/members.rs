@@ -214,6 +214,15 @@ impl Apps {
             error(gathered, sourced, at, key, message);
             return None;
         }
+        if let Some(path) = aliases::only_of_users(root, &unit) {
+            let message = format!(
+                "\"{unit}\" is a unit of users ({}), over which the system's manager has no power; put it into \
+                 /etc/systemd/system, with User= for whom it runs as",
+                path.display()
+            );
+            error(gathered, sourced, at, key, message);
+            return None;
+        }
         let alias =
             if unit == *written { String::new() } else { format!("\"{written}\" is an alias of \"{unit}\"") };
         if let Some((_, other, place)) = self.claimed.iter().find(|(known, _, _)| *known == unit) {

@@ -83,7 +83,8 @@ fn commands_check_without_a_daemon() {
         run(m, all, 0, &["web.service is active", "port 3000", "answers 200"]);
         let json: serde_json::Value = serde_json::from_str(&m.must(&format!("{all} --json"))).expect("JSON");
         assert_eq!(json[0]["well"], true);
-        assert_eq!(json[0]["checks"].as_array().map(Vec::len), Some(4));
+        // Unit, port, http, processes, and what holds for every app: memory and disk of the host.
+        assert_eq!(json[0]["checks"].as_array().map(Vec::len), Some(6));
         run(m, "app-monitor check --unit web --port 3000 --http /private", 1, &["bad", "answers 401"]);
         run(m, "app-monitor check --unit web --port 3333", 1, &["bad", "3333"]);
         run(m, "app-monitor check --unit nope", 1, &["bad", "systemd knows no nope.service"]);

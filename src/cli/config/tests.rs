@@ -143,7 +143,10 @@ fn what_is_in_force_is_shown_with_its_places() {
 #[test]
 fn what_is_shown_can_be_pasted() {
     let host = Host::new(
-        "[app.web]\nunit = \"web\"\nport = 3000\nhttp = { url = \"/h\", json = { \"a.b\" = [1, 2.5, \"x\\n\"] } }\n",
+        "[app.web]\nunit = \"web\"\nport = 3000\nhttp = { url = \"/h\", json = { \"a.b\" = [1, 2.5, \"x\\n\"] } }\n\
+         public = { url = \"https://h/\", expires_within = \"1d\" }\negress = \"[::1]:53\"\nmax_memory = \"1.5G\"\nmin_disk = 0\n\
+         database = { keys = \"A\", env_file = \"/e\" }\npreflight = { files = \"f\", port_free = true }\nbefore_start = \"x\"\n\
+         [app.api]\ninstances = [{ unit = \"a@1\", port = 1, http = { url = \"/\", method = \"HEAD\" } }, { unit = \"a@2\" }]\n",
     );
     host.start(&[]);
     let out = host.run(&show(None), &[]).1;

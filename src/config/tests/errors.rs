@@ -123,6 +123,82 @@ fn values_say_what_was_expected() {
             "3:17: [app.web] min_processes: expected a whole number from 0 to 100000, found a list",
         ),
         (
+            "max_memory = 512",
+            "3:14: [app.web] max_memory: 512 is too small: expected 1M to 1024T, or 0 for none",
+        ),
+        (
+            "min_disk = \"5000T\"",
+            "3:12: [app.web] min_disk: \"5000T\" is too large: expected 1M to 1024T, or 0 for none",
+        ),
+        (
+            "min_available = \"10%\"",
+            "3:17: [app.web] min_available: expected a size such as \"100M\" or \"1.5G\", found \"10%\": \"%\" is no unit of size; use K, M, G or T",
+        ),
+        (
+            "max_memory = -1",
+            "3:14: [app.web] max_memory: expected a size such as \"100M\" or \"1.5G\", found -1",
+        ),
+        ("proxy_recover = \"no\"", "3:17: [app.web] proxy_recover: expected true or false, found \"no\""),
+        (
+            "egress = [\"1.1.1.1\", \"::1:53\", \"h:0\"]",
+            "3:11: [app.web] egress: expected HOST:PORT such as \"1.1.1.1:443\", found \"1.1.1.1\"\n\
+             3:22: [app.web] egress: expected HOST:PORT such as \"1.1.1.1:443\", found \"::1:53\"\n\
+             3:32: [app.web] egress: expected HOST:PORT such as \"1.1.1.1:443\", found \"h:0\"",
+        ),
+        (
+            "egress = []",
+            "3:10: [app.web] egress: an empty list asks nobody; leave it out for the resolver and the default gateway",
+        ),
+        (
+            "caches = [\"/tmp\", \"../x\", \".\", \"\"]",
+            "3:11: [app.web] caches: expected a path below the working directory such as \".next/cache\", without \"..\", found \"/tmp\"\n\
+             3:19: [app.web] caches: expected a path below the working directory such as \".next/cache\", without \"..\", found \"../x\"\n\
+             3:27: [app.web] caches: expected a path below the working directory such as \".next/cache\", without \"..\", found \".\"\n\
+             3:32: [app.web] caches: expected a path below the working directory such as \".next/cache\", without \"..\", found \"\"",
+        ),
+        (
+            "clear_caches = true",
+            "3:16: [app.web] clear_caches: expected \"never\", \"retry\" or \"always\", found true",
+        ),
+        (
+            "stragglers = \"all\"",
+            "3:14: [app.web] stragglers: expected \"never\", \"own\" or \"port\", found \"all\"",
+        ),
+        (
+            "before_start = \"npm run migrate\"",
+            "3:16: [app.web] before_start: expected the name of a unit such as \"warm-up.service\", found \"npm run migrate\"",
+        ),
+        (
+            "preflight = \"dist\"",
+            "3:13: [app.web] preflight: expected a table such as { files = [\"dist/server.js\"], keys = [\"DATABASE_URL\"] }, found \"dist\"",
+        ),
+        (
+            "preflight = { file = \"x\", keys = [\"A-B\"], port_free = 1 }",
+            "3:15: [app.web] preflight.file: unknown key; did you mean \"files\"?\n\
+             3:35: [app.web] preflight.keys: expected the name of an environment variable such as \"DATABASE_URL\", found \"A-B\"\n\
+             3:55: [app.web] preflight.port_free: expected true or false, found 1",
+        ),
+        (
+            "preflight = { port_free = true }",
+            "3:27: [app.web] preflight.port_free: needs the app's port: set port in [app.web], or leave it out",
+        ),
+        (
+            "public = \"/health\"",
+            "3:10: [app.web] public: has to be a full URL such as \"https://example.org/\": a path says no public name",
+        ),
+        (
+            "public = { url = \"/\" }",
+            "3:18: [app.web] public.url: has to be a full URL such as \"https://example.org/\": a path says no public name",
+        ),
+        (
+            "public = { url = \"https://h/\", expires_in = \"1d\" }",
+            "3:32: [app.web] public.expires_in: unknown key; did you mean \"expires_within\"?",
+        ),
+        (
+            "http = { url = \"https://h/\", expires_within = \"1d\" }",
+            "3:30: [app.web] http.expires_within: belongs in public: certificates are looked at there",
+        ),
+        (
             "cooldown = \"2m\"\ncooldown_max = \"1m\"",
             "4:16: [app.web] cooldown_max: 1m is less than cooldown, which is 2m",
         ),

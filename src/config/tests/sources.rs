@@ -187,3 +187,23 @@ fn two_apps_cannot_share_a_unit_under_any_name() {
         ]
     );
 }
+
+#[test]
+fn a_unit_of_users_is_out_of_reach() {
+    let host =
+        Host::with("[app.web]\nunit = \"web\"\n[app.api]\nunit = \"api@1\"\n[app.both]\nunit = \"both\"\n");
+    for path in [
+        "etc/systemd/user/web.service",
+        "usr/lib/systemd/user/api@.service",
+        "etc/systemd/user/both.service",
+        "run/systemd/transient/both.service",
+    ] {
+        std::fs::create_dir_all(host.path(path).parent().unwrap()).unwrap();
+        std::fs::write(host.path(path), "").unwrap();
+    }
+    assert_eq!(
+        host.errors(),
+        "app-monitor.toml:2:8: [app.web] unit: \"web.service\" is a unit of users (/etc/systemd/user/web.service), over which the system's manager has no power; put it into /etc/systemd/system, with User= for whom it runs as\n\
+         app-monitor.toml:4:8: [app.api] unit: \"api@1.service\" is a unit of users (/usr/lib/systemd/user/api@.service), over which the system's manager has no power; put it into /etc/systemd/system, with User= for whom it runs as"
+    );
+}
