@@ -23,7 +23,6 @@ const BLIND_FOR: Duration = Duration::from_secs(300);
 /// An app has found its usual size so long after its start, until it is seen for longer.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// Work waits for memory (PSI full) for more than so many percent of the time: the host is in need.
-#[allow(dead_code, reason = "the host asks it next")]
 const PRESSURE: u32 = 20;
 
 /// What is known of the surroundings besides the latest observations.
@@ -40,6 +39,8 @@ pub(super) struct Around {
     slow_since: Option<Moment>,
     /// Its size in bytes once it had settled after its start, and for how long it had been up then.
     settled: Option<(u64, Duration)>,
+    /// It is restarted for the host's sake: why.
+    pub accused: Option<String>,
     /// The whole host is suspected: what it offers is looked at at once.
     pub host_suspected: bool,
 }
@@ -49,6 +50,7 @@ impl Around {
     pub fn begin(&mut self) {
         self.settled = None;
         self.slow_since = None;
+        self.accused = None;
     }
 }
 
@@ -67,6 +69,7 @@ impl App {
                     self.around.enough = self.around.enough.saturating_add(1);
                     self.around.short = 0;
                     self.around.short_since = None;
+                    self.around.accused = None;
                 }
                 Finding::Unknown => {}
             }
@@ -111,7 +114,6 @@ impl App {
         }
     }
 
-    #[allow(dead_code, reason = "the host asks it next")]
     /// It is by far the biggest user of a host in need, and it has grown by half since it settled:
     /// the host would be helped by its restart. `since`: memory has to be short from then on, for a
     /// minute at least.

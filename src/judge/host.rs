@@ -8,6 +8,7 @@ use super::leaning::Links;
 use super::memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
 use super::names::Subject;
 use super::policy::Policy;
+use super::suspected::Suspicion;
 use super::target::Target;
 use super::time::Moment;
 
@@ -16,6 +17,10 @@ use super::time::Moment;
 pub struct Host {
     pub(super) apps: BTreeMap<Subject, App>,
     pub(super) links: Links,
+    /// Most of the apps turned bad at once.
+    pub(super) suspicion: Option<Suspicion>,
+    /// When an app was last found to starve the host.
+    pub(super) accused_at: Option<Moment>,
     max_parallel: usize,
     /// What is remembered of apps that are not configured at the moment.
     absent: BTreeMap<Subject, AppMemory>,
@@ -35,8 +40,14 @@ impl Host {
         lost: bool,
         now: Moment,
     ) -> Self {
-        let mut host =
-            Self { apps: BTreeMap::new(), links: Links::default(), max_parallel: 1, absent: memory.apps };
+        let mut host = Self {
+            apps: BTreeMap::new(),
+            links: Links::default(),
+            suspicion: None,
+            accused_at: None,
+            max_parallel: 1,
+            absent: memory.apps,
+        };
         host.configure(apps, max_parallel, lost, now);
         host
     }
@@ -164,11 +175,24 @@ impl Host {
     /// When something is due if nothing else happens.
     #[must_use]
     pub fn wake_at(&self) -> Option<Moment> {
-        self.apps.values().map(App::next_wake).min()
+        self.apps.values().map(App::next_wake).chain(self.suspicion_due()).min()
     }
 
-    /// At most `max_parallel` recoveries act at a time; who is down goes before who is deaf.
+    /// At most `max_parallel` recoveries act at a time; what apps lean on goes before them, and who is
+    /// down before who is deaf.
     fn grant(&mut self, now: Moment, out: &mut Effects) {
+        let suspected = self.suspicion.is_some();
+        let wait = self.waits_for_host(now);
+        if self.suspicion.is_some() != suspected {
+            self.look_around(now, self.apps.keys().cloned().collect(), out);
+        }
+        if let Some(name) = self.accuse(now)
+            && let Some(app) = self.apps.get_mut(&name)
+        {
+            let mut effects = Vec::new();
+            app.follow(now, &mut effects);
+            out.extend(effects.into_iter().map(|effect| (name.clone(), effect)));
+        }
         loop {
             let acting = self.apps.values().filter(|app| app.is_acting()).count();
             let waiting = self.apps.values().filter_map(|app| {
@@ -178,8 +202,8 @@ impl Host {
             });
             // A person who asks is served even where all slots are taken.
             let Some((want, name)) = waiting
-                .filter(|(want, _)| want.asked() || acting < self.max_parallel)
-                .min_by_key(|(want, name)| (!want.asked(), !want.down, name.clone()))
+                .filter(|(want, _)| want.asked() || (!wait && acting < self.max_parallel))
+                .min_by_key(|(want, name)| (!want.asked(), name.app().is_some(), !want.down, name.clone()))
             else {
                 return;
             };

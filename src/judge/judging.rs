@@ -140,7 +140,7 @@ impl App {
                 || self.errand_pending(now, CheckKind::Database)
                 || self.errand_pending(now, CheckKind::Preflight),
             looping: looping.as_deref(),
-            over_memory: self.over_memory(),
+            over_memory: self.over_memory().or(self.around.accused.as_deref()),
             healing_overdue: self.overdue_at().is_some_and(|at| now >= at) && self.is_healing(),
             starting: self.starting(now),
             confirmed,

@@ -56,6 +56,22 @@ impl Links {
         links
     }
 
+    /// The proxy that it is, or leans on.
+    fn proxy_of<'a>(&'a self, name: &'a Subject) -> Option<&'a Subject> {
+        match self.leans.get(name) {
+            Some(leans) if leans.proxy.is_some() => leans.proxy.as_ref(),
+            _ => self.behind.contains_key(name).then_some(name),
+        }
+    }
+
+    /// The database that it is, or leans on.
+    fn database_of<'a>(&'a self, name: &'a Subject) -> Option<&'a Subject> {
+        match self.leans.get(name) {
+            Some(leans) if leans.database.is_some() => leans.database.as_ref(),
+            _ => self.using.contains_key(name).then_some(name),
+        }
+    }
+
     fn behind(&self, proxy: &Subject) -> &[Subject] {
         self.behind.get(proxy).map_or(&[], Vec::as_slice)
     }
@@ -70,28 +86,16 @@ impl Host {
     /// lean on.
     pub(super) fn look_around(&mut self, now: Moment, touched: Vec<Subject>, out: &mut Effects) {
         let mut concerned: BTreeSet<Subject> = touched.into_iter().collect();
-        let proxies: BTreeSet<Subject> = concerned
-            .iter()
-            .filter_map(|name| {
-                let own = self.links.behind.contains_key(name).then_some(name);
-                own.or(self.links.leans.get(name)?.proxy.as_ref())
-            })
-            .cloned()
-            .collect();
+        let proxies: BTreeSet<Subject> =
+            concerned.iter().filter_map(|name| self.links.proxy_of(name)).cloned().collect();
         for proxy in proxies {
             let fed = self.feed(now, &proxy, out);
             if fed || concerned.contains(&proxy) {
                 concerned.extend(self.links.behind(&proxy).iter().cloned());
             }
         }
-        let databases: BTreeSet<Subject> = concerned
-            .iter()
-            .filter_map(|name| {
-                let own = self.links.using.contains_key(name).then_some(name);
-                own.or(self.links.leans.get(name)?.database.as_ref())
-            })
-            .cloned()
-            .collect();
+        let databases: BTreeSet<Subject> =
+            concerned.iter().filter_map(|name| self.links.database_of(name)).cloned().collect();
         for database in databases {
             self.want(now, &database, out);
             if concerned.contains(&database) {
@@ -204,3 +208,6 @@ fn named(name: &Subject, effects: Vec<Effect>) -> impl Iterator<Item = (Subject,
     let name = name.clone();
     effects.into_iter().map(move |effect| (name.clone(), effect))
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,7 @@ mod probing;
 mod record;
 mod recovery;
 mod surroundings;
+mod suspected;
 mod target;
 #[cfg(test)]
 mod testing;
