@@ -10,5 +10,6 @@ pub mod preflight;
 pub mod reap;
 pub mod resolve;
 pub mod result;
+pub mod units;
 
 pub use oneshot::Request;

@@ -122,6 +122,7 @@ pub(super) mod tests {
     use super::*;
     use crate::config::Sources;
     use crate::config::resolved::Resolved;
+    use crate::judge::{Policy, Target};
 
     /// A directory that looks like a system, with that configuration in force.
     pub(in crate::helpers) struct Host {
@@ -134,9 +135,28 @@ pub(super) mod tests {
             let path = host.folder.path().join("etc/app-monitor");
             std::fs::create_dir_all(&path).unwrap();
             std::fs::write(path.join("app-monitor.toml"), configuration).unwrap();
-            let sources = Sources { root: host.folder.path().to_owned(), environment: Vec::new() };
-            let resolved = Resolved::load(&sources);
+            let resolved = host.load();
             assert!(resolved.outcome.is_ok(), "{:?}", resolved.outcome);
+            config::resolved::write(&host.folder.path().join("resolved"), &resolved).unwrap();
+            host
+        }
+
+        fn load(&self) -> Resolved {
+            let sources = Sources { root: self.folder.path().to_owned(), environment: Vec::new() };
+            Resolved::load(&sources)
+        }
+
+        /// With these apps.
+        pub fn of(targets: Vec<(&str, Target)>) -> Self {
+            let host = Self::new("");
+            let member = |(name, target): (&str, Target)| Member {
+                subject: name.parse().unwrap(),
+                policy: Policy::default(),
+                target,
+            };
+            let members = targets.into_iter().map(member).collect();
+            let outcome = Ok(Settings { members, ..Settings::default() });
+            let resolved = Resolved { outcome, ..host.load() };
             config::resolved::write(&host.folder.path().join("resolved"), &resolved).unwrap();
             host
         }
