@@ -44,7 +44,7 @@ const NOGROUP: u32 = 65_534;
 #[must_use]
 pub fn run(request: &Request) -> Report {
     let began = now();
-    let done = System::connect().and_then(|systemd| clear(request, &systemd, DEADLINE));
+    let done = System::connect().and_then(|systemd| clear(request, &systemd, DEADLINE, LOOK));
     match done {
         Ok((ending, lines)) => request.report(Helper::ClearCaches, began, ending, lines),
         Err(why) => request.failed(Helper::ClearCaches, began, why),
@@ -69,7 +69,12 @@ enum Ended {
     Up,
 }
 
-fn clear(request: &Request, units: &dyn Units, at_most: Duration) -> Result<(Ending, Vec<String>), String> {
+fn clear(
+    request: &Request,
+    units: &dyn Units,
+    at_most: Duration,
+    look: Duration,
+) -> Result<(Ending, Vec<String>), String> {
     let settings = request.settings()?;
     let member = member(&settings, &request.subject)?;
     if member.target.role != Role::App {
@@ -96,7 +101,7 @@ fn clear(request: &Request, units: &dyn Units, at_most: Duration) -> Result<(End
             refused.push(format!("{name} is left alone: it is uid {owner}'s, and {why}"));
             continue;
         }
-        match one(name, way, until, &|| all_down(&sharers, units).is_ok()) {
+        match one(name, way, until, look, &|| all_down(&sharers, units).is_ok()) {
             Ok(cleared) => {
                 let over = cleared.ended != Ended::Through;
                 all.push(cleared);
@@ -202,7 +207,13 @@ fn all_down(sharers: &[UnitName], units: &dyn Units) -> Result<(), String> {
 }
 
 /// Clears one cache, on a thread that is its owner.
-fn one(name: String, way: Way, until: Moment, still_down: &dyn Fn() -> bool) -> Result<Cleared, String> {
+fn one(
+    name: String,
+    way: Way,
+    until: Moment,
+    look: Duration,
+    still_down: &dyn Fn() -> bool,
+) -> Result<Cleared, String> {
     let progress = Arc::new(Progress::default());
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, ended) = mpsc::channel();
@@ -217,7 +228,7 @@ fn one(name: String, way: Way, until: Moment, still_down: &dyn Fn() -> bool) -> 
     thread::Builder::new().spawn(work).map_err(|error| format!("cannot begin: {error}"))?;
     let mut up = false;
     let through = loop {
-        match ended.recv_timeout(LOOK) {
+        match ended.recv_timeout(look) {
             Ok(Ok(through)) => break Some(through),
             Ok(Err(error)) => return Err(format!("{name}: cannot become its owner (uid {owner}): {error}")),
             Err(mpsc::RecvTimeoutError::Disconnected) => break None,

@@ -85,7 +85,7 @@ impl Scene {
     }
 
     fn clear_with(&self, units: &Told) -> Result<(Ending, Vec<String>), String> {
-        clear(&self.host.request("web"), units, LONG)
+        clear(&self.host.request("web"), units, LONG, LOOK)
     }
 
     /// What must never be touched is there, and the cache is, too, with so many entries.
@@ -193,7 +193,7 @@ fn depth_costs_neither_stack_nor_descriptors() {
     let scene = Scene::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut at = open(scene.path("srv/web/cache"), flags, Mode::empty()).unwrap();
-    for _ in 0..5_000 {
+    for _ in 0..1_500 {
         mkdirat(&at, c"d", Mode::RWXU).unwrap();
         at = openat(&at, c"d", flags, Mode::empty()).unwrap();
     }
@@ -221,7 +221,7 @@ fn time_that_is_up_is_no_failure() {
     for n in 0..2_000 {
         fs::write(scene.path(&format!("srv/web/cache/{n}")), "").unwrap();
     }
-    let none = clear(&scene.host.request("web"), &Told::default(), Duration::ZERO);
+    let none = clear(&scene.host.request("web"), &Told::default(), Duration::ZERO, LOOK);
     assert_eq!(done(none), "cleared cache: 0 files (0 KiB), then time was up");
     scene.sound(2_000);
     assert!(done(scene.clear()).starts_with("cleared cache: 2000 files "));
@@ -248,7 +248,7 @@ fn a_directory_that_turns_into_a_link_all_the_time_leads_nowhere() {
         }
     });
     for _ in 0..20 {
-        let _ = clear(&scene.host.request("web"), &Told::default(), Duration::from_millis(50));
+        let _ = clear(&scene.host.request("web"), &Told::default(), Duration::from_millis(50), LOOK);
     }
     over.store(true, Ordering::Relaxed);
     racer.join().unwrap();
@@ -287,24 +287,14 @@ fn only_while_every_unit_in_the_same_directory_is_down() {
 #[test]
 fn a_unit_that_is_started_meanwhile_ends_it() {
     let scene = Scene::new();
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let cache = open(scene.path("srv/web/cache"), flags, Mode::empty()).unwrap();
-    let over = Arc::new(AtomicBool::new(false));
-    let enough = Arc::clone(&over);
-    // It is never through: somebody goes on writing.
-    let writer = thread::spawn(move || {
-        let mut n = 0_u64;
-        while !enough.load(Ordering::Relaxed) {
-            n += 1;
-            let _ = openat(&cache, format!("{n}"), OFlags::CREATE | OFlags::WRONLY, Mode::RWXU);
-        }
-    });
-    let result = scene.clear_with(&Told { up_from: Some(5), ..Told::default() });
-    over.store(true, Ordering::Relaxed);
-    writer.join().unwrap();
-    // Unless it was through before anybody looked again.
-    let text = done(result);
-    assert!(text.ends_with("then a unit that uses it was started") || text.ends_with(')'), "{text}");
+    for n in 0..10_000 {
+        fs::write(scene.path(&format!("srv/web/cache/{n}")), "").unwrap();
+    }
+    // One look for what it executes, two for whether it is down: the next is the first one meanwhile.
+    let units = Told { up_from: Some(4), ..Told::default() };
+    let text = done(clear(&scene.host.request("web"), &units, LONG, Duration::from_millis(1)));
+    assert!(text.ends_with(", then a unit that uses it was started"), "{text}");
+    assert!(fs::read_dir(scene.path("srv/web/cache")).unwrap().count() > 0);
 }
 
 #[test]
