@@ -65,6 +65,7 @@ async fn answers(member: &Member, world: &Arc<World>) -> Answer {
         socket_activated: false,
         down: true,
         working_directory: None,
+        proxy_group: None,
         timeout: ANSWER,
         world: Arc::clone(world),
     };
