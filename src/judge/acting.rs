@@ -199,6 +199,10 @@ impl App {
                     format!("{step}: outcome not known: {why}"),
                 );
                 if matches!(step, Step::Stop { .. }) {
+                    // What needs it to be down is left out; its start is not.
+                    if let Some(recovery) = &mut self.recovery {
+                        recovery.skip_to_start();
+                    }
                     self.advance(now, out);
                 } else {
                     self.land(now, out);

@@ -137,7 +137,8 @@ impl App {
     #[must_use]
     pub fn new(name: Subject, policy: Policy, target: Target, memory: AppMemory, now: Moment) -> Self {
         let memory = memory.of_unit(&target.unit);
-        let signatures: BTreeSet<u64> = target.kinds().iter().map(|kind| target.signature(*kind)).collect();
+        let configured = CheckKind::ALL.into_iter().filter(|kind| target.has(*kind));
+        let signatures: BTreeSet<u64> = configured.map(|kind| target.signature(kind)).collect();
         let recovery = memory.intent.map(Recovery::restore);
         Self {
             name,

@@ -221,8 +221,11 @@ fn above(facts: &Facts<'_>) -> Option<(Verdict, String)> {
         };
         return Some((verdict_of(confirmed.fault), format!("{}{times}", confirmed.text)));
     }
-    // That it is up again ends a crash; everything else holds until it answers.
-    if facts.holding && facts.previous.0.is_fault() && facts.previous.0 != Verdict::Crashed {
+    // That it is up again ends a crash, that nothing restarts it any more a loop, and memory is measured
+    // without it; what was wrong with its answers holds until one is good.
+    let of_answers =
+        !matches!(facts.previous.0, Verdict::Crashed | Verdict::CrashLooping | Verdict::AppMemory);
+    if facts.holding && facts.previous.0.is_fault() && of_answers {
         return None;
     }
     if facts.all_unknown {
@@ -439,6 +442,10 @@ mod tests {
         let held = Facts { holding: true, previous: (Verdict::Frozen, "timed out"), ..facts(&unit) };
         assert_eq!(diagnose(&held), (Verdict::Frozen, "timed out".into()));
         assert_eq!(verdict(&Facts { holding: false, ..held }), Verdict::Healthy);
+        // A unit without any check that could answer is not held for ever.
+        for over in [Verdict::Crashed, Verdict::CrashLooping, Verdict::AppMemory] {
+            assert_eq!(verdict(&Facts { previous: (over, ""), ..held }), Verdict::Healthy, "{over}");
+        }
     }
 
     #[test]

@@ -320,6 +320,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_good_once_is_believed_over_a_restart_whichever_check_it_is() {
+        let (name, policy, target) = app(1);
+        let target = Target { max_memory: Some(1 << 30), min_disk: 1 << 20, ..target };
+        let proven: BTreeSet<u64> =
+            [CheckKind::Http, CheckKind::Memory, CheckKind::Disk].map(|kind| target.signature(kind)).into();
+        let kept = AppMemory { ever_good: proven.clone(), ..AppMemory::default() };
+        let memory = Memory { apps: BTreeMap::from([(name.clone(), kept)]), ..Memory::default() };
+        let host = Host::new([(name.clone(), policy, target)], 1, memory, false, Moment::from_micros(1));
+        assert_eq!(host.app(&name).unwrap().memory().ever_good, proven);
+    }
+
+    #[test]
     fn apps_that_start_together_are_not_asked_together() {
         let start = Moment::from_micros(1_000_000);
         let mut host = Host::new((0..100).map(app), 1, Memory::default(), false, start);

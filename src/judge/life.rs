@@ -75,6 +75,10 @@ pub struct Life {
     /// What it depends on and ran without, when it was last seen up: that did not take it down.
     ran_without: Vec<UnitName>,
     was_auto_restarting: bool,
+    /// The job of the automatic restart: the first since its pause was seen. A further one is somebody's.
+    healing_job: Option<JobId>,
+    /// The run that was seen on its way down under a job that is not ours.
+    taken_down: Option<InvocationId>,
     restarts: u32,
     looked: bool,
 }
@@ -139,7 +143,8 @@ impl Life {
 
     /// A job was queued on the unit.
     pub fn job_new(&mut self, job: JobId) {
-        if !self.ours.contains(&job) && !self.was_auto_restarting {
+        let healing = self.was_auto_restarting && self.healing_job.get_or_insert(job) == &job;
+        if !self.ours.contains(&job) && !healing {
             self.foreign = Some(job);
         }
     }
@@ -164,8 +169,17 @@ impl Life {
     pub fn read(&mut self, unit: &UnitReading, acting: bool, settled: bool) -> Option<Change> {
         let healing = unit.auto_restarting();
         if let Some(job) = unit.job {
-            if !self.ours.contains(&job) && !acting && !healing && !self.was_auto_restarting {
+            // An automatic restart takes nothing down.
+            let stopping = unit.active == ActiveState::Deactivating;
+            let healed = healing
+                || (self.was_auto_restarting
+                    && !stopping
+                    && self.healing_job.is_none_or(|healing| healing == job));
+            if !self.ours.contains(&job) && !acting && !healed {
                 self.foreign = Some(job);
+                if stopping {
+                    self.taken_down = unit.invocation;
+                }
             }
         } else {
             // Whatever we believed to be pending is over; its JobRemoved is on its way, or lost.
@@ -183,6 +197,9 @@ impl Life {
             None
         };
         if !unit.active.is_down() || change.is_some() {
+            if !healing {
+                self.healing_job = None;
+            }
             self.was_auto_restarting = healing;
         }
         self.restarts = unit.restarts;
@@ -244,7 +261,8 @@ impl Life {
             // timestamps have the last word. Where they say nothing, a run that began under the job was
             // started by it, not stopped. In the pause before Restart= jobs say nothing, since the
             // restart itself is one.
-            let same_run = self.memory.last_up == unit.invocation;
+            let same_run = self.memory.last_up == unit.invocation
+                || (self.taken_down.is_some() && self.taken_down == unit.invocation);
             asked && stopped_by_job(unit).unwrap_or(same_run) || stopped_before_it_ran(unit)
         } else {
             match stopped_by_job(unit) {
@@ -385,6 +403,25 @@ mod tests {
         assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
         let mut away = Life::restore(LifeMemory { last_up: stopped.invocation, end: None });
         assert_eq!(away.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
+    }
+
+    #[test]
+    fn a_stop_at_the_moment_of_an_automatic_restart_is_a_stop() {
+        // It was on its way up again, so that ActiveExitTimestamp is still that of the crash.
+        let began = |unit| UnitReading { inactive_exit: at(21), invocation: up(2).invocation, ..unit };
+        let going =
+            UnitReading { active: ActiveState::Deactivating, job: Some(JobId(10)), ..began(ended(20, 19)) };
+        let stopped = began(ended(20, 30));
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        assert_eq!(life.read(&healing(), false, true), None);
+        life.job_new(JobId(9));
+        life.job_removed(JobId(9), JobResult::Canceled);
+        life.job_new(JobId(10));
+        assert_eq!(life.read(&going, false, true), None);
+        assert_eq!(life.foreign_job(), Some(JobId(10)));
+        life.job_removed(JobId(10), JobResult::Done);
+        assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
     }
 
     #[test]

@@ -135,6 +135,13 @@ impl Recovery {
         self.steps[..self.next].iter().any(|step| matches!(step, Step::Stop { .. }))
     }
 
+    /// The next step is the start.
+    pub fn skip_to_start(&mut self) {
+        if let Some(start) = self.steps.iter().rposition(|step| *step == Step::Start) {
+            self.next = self.next.max(start.saturating_sub(1));
+        }
+    }
+
     pub fn current(&self) -> Option<Step> {
         self.steps.get(self.next).cloned()
     }

@@ -120,6 +120,17 @@ fn another_unit_inherits_neither_runs_nor_intents() {
 }
 
 #[test]
+fn after_a_stop_of_which_nobody_knows_nothing_is_done_that_needs_it_down() {
+    let stop = Step::Stop { kill_after: Duration::from_secs(5) };
+    let steps = vec![stop.clone(), Step::Reap, Step::ClearCaches, Step::ResetFailed, Step::Start];
+    let (mut app, effects) = taken_over_with(Policy::default(), steps, 0, Duration::from_secs(2), up(1));
+    assert_eq!(performed(&effects), [stop]);
+    let unknown = Outcome::Unknown("no answer".into());
+    let effects = app.handle(Moment::from_micros(3_000_000), Event::StepEnded(ActId(4), unknown));
+    assert_eq!(performed(&effects), [Step::Start]);
+}
+
+#[test]
 fn a_stop_between_two_steps_cancels_the_start() {
     let steps = vec![Step::ResetFailed, Step::Start];
     let soon = Duration::from_secs(2);
