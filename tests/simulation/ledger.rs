@@ -1,0 +1,537 @@
+//! What was done and what could be known: the books by which the judge is judged. They are kept
+//! from what the world did and what the judge was told, never from what it believes.
+
+use std::collections::VecDeque;
+
+use app_monitor::judge::{
+    ActId, ActiveState, AppMemory, Breaker, CheckKind, EventKind, Finding, InvocationId, JobId, LoadState,
+    Memory, Moment, Observation, Policy, Record, Request, RoundId, Step, UnitReading, Verdict,
+};
+
+use crate::invariants;
+use crate::process::Mood;
+use crate::systemd::Wish;
+use crate::world::{M, Trace, World};
+
+/// A round under way, or the last ones that were answered.
+#[derive(Clone, Debug)]
+pub struct Round {
+    pub id: RoundId,
+    pub began: Moment,
+    /// The run that was asked; none while the unit was not up.
+    pub run: Option<InvocationId>,
+    waiting: usize,
+    answers: Vec<(CheckKind, Finding)>,
+}
+
+/// What a whole round said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Said {
+    Good,
+    Bad,
+    Nothing,
+}
+
+/// A round that was answered while the run that it asked was still there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answered {
+    pub began: Moment,
+    /// Microseconds since the beginning.
+    pub at: i64,
+    pub said: Said,
+    /// It used more memory than it may, or the host was short of it.
+    pub memory: bool,
+    /// The app was at work all the while, and behind with it.
+    pub overloaded: bool,
+}
+
+/// A recovery under way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Open {
+    pub act: ActId,
+    pub counted: bool,
+    pub asked: bool,
+    /// It is for memory's sake, which has a budget of its own.
+    pub memory: bool,
+    pub cause: Verdict,
+    /// Why the unit must not be interrupted by it, as things stood when it began.
+    pub objection: Option<(&'static str, String)>,
+}
+
+/// The books of the budget (JUDGEMENT, Budget), in microseconds since the beginning.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Counted recoveries that failed or are under way, since it was last healthy for long.
+    pub attempts: Vec<i64>,
+    pub verified: Vec<i64>,
+    pub since_healthy: u32,
+    pub last: Option<i64>,
+    pub allowed: u32,
+    /// All attempts are used up: nothing before that.
+    pub open_until: Option<i64>,
+    /// One may pass all the same: somebody started it, or the last one helped.
+    pub half_open: bool,
+}
+
+impl Budget {
+    fn new(allowed: u32) -> Self {
+        Self {
+            attempts: Vec::new(),
+            verified: Vec::new(),
+            since_healthy: 0,
+            last: None,
+            allowed,
+            open_until: None,
+            half_open: false,
+        }
+    }
+}
+
+impl Budget {
+    fn forgive(&mut self, allowed: u32) {
+        let verified = std::mem::take(&mut self.verified);
+        *self = Self { verified, ..Self::new(allowed) };
+    }
+
+    /// The last recovery was counted, and ended so.
+    fn failed(&mut self, at: i64, policy: &Policy) {
+        let window = i64::try_from(policy.attempts_window.as_micros()).unwrap();
+        let used = self.attempts.iter().filter(|began| at - **began < window).count();
+        if self.open_until.is_some() || used >= self.allowed as usize {
+            self.open_until = Some(at + i64::try_from(policy.retry_interval.as_micros()).unwrap());
+            self.half_open = false;
+        }
+    }
+
+    fn withdrawn(&mut self) {
+        self.attempts.pop();
+        self.since_healthy = self.since_healthy.saturating_sub(1);
+        self.half_open = true;
+    }
+
+    fn verified(&mut self, at: i64) {
+        self.attempts.pop();
+        self.verified.retain(|before| at - before < 3_600_000_000);
+        self.verified.push(at);
+        self.half_open = true;
+    }
+}
+
+/// What is known of one member.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The latest reading that reached the judge.
+    pub reading: Option<UnitReading>,
+    pub jobs_begun: VecDeque<JobId>,
+    pub jobs_ended: VecDeque<JobId>,
+    pub under_way: Vec<Round>,
+    /// Answered rounds of the present run, by when they began.
+    pub said: Vec<Answered>,
+    pub run: Option<InvocationId>,
+    /// A round of the present run was good.
+    pub good_since_start: bool,
+    pub ever_good: bool,
+    pub asked: bool,
+    pub open: Option<Open>,
+    pub budget: Budget,
+    /// That of restarts for memory's sake.
+    pub memory_budget: Budget,
+    /// The database check was good once.
+    pub database_good: bool,
+    /// The last outage of the database in which it was started uncounted, and how often.
+    pub outage: (u32, u32),
+    /// When a loop of restarts was broken last.
+    pub broke_loop: Option<i64>,
+    pub paused_until: Option<i64>,
+    pub verdict: Verdict,
+    pub healthy_since: Option<i64>,
+    pub incident: bool,
+    pub breaker_told: bool,
+    pub conditions: Vec<app_monitor::judge::Condition>,
+    /// Alerts that were told of the incident that is open.
+    pub alerts: u32,
+    pub records: VecDeque<i64>,
+    /// Recoveries that began, ever.
+    pub recoveries: Vec<i64>,
+}
+
+pub struct Ledger {
+    pub members: Vec<Known>,
+    pub stopping: bool,
+    /// The memory that is kept is older than what was done.
+    pub stale: bool,
+}
+
+impl Ledger {
+    pub fn new(members: usize) -> Self {
+        let known = Known {
+            reading: None,
+            jobs_begun: VecDeque::new(),
+            jobs_ended: VecDeque::new(),
+            under_way: Vec::new(),
+            said: Vec::new(),
+            run: None,
+            good_since_start: false,
+            ever_good: false,
+            asked: false,
+            open: None,
+            budget: Budget::new(u32::MAX),
+            memory_budget: Budget::new(u32::MAX),
+            database_good: false,
+            outage: (0, 0),
+            broke_loop: None,
+            paused_until: None,
+            verdict: Verdict::Unknown,
+            healthy_since: None,
+            incident: false,
+            breaker_told: false,
+            conditions: Vec::new(),
+            alerts: 0,
+            records: VecDeque::new(),
+            recoveries: Vec::new(),
+        };
+        Self { members: vec![known; members], stopping: false, stale: false }
+    }
+}
+
+impl Known {
+    fn forget_rounds(&mut self) {
+        self.under_way.clear();
+        self.said.clear();
+        self.good_since_start = false;
+    }
+
+    pub fn budget_for(&mut self, memory: bool) -> &mut Budget {
+        if memory { &mut self.memory_budget } else { &mut self.budget }
+    }
+
+    /// The last so many rounds of this run were bad.
+    pub fn bad_in_a_row(&self) -> usize {
+        self.said.iter().rev().take_while(|seen| seen.said == Said::Bad).count()
+    }
+
+    pub fn over_memory_in_a_row(&self) -> usize {
+        self.said.iter().rev().take_while(|seen| seen.memory).count()
+    }
+
+    /// A stop by somebody is known to the judge.
+    pub fn knows_stop(&self, wish: Wish, says: &UnitReading) -> bool {
+        match wish {
+            Wish::Stopped { was_up: true, .. } | Wish::StoppedWith(_) => {
+                self.reading.as_ref().is_some_and(|seen| {
+                    seen.active.is_down() && seen.inactive_enter == says.inactive_enter && seen.job.is_none()
+                })
+            }
+            Wish::Stopped { job, .. } => self.jobs_begun.contains(&job) && self.jobs_ended.contains(&job),
+            Wish::Off => true,
+            Wish::Up | Wish::Forgotten => false,
+        }
+    }
+
+    pub fn is_masked(&self) -> bool {
+        self.reading.as_ref().is_some_and(|seen| seen.load == LoadState::Masked)
+    }
+}
+
+fn bounded(list: &mut VecDeque<JobId>, id: JobId) {
+    list.push_back(id);
+    if list.len() > 16 {
+        list.pop_front();
+    }
+}
+
+impl World {
+    pub fn ledger_restarts(&mut self, memory: &Memory, lost: bool) {
+        let stale = std::mem::take(&mut self.ledger.stale);
+        let at = self.absolute();
+        self.ledger.stopping = false;
+        for member in 0..self.members.len() {
+            let name = &self.members[member].name;
+            let kept = memory.apps.get(name);
+            let allowed = self.members[member].policy.max_attempts;
+            let known = &mut self.ledger.members[member];
+            // It was healthy for so long already, as far as the old monitor knew.
+            forgive_if_healthy(known, at, &self.members[member].policy);
+            known.forget_rounds();
+            known.reading = None;
+            known.jobs_begun.clear();
+            known.jobs_ended.clear();
+            known.healthy_since = None;
+            known.verdict = Verdict::Unknown;
+            known.conditions = kept.map(|kept| kept.conditions.keys().copied().collect()).unwrap_or_default();
+            for budget in [&mut known.budget, &mut known.memory_budget] {
+                budget.allowed = budget.allowed.min(allowed);
+            }
+            known.outage.1 = 0;
+            // It may have been killed between writing and telling.
+            known.incident = kept.is_some_and(|kept| kept.incident.is_some());
+            let closed = |kept: &AppMemory| kept.budget.breaker() == Breaker::Closed;
+            known.breaker_told = kept.is_some_and(|kept| !closed(kept));
+            let intent = kept.and_then(|kept| kept.intent.as_ref());
+            let acting = known.open.is_some();
+            let open = known.open.as_ref();
+            if open.is_some_and(|open| intent.is_none_or(|intent| intent.act != open.act)) {
+                known.open = None;
+                known.budget.half_open = true;
+                known.memory_budget.half_open = true;
+            }
+            if lost {
+                known.ever_good = false;
+                known.database_good = false;
+            }
+            let unit = &mut self.units[self.members[member].unit];
+            if (lost || stale) && acting && !unit.is_up() {
+                // Whose stop that is, nobody can tell any more.
+                unit.wish = Wish::Forgotten;
+            }
+            if lost || stale {
+                known.broke_loop = None;
+                known.budget = Budget::new(if lost { 1 } else { allowed });
+                known.memory_budget = known.budget.clone();
+                known.open = None;
+                known.paused_until = kept.and_then(|kept| kept.pause.as_ref()).map(|_| 0);
+            }
+        }
+    }
+
+    pub fn ledger_reloads(&mut self) {
+        for known in &mut self.ledger.members {
+            known.forget_rounds();
+            known.healthy_since = None;
+        }
+    }
+
+    /// The clocks began anew; the judge believes the wall clock about how long it was away.
+    pub fn ledger_reboots(&mut self, believed_longer: i64) {
+        for known in &mut self.ledger.members {
+            for budget in [&mut known.budget, &mut known.memory_budget] {
+                let all = budget.attempts.iter_mut().chain(&mut budget.verified).chain(&mut budget.last);
+                all.chain(&mut budget.open_until).for_each(|at| *at -= believed_longer);
+            }
+            known.broke_loop = known.broke_loop.map(|at| at - believed_longer);
+            known.paused_until = known.paused_until.map(|at| at - believed_longer);
+            known.open = None;
+        }
+    }
+
+    pub fn ledger_reading(&mut self, member: M, reading: &UnitReading) {
+        let known = &mut self.ledger.members[member];
+        if let Some(job) = reading.job {
+            bounded(&mut known.jobs_begun, job);
+        }
+        known.reading = Some(reading.clone());
+    }
+
+    pub fn ledger_job_begun(&mut self, member: M, id: JobId) {
+        bounded(&mut self.ledger.members[member].jobs_begun, id);
+    }
+
+    pub fn ledger_job_told(&mut self, member: M, id: JobId) {
+        bounded(&mut self.ledger.members[member].jobs_ended, id);
+    }
+
+    pub fn ledger_asked(&mut self, member: M, request: &Request) {
+        let at = self.absolute();
+        self.note(Trace::Deed(format!("{} asked: {request:?}", self.members[member].name)));
+        let allowed = self.members[member].policy.max_attempts;
+        let known = &mut self.ledger.members[member];
+        match request {
+            Request::Recover => known.asked = true,
+            Request::Reset => {
+                known.budget.forgive(allowed);
+                known.memory_budget.forgive(allowed);
+                known.broke_loop = None;
+            }
+            Request::Pause { length, .. } => {
+                known.paused_until = Some(at + i64::try_from(length.as_micros()).unwrap());
+            }
+            Request::Resume => known.paused_until = None,
+        }
+    }
+
+    // Rounds.
+
+    pub fn ledger_check(&mut self, member: M, round: RoundId, kinds: &[CheckKind]) {
+        let unit = &self.units[self.members[member].unit];
+        let run = unit.says.invocation.filter(|_| unit.says.active == ActiveState::Active);
+        let known = &mut self.ledger.members[member];
+        if known.under_way.len() >= 8 {
+            known.under_way.remove(0);
+        }
+        known.under_way.push(Round {
+            id: round,
+            began: self.now,
+            run,
+            waiting: kinds.len(),
+            answers: Vec::new(),
+        });
+    }
+
+    pub fn ledger_seen(&mut self, member: M, id: RoundId, kind: CheckKind, seen: &Observation) {
+        let target = &self.members[member].target;
+        let policy = &self.members[member].policy;
+        let unit = &self.units[self.members[member].unit];
+        let absolute = self.absolute();
+        let overloaded = unit.process.mood == Mood::Overloaded;
+        let known = &mut self.ledger.members[member];
+        known.database_good |= kind == CheckKind::Database && seen.finding == Finding::Good;
+        let Some(at) = known.under_way.iter().position(|round| round.id == id) else { return };
+        let round = &mut known.under_way[at];
+        round.answers.push((kind, seen.finding));
+        round.waiting = round.waiting.saturating_sub(1);
+        if round.waiting > 0 {
+            return;
+        }
+        let round = known.under_way.remove(at);
+        let decisive = [CheckKind::Http, CheckKind::Port, CheckKind::Processes];
+        let decisive = decisive.into_iter().find(|kind| target.has(*kind));
+        let of = |kind| round.answers.iter().find(|(other, _)| *other == kind).map(|(_, finding)| *finding);
+        let Some(found) = decisive.and_then(of) else { return };
+        let memory = matches!(of(CheckKind::Memory), Some(Finding::Bad(_)));
+        let host = matches!(of(CheckKind::HostMemory), Some(Finding::Bad(_)));
+        known.ever_good |= found == Finding::Good;
+        if round.run.is_none() || round.run != unit.says.invocation {
+            return;
+        }
+        if known.run != round.run {
+            known.run = round.run;
+            known.said.clear();
+            known.good_since_start = false;
+        }
+        let said = match found {
+            Finding::Good => Said::Good,
+            Finding::Bad(_) => Said::Bad,
+            Finding::Unknown => Said::Nothing,
+        };
+        known.good_since_start |= said == Said::Good;
+        let age = self.now.since(unit.says.active_enter.unwrap_or(self.now));
+        // Failures within the grace are forgiven, and unknown is never bad.
+        let forgiven = said == Said::Bad && !known.good_since_start && age < policy.startup_grace;
+        if forgiven || said == Said::Nothing {
+            return;
+        }
+        let place = known.said.partition_point(|other| other.began <= round.began);
+        let memory = memory || host;
+        known.said.insert(place, Answered { began: round.began, at: absolute, said, memory, overloaded });
+        if known.said.len() > 64 {
+            known.said.remove(0);
+        }
+    }
+
+    // Acts.
+
+    pub fn ledger_act(&mut self, member: M, act: ActId, step: &Step) {
+        let at = self.absolute();
+        let name = &self.members[member].name;
+        let memory = self.monitor.host().and_then(|host| host.app(name)).map(|app| app.memory());
+        let intent = memory.and_then(|memory| memory.intent);
+        let known = &self.ledger.members[member];
+        let begins = known.open.as_ref().is_none_or(|open| open.act != act);
+        let asked = known.asked || (!begins && known.open.as_ref().is_some_and(|open| open.asked));
+        let counted = begins && intent.as_ref().is_some_and(|intent| intent.attempt.is_some());
+        let memory = intent.as_ref().is_some_and(|intent| intent.memory);
+        let cause = intent.as_ref().map_or(Verdict::Unknown, |intent| intent.cause);
+        let deed = invariants::Deed { member, act, step, at, begins, asked, counted, memory, cause };
+        if begins {
+            let objections = invariants::of_interruptions().iter();
+            let mut objections =
+                objections.filter_map(|(rule, holds)| Some((*rule, holds(self, &deed).err()?)));
+            let objection = objections.next();
+            self.ledger.members[member].open = Some(Open { act, counted, asked, memory, cause, objection });
+        }
+        let all = invariants::of_acts().iter();
+        let mut broken = all.filter_map(|(rule, holds)| Some((*rule, holds(self, &deed).err()?)));
+        if let Some((rule, what)) = broken.next() {
+            let what = format!("{step} of {}: {what}", self.members[member].name);
+            self.violated(rule, &what);
+        }
+        if !begins {
+            return;
+        }
+        let outages = self.around.outages;
+        let known = &mut self.ledger.members[member];
+        known.recoveries.push(at);
+        if counted {
+            let budget = known.budget_for(memory);
+            budget.attempts.push(at);
+            budget.since_healthy += 1;
+            budget.last = Some(at);
+        } else if cause == Verdict::CrashLooping {
+            known.broke_loop = Some(at);
+        } else if !asked {
+            let times = if known.outage.0 == outages { known.outage.1 } else { 0 };
+            known.outage = (outages, times + 1);
+        }
+    }
+
+    pub fn ledger_record(&mut self, member: M, record: Record) {
+        let at = self.absolute();
+        let name = self.members[member].name.clone();
+        self.note(Trace::Told(name.clone(), record.event, record.text.clone()));
+        let broken = invariants::of_records()
+            .iter()
+            .find_map(|(rule, holds)| holds(self, member, &record).err().map(|what| (*rule, what)));
+        if let Some((rule, what)) = broken {
+            self.violated(rule, &format!("{name}: {what}"));
+        }
+        let policy = &self.members[member].policy;
+        let known = &mut self.ledger.members[member];
+        known.records.push_back(at);
+        while known.records.front().is_some_and(|first| at - first > 3_600_000_000) {
+            known.records.pop_front();
+        }
+        if record.verdict != Verdict::Healthy {
+            forgive_if_healthy(known, at, policy);
+            known.healthy_since = None;
+        } else if record.event == EventKind::VerdictChanged || known.verdict != Verdict::Healthy {
+            known.healthy_since.get_or_insert(at);
+        }
+        known.verdict = record.verdict;
+        match record.event {
+            EventKind::IncidentOpened => {
+                known.incident = true;
+                known.alerts = 0;
+            }
+            EventKind::IncidentClosed => known.incident = false,
+            EventKind::BreakerOpened => known.breaker_told = true,
+            EventKind::BreakerClosed => {
+                known.breaker_told = false;
+                forgive_if_healthy(known, at, policy);
+            }
+            EventKind::ConditionBegan => known.conditions.extend(record.condition),
+            EventKind::ConditionEnded => {
+                known.conditions.retain(|other| Some(*other) != record.condition);
+            }
+            EventKind::Resumed => known.paused_until = None,
+            EventKind::RecoveryVerified | EventKind::RecoveryFailed => {
+                let Some(open) = known.open.take().filter(|open| open.counted) else { return };
+                let budget = known.budget_for(open.memory);
+                match record.event {
+                    EventKind::RecoveryVerified => budget.verified(at),
+                    _ if record.text.contains("does not count") => budget.withdrawn(),
+                    _ => budget.failed(at, policy),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody started it: an open breaker lets one through.
+    pub fn ledger_foreign_start(&mut self, unit: usize) {
+        for member in 0..self.members.len() {
+            if self.members[member].unit == unit {
+                self.ledger.members[member].budget.half_open = true;
+                self.ledger.members[member].memory_budget.half_open = true;
+            }
+        }
+    }
+}
+
+fn forgive_if_healthy(known: &mut Known, at: i64, policy: &Policy) {
+    let long = i64::try_from(policy.healthy_for.as_micros()).unwrap();
+    if known.healthy_since.is_some_and(|since| at - since >= long) {
+        known.budget.forgive(policy.max_attempts);
+        known.memory_budget.forgive(policy.max_attempts);
+        known.broke_loop = None;
+    }
+}

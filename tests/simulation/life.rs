@@ -1,0 +1,151 @@
+//! The life of a host: bad luck, alone and in combination, then all is mended and it must get well.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use app_monitor::judge::Verdict;
+
+use crate::systemd::Wish;
+use crate::world::{World, seconds};
+
+/// Faults that befall one host before it is mended.
+pub const FAULTS_A_LIFE: u64 = 40;
+
+/// What a life came to.
+pub struct Life {
+    pub faults: u64,
+    /// Microseconds of simulated time.
+    pub lived: i64,
+    pub turns: u64,
+    pub violation: Option<String>,
+}
+
+/// The life of the host of that seed.
+pub fn life(seed: u64, faults: u64) -> Life {
+    let mut world = World::of_seed(seed);
+    world.run_for(seconds(60));
+    let mut struck = 0;
+    while struck < faults && world.violation.is_none() {
+        let together = 1 + world.chance.below(4) as u64;
+        for _ in 0..together.min(faults - struck) {
+            world.strike();
+            struck += 1;
+            let pause = world.chance.length(1, 20_000);
+            world.run_for(pause);
+        }
+        let pause = world.chance.length(1_000, 1_500_000);
+        world.run_for(pause);
+    }
+    if world.violation.is_none() {
+        world.mend();
+        let longest = world.members.iter().map(|member| member.policy.retry_interval).max();
+        world.run_for(longest.unwrap_or_default() + seconds(4_000));
+        world.must_be_well();
+    }
+    if world.violation.is_some() && crate::given("TRACE").is_some() {
+        for member in 0..world.members.len() {
+            let simulated = &world.members[member];
+            let unit = &world.units[simulated.unit];
+            eprintln!(
+                "{}: {:?}\n  round {:?} errands {:?}\n  {:?}\n  {:?} wish {:?} needs {:?} requires {:?} notify {:?}\n ever_good {} view {:?}",
+                simulated.name,
+                simulated.policy,
+                simulated.target.round().collect::<Vec<_>>(),
+                simulated.target.errands().collect::<Vec<_>>(),
+                unit.says,
+                unit.process,
+                unit.wish,
+                world.around.needs.get(&simulated.unit),
+                unit.requires,
+                unit.notify,
+                world.ledger.members[member].ever_good,
+                world.monitor.host().and_then(|h| h.app(&simulated.name)).map(|a| a.view(world.now)),
+            );
+        }
+    }
+    Life { faults: struck, lived: world.lived, turns: world.turns, violation: world.violation }
+}
+
+impl World {
+    /// Liveness: everything curable is cured, and nothing stays open.
+    fn must_be_well(&mut self) {
+        for member in 0..self.members.len() {
+            let Some(host) = self.monitor.host() else { return };
+            let simulated = &self.members[member];
+            let Some(app) = host.app(&simulated.name) else { continue };
+            let view = app.view(self.now);
+            let unit = &self.units[simulated.unit];
+            let all_allowed = simulated.policy.max_attempts;
+            let stopped = matches!(unit.wish, Wish::Stopped { .. });
+            let problem = if stopped {
+                let left_alone = unit.is_down();
+                (!left_alone).then(|| "somebody stopped it, and it runs".to_owned())
+            } else if unit.wish == Wish::Forgotten {
+                None
+            } else if !unit.is_up() {
+                Some(format!("it is {}: {}: {}", unit.says.sub, view.verdict, view.text))
+            } else if view.verdict != Verdict::Healthy {
+                Some(format!("{}: {}", view.verdict, view.text))
+            } else if view.incident.is_some() || !view.conditions.is_empty() || view.recovery.is_some() {
+                Some(format!("{:?} {:?} {:?} stay open", view.incident, view.conditions, view.recovery))
+            } else if view.attempts_left != all_allowed {
+                Some(format!("{} attempts are left", view.attempts_left))
+            } else {
+                None
+            };
+            if let Some(problem) = problem {
+                let what = format!("{}: {problem}", self.members[member].name);
+                self.violated("every curable fault ends healthy", &what);
+                return;
+            }
+        }
+    }
+}
+
+/// What many lives came to.
+pub struct Lives {
+    pub faults: u64,
+    pub lives: u64,
+    pub years: f64,
+    pub turns: u64,
+    /// The seed of the first life, in their order, that must not be, and why.
+    pub violation: Option<(u64, String)>,
+}
+
+/// So many faults, over as many hosts as it takes, on all cores. What comes out does not depend on
+/// how many there are.
+pub fn lives(seed: u64, faults: u64, prepare: fn()) -> Lives {
+    let count = faults.div_ceil(FAULTS_A_LIFE);
+    let next = AtomicU64::new(0);
+    let first_bad = AtomicU64::new(u64::MAX);
+    let sum = Mutex::new((0_u64, 0_i64, 0_u64, Vec::<(u64, String)>::new()));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                prepare();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count || number > first_bad.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let share = FAULTS_A_LIFE.min(faults - number * FAULTS_A_LIFE);
+                    let life = life(seed.wrapping_add(number), share);
+                    let mut sum = sum.lock().unwrap();
+                    sum.0 += life.faults;
+                    sum.1 += life.lived;
+                    sum.2 += life.turns;
+                    if let Some(violation) = life.violation {
+                        first_bad.fetch_min(number, Ordering::Relaxed);
+                        sum.3.push((number, violation));
+                    }
+                }
+            });
+        }
+    });
+    let (faults, lived, turns, mut violations) = sum.into_inner().unwrap();
+    violations.sort();
+    let years = lived as f64 / 1e6 / 86_400.0 / 365.25;
+    let violation = violations.into_iter().next().map(|(number, what)| (seed.wrapping_add(number), what));
+    Lives { faults, lives: count, years, turns, violation }
+}
