@@ -166,13 +166,17 @@ async fn check(app: &Member, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<W
     };
     let mut checks = vec![unit_row(&app.target.unit, &reading)];
     let unit = reading.ok();
+    let proxy_group = match (bus, &app.target.proxy) {
+        (Ok(bus), Some(proxy)) => bus.read_unit_alone(proxy).await.ok().and_then(|proxy| proxy.control_group),
+        _ => None,
+    };
     let probe = Probe {
         target: Arc::new(app.target.clone()),
         control_group: unit.as_ref().and_then(|unit| unit.control_group.clone()),
-        proxy_group: None,
+        proxy_group,
         socket_activated: unit.as_ref().is_some_and(|unit| unit.socket_listening),
         down: unit.as_ref().is_some_and(UnitReading::is_left),
-        working_directory: None,
+        working_directory: unit.as_ref().and_then(|unit| unit.working_directory.as_ref().map(Into::into)),
         timeout: app.policy.timeout,
         world: Arc::clone(world),
     };

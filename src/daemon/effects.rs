@@ -9,7 +9,7 @@ use crate::checks::Probe;
 use crate::helpers::result::{Ending, Report};
 use crate::incidents::Evidence;
 use crate::judge::{
-    ActId, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step, Subject, UnitName,
+    ActId, App, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step, Subject, UnitName,
 };
 
 use super::looping::{Daemon, Happening};
@@ -85,10 +85,13 @@ impl Daemon {
         if kinds.is_empty() {
             return;
         }
+        let proxy = target.proxy.as_ref();
+        let proxy = proxy.and_then(|unit| self.host.apps().find(|other| other.target().unit == *unit));
+        let proxy_group = proxy.and_then(App::control_group).map(str::to_owned);
         let probe = Probe {
             target: Arc::clone(target),
             control_group: known.control_group().map(str::to_owned),
-            proxy_group: None,
+            proxy_group,
             socket_activated: known.socket_activated(),
             down: known.is_down(),
             working_directory: known.working_directory(),
