@@ -24,6 +24,9 @@ const PORT_LOOK: Duration = Duration::from_millis(150);
 
 /// An app that uses more than that of a core, in percent, while nobody is answered is at work.
 const BUSY: u32 = 20;
+/// Memory of the host is looked at no more often than that while there is enough: it is the same for
+/// all apps, however fast they are asked.
+const HOST_MEMORY_EVERY: Duration = Duration::from_secs(10);
 /// The most that starts can teach.
 const LONGEST_GRACE: Duration = Duration::from_secs(600);
 
@@ -47,6 +50,8 @@ pub(super) struct Probing {
     suspicion: Option<Moment>,
     /// The app's rounds have found their place among those of the others.
     spread: bool,
+    /// When the host's memory was looked at last.
+    host_memory: Option<Moment>,
     /// The look at the port of an app that is down: when it began, and who holds it.
     port_look: Option<(RoundId, Moment, Option<Observation>)>,
 }
@@ -177,7 +182,13 @@ impl App {
 
     fn begin_round(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let id = self.probing.new_id();
-        let kinds: Vec<CheckKind> = self.target.round().collect();
+        let short = self.latest.get(&CheckKind::HostMemory).is_some_and(|seen| seen.finding != Finding::Good);
+        let lately = self.probing.host_memory.is_some_and(|last| now.since(last) < HOST_MEMORY_EVERY);
+        let kinds: Vec<CheckKind> =
+            self.target.round().filter(|kind| *kind != CheckKind::HostMemory || short || !lately).collect();
+        if kinds.contains(&CheckKind::HostMemory) {
+            self.probing.host_memory = Some(now);
+        }
         self.probing.spread |= self.probing.last_began.is_some() && self.pace() == self.policy.check_interval;
         self.probing.last_began = Some(now);
         if self.probing.suspicion.is_some() {
