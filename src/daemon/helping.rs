@@ -99,7 +99,11 @@ fn observation(outcome: &Result<Report, String>) -> Observation {
     match outcome {
         Err(why) => Observation::unknown(brief(why)),
         Ok(report) => match &report.ending {
-            Ending::Done(_) | Ending::Nothing => good(),
+            // What could not be looked at is neither.
+            Ending::Done(_) | Ending::Nothing => match preflight::blind(report) {
+                Some(why) => Observation::unknown(brief(&why)),
+                None => good(),
+            },
             Ending::Failed(why) if report.lines.is_empty() => Observation::unknown(brief(why)),
             Ending::Failed(_) => match preflight::missing(report) {
                 Some(what) => Observation::bad(Fault::ConfigMissing, brief(&what)),
@@ -178,6 +182,7 @@ mod tests {
         for (outcome, finding) in [
             (report(Ending::Nothing, &[]), Finding::Good),
             (report(Ending::Done("x".to_owned()), &[]), Finding::Good),
+            (report(Ending::Done("x".to_owned()), &["blind: x"]), Finding::Unknown),
             (report(failed(), &["port: 3000 is taken"]), Finding::Good),
             (report(failed(), &["absent: a is missing"]), Finding::Bad(Fault::ConfigMissing)),
             (report(failed(), &[]), Finding::Unknown),

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod notify;
 mod path;
 mod properties;
+mod setting;
 mod signals;
 mod unit;
 
@@ -27,4 +28,5 @@ pub use error::Error;
 pub use execution::{Execution, SwapReading};
 pub use jobs::{Job, PendingJob, SIGKILL};
 pub use path::{unit_from_path, unit_path};
+pub use setting::Setting;
 pub use signals::{Event, Events, takes_host_down};
