@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::judge::{App, AppName, Effects, Event, JobId, JobResult, Level, Moment, Subject, UnitName};
+use crate::judge::{
+    App, AppName, Effects, Event, JobId, JobResult, Level, Moment, Outcome, Subject, UnitName,
+};
+use crate::recovery::{self, Deadlines, Places};
 use crate::systemd::{self, Bus};
 
 use super::link::{self, Link};
@@ -25,6 +28,9 @@ impl Daemon {
         self.hold(&bus);
         self.ask_whether_stopping(&bus);
         self.alerts.bus(Some(bus.clone()));
+        if !self.ready {
+            tokio::spawn(restore_swap(bus.clone()));
+        }
         self.served = Some(service::Served::start(bus, self.queue.clone(), self.app_names()));
         let effects = self.host.handle_all(now, &Event::SignalsLost);
         if !std::mem::replace(&mut self.ready, true) {
@@ -152,5 +158,14 @@ impl Daemon {
         let names: Vec<Subject> =
             self.host.apps().filter(|app| which(app)).map(|app| app.name().clone()).collect();
         names.into_iter().flat_map(|name| self.host.handle(now, &name, event.clone())).collect()
+    }
+}
+
+/// A monitor before us may have ended between turning a swap off and on.
+async fn restore_swap(bus: Bus) {
+    match recovery::restore_swap(&bus, &Places::default(), &Deadlines::default()).await {
+        Some(Outcome::Told(text)) => telling::say(Level::Info, text),
+        Some(Outcome::Failed(why)) => telling::say(Level::Error, why),
+        _ => {}
     }
 }

@@ -12,7 +12,7 @@ use zbus::Variant;
 use zbus::wire::{Signature, Type};
 
 /// What is kept, in the order of the alphabet (binary search). Names: org.freedesktop.systemd1(5).
-const WANTED: [&str; 31] = [
+const WANTED: [&str; 32] = [
     "ActiveEnterTimestampMonotonic",
     "ActiveExitTimestampMonotonic",
     "ActiveState",
@@ -44,6 +44,7 @@ const WANTED: [&str; 31] = [
     "TimeoutStopUSec",
     "TriggeredBy",
     "UnitFileState",
+    "WorkingDirectory",
 ];
 
 /// One value in a plain form.

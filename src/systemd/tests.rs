@@ -20,7 +20,11 @@ async fn a_reading_goes_over_the_wire() {
     let fake = Fake::new();
     let requires = vec!["system.slice".into(), "db.service".into(), "-.mount".into()];
     let triggered_by = vec!["web.socket".into(), "web.timer".into()];
-    fake.set("web.service", FakeUnit { job: 4, requires, triggered_by, ..FakeUnit::default() });
+    let working_directory = "!/srv/web";
+    fake.set(
+        "web.service",
+        FakeUnit { job: 4, requires, triggered_by, working_directory, ..FakeUnit::default() },
+    );
     fake.set("db.service", FakeUnit { active: "failed", ..FakeUnit::default() });
     fake.set("web.socket", FakeUnit::default());
     let bus = fake.bus().await;
@@ -33,6 +37,7 @@ async fn a_reading_goes_over_the_wire() {
     assert_eq!(reading.timeout_start, Some(Duration::from_secs(90)));
     assert_eq!(reading.timeout_stop, None);
     assert_eq!(reading.control_group.as_deref(), Some("/system.slice/web.service"));
+    assert_eq!(reading.working_directory.as_deref(), Some("/srv/web"));
     assert!(reading.socket_listening);
     assert_eq!(reading.dependencies.len(), 1);
     assert_eq!(reading.dependencies[0].unit, unit("db.service"));

@@ -199,7 +199,9 @@ fn reading(unit: &Properties, service: &Properties) -> UnitReading {
         kill_mode: service.text("KillMode").to_owned(),
         socket_listening: false,
         dependencies: Vec::new(),
-        working_directory: some_text(service.text("WorkingDirectory").trim_start_matches('!')),
+        // One that may be missing is marked so; `~` is the home of the user.
+        working_directory: some_text(service.text("WorkingDirectory").trim_start_matches('!'))
+            .filter(|path| path.starts_with('/')),
         control_group: some_text(service.text("ControlGroup")),
     }
 }

@@ -18,6 +18,7 @@ mod configuration;
 mod crash;
 mod dependencies;
 mod frozen;
+mod helpers;
 mod incidents;
 mod machine;
 mod matrix;
