@@ -16,6 +16,7 @@ mod gauge;
 mod machine;
 mod many;
 mod steady;
+mod whole;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,13 +51,16 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (Some(monit), parts) = (arguments.first().map(PathBuf::from), arguments.get(1..).unwrap_or_default())
     else {
-        eprintln!("usage: bench MONIT.deb [steady] [many]; tests/bench/run calls it");
+        eprintln!("usage: bench MONIT.deb [steady] [whole] [many]; tests/bench/run calls it");
         return ExitCode::from(2);
     };
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|name| name == part);
     let mut targets = Vec::new();
     if wanted("steady") {
         targets.extend(steady::run(&monit));
+    }
+    if wanted("whole") {
+        targets.extend(whole::run());
     }
     if wanted("many") {
         targets.extend(many::run());
