@@ -11,6 +11,8 @@ use super::time::{Moment, Span};
 /// systemd's own restarts without a good round since the last, within a time, that make a loop
 /// (JUDGEMENT, crash-looping): more than so many within that long.
 const LOOPS: [(usize, Duration); 2] = [(3, Duration::from_secs(120)), (5, Duration::from_secs(3_600))];
+/// DefaultStartLimitBurst= and DefaultStartLimitIntervalSec= (systemd-system.conf(5)).
+const START_LIMIT: (usize, Duration) = (5, Duration::from_secs(10));
 /// Starts by whomever within an hour that are worth a word: more than so many.
 const OFTEN: usize = 5;
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -68,8 +70,13 @@ impl Loops {
     #[must_use]
     pub fn looping(&self, now: Moment) -> Option<String> {
         LOOPS.iter().filter(|_| !self.proven).find_map(|(most, within)| {
-            let count = self.automatic.iter().filter(|at| now.since(**at) < *within).count();
-            (count > *most).then(|| {
+            let mut counted = self.automatic.iter().filter(|at| now.since(**at) < *within);
+            let first = counted.next()?;
+            let count = counted.count() + 1;
+            // Restarts that follow each other at once run into the start limit, and then systemd has given
+            // up: only one that it lets go on is a loop.
+            let goes_on = count > START_LIMIT.0 || now.since(*first) >= START_LIMIT.1;
+            (count > *most && goes_on).then(|| {
                 format!("restarted by systemd {count} times within {} without one good round", Span(*within))
             })
         })
@@ -107,7 +114,8 @@ impl Loops {
     pub fn changes_at(&self, now: Moment) -> Option<Moment> {
         let hour = |list: &[Moment]| list.iter().map(|at| *at + HOUR).find(|at| *at > now);
         let short = self.automatic.iter().map(|at| *at + LOOPS[0].1).find(|at| *at > now);
-        [hour(&self.starts), hour(&self.automatic), short].into_iter().flatten().min()
+        let limit = self.automatic.iter().map(|at| *at + START_LIMIT.1).find(|at| *at > now);
+        [hour(&self.starts), hour(&self.automatic), short, limit].into_iter().flatten().min()
     }
 
     /// Moves every moment, over a reboot.
@@ -146,6 +154,16 @@ mod tests {
         assert!(loops.looping(at(602)).is_some());
         loops.over();
         assert_eq!(loops.looping(at(601)), None);
+    }
+
+    #[test]
+    fn one_that_runs_into_the_start_limit_is_no_loop() {
+        let mut loops = Loops::default();
+        loops.restarted(at(0), 5);
+        assert_eq!(loops.looping(at(1)), None);
+        assert!(loops.looping(at(10)).is_some(), "it was let go on");
+        loops.restarted(at(1), 1);
+        assert!(loops.looping(at(1)).is_some());
     }
 
     #[test]
