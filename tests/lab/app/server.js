@@ -32,6 +32,11 @@ const server = http.createServer((request, response) => {
     if (process.env.LOG_REQUESTS === '1') console.log('asked');
     return answer(response);
   }
+  if (request.url === '/work') {
+    // An honest 20 ms of it.
+    for (const until = performance.now() + 20; performance.now() < until;);
+    return response.end('done\n');
+  }
   if (request.url === '/moved') {
     response.writeHead(302, { location: '/api/health' });
     return response.end();

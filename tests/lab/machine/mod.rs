@@ -16,6 +16,7 @@ mod builder;
 pub mod cache;
 mod host;
 mod journal;
+pub mod world;
 
 #[allow(unused_imports, reason = "each user of this module needs another part of it")]
 pub use {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rows;
 use super::seen::{Seen, condition, held, until};
 use crate::machine::{AppSpec, Machine, now};
-use crate::support::{SOON, let_pass, lines, view, watch};
+use crate::support::{SOON, let_pass, lines, said_at, timestamp, view, watch};
 
 rows! {
     Servers redis_down: "Redis stopped, the app exits without it" => "database-down", "reset-failed, start, reset-failed, start", 2;
@@ -62,14 +62,15 @@ fn comes_back_with(m: &Machine, server: &Server) -> Seen {
     let seen = held(m, at, "database-down");
     let_pass(Duration::from_secs(3));
     m.must(&format!("systemctl start {unit}"));
-    let accepts = now();
-    back(m, at, accepts, &seen.verdict)
+    back(m, at, &unit, &seen.verdict)
 }
 
-/// The app after its database is back.
-fn back(m: &Machine, at: Duration, accepts: Duration, verdict: &str) -> Seen {
+/// The app after its database is back; the unit of each of these is active once it accepts.
+fn back(m: &Machine, at: Duration, unit: &str, verdict: &str) -> Seen {
+    let accepts = timestamp(m, unit, "ActiveEnterTimestampMonotonic");
     let well = until(SOON, || view(m, "web")["verdict"] == "healthy");
-    let took = now() - accepts;
+    let listens = said_at(m, "web.service", "listening on", accepts);
+    let took = listens.last().map_or(now(), |at| *at).saturating_sub(accepts);
     let left = view(m, "web")["attempts_left"].clone();
     let breaker = m.events_since("web", at).into_iter().filter(|event| event.name == "breaker-opened");
     let breaker: Vec<_> = breaker.collect();
@@ -113,8 +114,7 @@ fn fails_without(m: &Machine) -> Seen {
     m.must("systemctl stop redis-server");
     let seen = held(m, at, "database-down");
     m.must("systemctl start redis-server");
-    let accepts = now();
-    back(m, at, accepts, &seen.verdict)
+    back(m, at, REDIS.unit, &seen.verdict)
 }
 
 fn lives_without(m: &Machine) -> Seen {

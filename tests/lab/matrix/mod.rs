@@ -9,7 +9,10 @@
 mod answers;
 mod database;
 mod outcome;
+mod outside;
 mod seen;
+mod steps;
+mod surroundings;
 mod table;
 mod unit;
 mod vm;
@@ -50,7 +53,10 @@ struct Row {
 const SECTIONS: &[(&str, &[Row])] = &[
     ("What systemd says", unit::ROWS),
     ("What the app answers", answers::ROWS),
+    ("Recovery, step by step", steps::ROWS),
     ("Its database", database::ROWS),
+    ("Proxy, name, network, certificate", outside::ROWS),
+    ("The host, and oddities", surroundings::ROWS),
     ("Memory, clock, power (virtual machines)", vm::ROWS),
 ];
 

@@ -8,7 +8,7 @@ use crate::machine::{AppSpec, Event, Machine, now};
 use crate::support::{let_pass, said_at, watch};
 
 /// How long a fault may take until it is named, and until it is over.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(50);
 /// How long nothing more may happen where nothing is to be done.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -65,20 +65,34 @@ impl Seen {
     }
 }
 
+/// Whom a line is about (`web`, `web@2`, `nginx.service`), and what it says. That of a unit that the
+/// app leans on begins with both: `web: nginx.service: reload: done`.
+fn split(event: &Event) -> (&str, &str) {
+    let (app, text) = event.message.split_once(": ").unwrap_or(("", &event.message));
+    match text.split_once(": ") {
+        Some((unit, text)) if unit.ends_with(".service") => (unit, text),
+        _ => (app, text),
+    }
+}
+
+/// It is about the app or one of its instances, not about a unit that it leans on.
+pub(super) fn is_own(event: &Event) -> bool {
+    !split(event).0.contains('.')
+}
+
 /// A step in the words of the table: `restart`, `reload nginx.service (failed)`.
 fn step(event: &Event) -> Option<String> {
     if event.name != "step-done" && event.name != "step-failed" {
         return None;
     }
-    let text = event.message.strip_prefix(&format!("{}: ", event.app)).unwrap_or(&event.message);
+    let (whom, text) = split(event);
     if text.starts_with("it does not stop by itself") {
         return Some("kill".to_owned());
     }
     let name = text.split(": ").next()?.split(" (").next()?;
-    let unit = event.field("APP_MONITOR_UNIT");
     let mut words = name.replace("start hook ", "hook ");
-    if unit != format!("{}.service", event.app) {
-        words = format!("{words} {unit}");
+    if !is_own(event) {
+        words = format!("{words} {whom}");
     }
     if event.name == "step-failed" {
         words += " (failed)";
@@ -114,16 +128,18 @@ pub(super) fn broken_by(m: &Machine, fault: &str) -> Duration {
 }
 
 /// The verdict of the incident that began after a moment, else the app's last.
-fn called(m: &Machine, at: Duration) -> String {
-    let events = m.events_since("web", at);
+pub(super) fn called(m: &Machine, at: Duration) -> String {
+    let mut events = m.events_since("web", at);
+    events.retain(is_own);
     let incident = events.iter().find(|event| event.name == "incident-opened");
     incident.or(events.last()).map_or("healthy", |event| event.field("APP_MONITOR_VERDICT")).to_owned()
 }
 
 /// Waits until the fault is over.
 pub(super) fn recovered(m: &Machine, at: Duration) -> Seen {
-    let over =
-        until(PATIENCE, || m.events_since("web", at).iter().any(|event| event.name == "incident-closed"));
+    let over = until(PATIENCE, || {
+        m.events_since("web", at).iter().any(|event| event.name == "incident-closed" && is_own(event))
+    });
     let seen = Seen::since(m, at, &called(m, at));
     let serves = m.http(3000, "/api/health").status == 200;
     seen.and(over, || format!("not over after {PATIENCE:?}")).and(serves, || "it does not serve".to_owned())
@@ -150,18 +166,19 @@ pub(super) fn held(m: &Machine, at: Duration, verdict: &str) -> Seen {
 
 /// The name of the condition that an event is about: `web: slow: GET / answers 200 in 3 s`.
 fn condition_of(event: &Event) -> String {
-    let text = event.message.strip_prefix(&format!("{}: ", event.app)).unwrap_or(&event.message);
-    text.split(':').next().unwrap_or_default().to_owned()
+    split(event).1.split(':').next().unwrap_or_default().to_owned()
 }
 
-/// Waits until a condition of the app begins, and whether more is done than is right. The app itself
-/// is to be called healthy all the while.
+/// Conditions of the app that began since a moment.
+pub(super) fn conditions(m: &Machine, at: Duration) -> Vec<String> {
+    let mut events = m.events_since("web", at);
+    events.retain(|event| event.name == "condition-began");
+    events.iter().map(condition_of).collect()
+}
+
+/// Waits until a condition of the app begins, and whether more is done than is right.
 pub(super) fn condition(m: &Machine, at: Duration, word: &str) -> Seen {
-    let began = || -> Vec<String> {
-        let mut events = m.events_since("web", at);
-        events.retain(|event| event.name == "condition-began");
-        events.iter().map(condition_of).collect()
-    };
+    let began = || conditions(m, at);
     let came = until(PATIENCE, || began().iter().any(|began| began == word));
     if came {
         let_pass(QUIET);
