@@ -33,6 +33,31 @@ fn never_for_a_check_that_was_never_good() {
     assert_eq!(world.told(EventKind::RecoveryVerified), 1);
 }
 
+/// What bad luck found once: a stop in the middle of a crash, and a monitor that ends twice.
+#[test]
+fn never_what_somebody_stopped_while_it_fell_and_the_monitor_with_it() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    world.crash();
+    world.run_for(millis(40));
+    world.admin_stop();
+    world.run_for(millis(10));
+    let stopped = world.now;
+    world.crash();
+    world.run_for(millis(1));
+    world.boot_monitor();
+    world.run_for(millis(1));
+    world.boot_monitor();
+    world.run_for(millis(59_998));
+    for _ in 0..3 {
+        world.crash();
+        world.run_for(millis(1));
+    }
+    world.run_for(seconds(60));
+    let later = world.acts.iter().filter(|(at, _)| at.since(stopped) > seconds(6));
+    assert_eq!(later.count(), 0, "{:?}", world.acts);
+}
+
 #[test]
 fn never_what_somebody_stopped() {
     let mut world = World::new(Policy::default());

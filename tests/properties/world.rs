@@ -355,9 +355,21 @@ impl World {
         self.send(Event::JobRemoved(job, JobResult::Done));
     }
 
-    /// Somebody stops the app.
+    /// Somebody stops the app. `systemctl stop` replaces whatever job of ours is pending.
     pub fn admin_stop(&mut self) {
+        let (ours, rest) = std::mem::take(&mut self.coming)
+            .into_iter()
+            .partition(|(_, coming)| matches!(coming, Coming::StepHalf(..) | Coming::StepEnd(..)));
+        self.coming = rest;
         self.go_down(ActiveState::Inactive, Exit::Signal(15), true);
+        let ours: std::collections::BTreeMap<_, Coming> = ours;
+        for coming in ours.into_values() {
+            if let Coming::StepHalf(act, _, job) | Coming::StepEnd(act, _, job) = coming {
+                self.unit.job = None;
+                self.send(Event::JobRemoved(job, JobResult::Canceled));
+                self.send(Event::StepEnded(act, Outcome::Canceled));
+            }
+        }
         self.foreign_job();
         self.changed();
     }
