@@ -1,7 +1,7 @@
 //! Helper units: started, followed to their end, and asked for what they left.
 
 use super::job::Kind;
-use super::{On, aside};
+use super::{Deadlines, HELPER, On, aside};
 use crate::helpers::result::{self, Ending, Helper, Report};
 use crate::judge::{Outcome, UnitName};
 use crate::systemd::Error;
@@ -50,5 +50,6 @@ pub async fn run(helper: Helper, on: On<'_>) -> Result<Report, Outcome> {
 async fn start(unit: &UnitName, on: On<'_>) -> Result<Outcome, Error> {
     // What an earlier run left behind is no reason not to run. Whether this worked shows in the start.
     let _ = on.bus.hand().await?.reset_failed(unit).await;
-    aside(Kind::Run, unit, on.bus, on.deadlines).await
+    let deadlines = Deadlines { poll: on.deadlines.poll.min(HELPER), ..*on.deadlines };
+    aside(Kind::Run, unit, on.bus, &deadlines).await
 }

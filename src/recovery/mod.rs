@@ -130,6 +130,8 @@ const HOOK: Duration = Duration::from_secs(90);
 /// How often systemd is asked after a job on a unit that the monitor does not watch, whose end no
 /// signal tells.
 const ASIDE: Duration = Duration::from_millis(100);
+/// The same for a helper, which is through in a few milliseconds while the app is down.
+const HELPER: Duration = Duration::from_millis(15);
 
 /// A job on a unit other than the app's own.
 async fn aside(kind: job::Kind, unit: &UnitName, bus: &Bus, deadlines: &Deadlines) -> Result<Outcome, Error> {
