@@ -97,8 +97,8 @@ impl Lock {
     }
 }
 
-/// The host's own Debian sources, with `suite` put in the place of the host's release.
-fn sources(suite: &str) -> String {
+/// A file with the host's own Debian sources, `suite` put in the place of the host's release.
+pub fn sources(suite: &str) -> PathBuf {
     let listed = must(Command::new("apt-get").args([
         "indextargets",
         "--format",
@@ -131,7 +131,9 @@ fn sources(suite: &str) -> String {
         "apt knows no Debian sources on this machine: the lab needs a Debian host (12 or later) \
          whose package lists were fetched (apt-get update)"
     );
-    lines.join("\n") + "\n"
+    let list = directory().join(".sources.list");
+    fs::write(&list, lines.join("\n") + "\n").expect("the cache directory can be written");
+    list
 }
 
 /// Proxies and validity checks are the host's business, and hold for the lab's downloads too.
@@ -150,36 +152,63 @@ fn acquire_conf() -> PathBuf {
 /// The build takes about half a minute and needs the package mirror; nothing afterwards does.
 pub fn root(suite: &str) -> PathBuf {
     let recipe = format!("1\n{suite}\n{}\n{CUSTOMIZE}", PACKAGES.join(","));
-    let target = directory().join(format!("{suite}-{}", digest(recipe.as_bytes())));
+    let include = PACKAGES.join(",");
+    kept(Kept { lock: "root", kind: suite, keep: 1 }, recipe.as_bytes(), |half| {
+        must(
+            debian(&["--variant=minbase"], &include)
+                .arg("--dpkgopt=path-exclude=/usr/share/doc/*")
+                .arg("--dpkgopt=path-exclude=/usr/share/man/*")
+                .arg("--dpkgopt=path-exclude=/usr/share/locale/*")
+                .arg(format!("--customize-hook={CUSTOMIZE}"))
+                .arg(suite)
+                .arg(half)
+                .arg(sources(suite)),
+        );
+    })
+}
+
+/// mmdebstrap with packages to include, everything said but suite, target and [`sources`]. Call it
+/// under the lock `root`.
+pub fn debian(options: &[&str], include: &str) -> Command {
+    let mut command = Command::new("mmdebstrap");
+    command
+        .arg("--mode=root")
+        .args(options)
+        .arg(format!("--include={include}"))
+        .arg(format!("--aptopt={}", acquire_conf().display()))
+        .arg("--aptopt=Apt::Install-Recommends false");
+    command
+}
+
+/// A kind of things in the cache.
+pub struct Kept<'a> {
+    /// The lock under which it is built.
+    pub lock: &'a str,
+    /// What its names start with, before the hash.
+    pub kind: &'a str,
+    /// How many are kept beside a new one.
+    pub keep: usize,
+}
+
+/// The folder KIND-HASH of the cache, HASH being that of all that it is made of. When it is not
+/// there yet, `build` fills the folder that it is given.
+pub fn kept(kept: Kept<'_>, recipe: &[u8], build: impl FnOnce(&Path)) -> PathBuf {
+    let Kept { lock, kind, keep } = kept;
+    let target = directory().join(format!("{kind}-{}", digest(recipe)));
     if target.is_dir() {
         return target;
     }
-    let _lock = Lock::take("root");
+    let _lock = Lock::take(lock);
     if target.is_dir() {
         return target;
     }
-    eprintln!("lab: building the root file system {} (once)", target.display());
-    forget_old(&format!("{suite}-"), 1);
-    let half = directory().join(format!(".half-{suite}"));
+    eprintln!("lab: building {} (once)", target.display());
+    forget_old(&format!("{kind}-"), keep);
+    let half = directory().join(format!(".half-{kind}"));
     let _ = fs::remove_dir_all(&half);
-    let list = directory().join(".sources.list");
-    fs::write(&list, sources(suite)).expect("the cache directory can be written");
-    let conf_file = acquire_conf();
-    must(
-        Command::new("mmdebstrap")
-            .args(["--mode=root", "--variant=minbase"])
-            .arg(format!("--include={}", PACKAGES.join(",")))
-            .arg(format!("--aptopt={}", conf_file.display()))
-            .arg("--aptopt=Apt::Install-Recommends false")
-            .arg("--dpkgopt=path-exclude=/usr/share/doc/*")
-            .arg("--dpkgopt=path-exclude=/usr/share/man/*")
-            .arg("--dpkgopt=path-exclude=/usr/share/locale/*")
-            .arg(format!("--customize-hook={CUSTOMIZE}"))
-            .arg(suite)
-            .arg(&half)
-            .arg(&list),
-    );
-    fs::rename(&half, &target).expect("a finished root can be renamed");
+    fs::create_dir_all(&half).expect("the cache directory can be written");
+    build(&half);
+    fs::rename(&half, &target).expect("what is whole can be renamed");
     target
 }
 
@@ -240,28 +269,16 @@ fn layer(
     let mut recipe = hashed.to_vec();
     recipe.extend(stacked(lower).as_bytes());
     recipe.extend(script.as_bytes());
-    let target = directory().join(format!("{kind}-{}", digest(&recipe)));
-    if target.is_dir() {
-        return target;
-    }
-    let _lock = Lock::take(kind);
-    if target.is_dir() {
-        return target;
-    }
-    forget_old(&format!("{kind}-"), keep);
-    let half = directory().join(format!(".half-{kind}"));
-    let _ = fs::remove_dir_all(&half);
-    fs::create_dir_all(&half).expect("the cache directory can be written");
-    must(
-        Command::new("unshare")
-            .args(["--mount", "--", "bash", "-euc", LAYER, "bash"])
-            .arg(stacked(lower))
-            .arg(&half)
-            .arg(script)
-            .args(arguments),
-    );
-    fs::rename(&half, &target).expect("a finished layer can be renamed");
-    target
+    kept(Kept { lock: kind, kind, keep }, &recipe, |half| {
+        must(
+            Command::new("unshare")
+                .args(["--mount", "--", "bash", "-euc", LAYER, "bash"])
+                .arg(stacked(lower))
+                .arg(half)
+                .arg(script)
+                .args(arguments),
+        );
+    })
 }
 
 /// A layer to put above a root with the servers of [`SERVERS`], none of them enabled. Building it

@@ -10,6 +10,7 @@ mod answers;
 mod database;
 mod outcome;
 mod outside;
+mod row;
 mod seen;
 mod steps;
 mod surroundings;
@@ -21,33 +22,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::machine::{Builder, Machine};
 use outcome::Outcome;
+use row::{Place, Row};
 use seen::Seen;
-
-/// Where a row is shown.
-#[derive(Clone, Copy)]
-enum Place {
-    /// In a machine of the lab.
-    Lab(fn(&Machine) -> Seen),
-    /// In one that has real database servers, and a loader.
-    Servers(fn(&Machine) -> Seen),
-    /// In a virtual machine: a container has no say over memory. See tests/vm.
-    Vm,
-}
-
-/// One fault, and what is right.
-struct Row {
-    /// The name of its test; for those of tests/vm the name of its outcome.
-    name: &'static str,
-    /// What is broken, for people.
-    fault: &'static str,
-    /// Verdict or condition.
-    expect: &'static str,
-    /// Steps in their order, each unit but the app's own named; `none`.
-    actions: &'static str,
-    /// How often the app starts from the fault to the end, whoever starts it.
-    starts: usize,
-    place: Place,
-}
 
 /// All rows by the tables that they stand in.
 const SECTIONS: &[(&str, &[Row])] = &[
