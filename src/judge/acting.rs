@@ -181,7 +181,10 @@ impl App {
         self.companion_step(&step, &outcome, out);
         match outcome {
             Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo => {
-                self.note(now, Condition::MayNotAct, None, out);
+                // That lesser things are allowed is no news.
+                if !minor {
+                    self.note(now, Condition::MayNotAct, None, out);
+                }
                 if outcome != Outcome::AlreadySo {
                     let what = if let Outcome::Told(what) = outcome { what } else { "done".into() };
                     self.tell(out, EventKind::StepDone, Level::Info, format!("{step}: {what} in {took}"));
@@ -208,19 +211,21 @@ impl App {
                     self.land(now, out);
                 }
             }
-            Outcome::Canceled => self.abandon(now, &step, "somebody else decided", out),
+            Outcome::Canceled => {
+                self.hold_until = Some(now + HOLD);
+                self.abandon(now, &step, "somebody else decided", out);
+            }
             Outcome::Conflict(why) => {
                 self.hold_until = Some(now + HOLD);
                 self.abandon(now, &step, &format!("somebody else is at work: {why}"), out);
             }
             Outcome::Refused(why) if !minor => {
-                self.hold_until = Some(now + HOLD);
-                self.note(
-                    now,
-                    Condition::MayNotAct,
-                    Some(format!("{step} of {}: {why}", self.target.unit)),
-                    out,
-                );
+                let text = format!("{step} of {}: {why}", self.target.unit);
+                self.note(now, Condition::MayNotAct, Some(text), out);
+                // The longer it is refused, the more rarely it is tried.
+                let refused = self.conditions.get(&Condition::MayNotAct).map(|state| now.since(state.since));
+                let most = self.policy.cooldown_max.max(HOLD);
+                self.hold_until = Some(now + refused.unwrap_or(HOLD).clamp(HOLD, most));
                 self.abandon(now, &step, &why, out);
             }
             Outcome::Skipped if !minor => self.step_failed(now, &step, "skipped by systemd", out),

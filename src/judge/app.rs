@@ -107,8 +107,11 @@ pub struct App {
     pub(super) incidents: u64,
     pub(super) stop_told: bool,
     pub(super) judged: bool,
-    /// Verdicts in between (starting, changing, …) since it was last well or a fault was named.
+    /// systemd forgot it while nobody watched, which is still to be told.
+    pub(super) unloaded_news: bool,
+    /// Verdicts since it was last well: how many, and which.
     pub(super) restless: u32,
+    pub(super) named: BTreeSet<Verdict>,
 
     // The act.
     pub(super) budget: Budget,
@@ -176,8 +179,8 @@ impl App {
             loops: memory.loops,
             memory_over: 0,
             silent_since: None,
-            owed_start: false,
-            tried_without: false,
+            owed_start: memory.owed_start,
+            tried_without: memory.tried_without,
             blind_since: None,
             around: Around::default(),
             companion: Companion::restore(memory.companion),
@@ -188,9 +191,11 @@ impl App {
             conditions: memory.conditions,
             incident: memory.incident,
             incidents: memory.incidents,
-            stop_told: false,
+            stop_told: memory.stop_told,
             judged: false,
+            unloaded_news: false,
             restless: 0,
+            named: BTreeSet::new(),
             budget: memory.budget,
             memory_budget: memory.memory_budget,
             acts: recovery.as_ref().map_or(0, |recovery| recovery.act.0),
@@ -283,6 +288,9 @@ impl App {
             pause: self.pause.clone(),
             conditions: self.lasting_conditions(),
             companion: self.companion.memory.clone(),
+            owed_start: self.owed_start,
+            tried_without: self.tried_without,
+            stop_told: self.stop_told,
         }
     }
 
@@ -466,6 +474,7 @@ impl App {
                     self.loops.over();
                 }
                 self.dependency_starts = None;
+                self.owed_start = false;
                 self.around.begin();
                 self.begin_invocation(now, &unit, starter);
                 if starter == Starter::Somebody {
@@ -476,6 +485,10 @@ impl App {
                 self.trouble_since = (ending == Ending::ByItself).then_some(now);
                 self.dirty = true;
                 self.stop_told = false;
+                self.unloaded_news = ending == Ending::Unloaded;
+                if self.verdict == Verdict::Paused {
+                    self.tell_ending(&ending, out);
+                }
                 self.forget_rounds();
             }
             None => {}
@@ -492,6 +505,18 @@ impl App {
             self.kept_down = false;
         }
         self.unit = Some(unit);
+    }
+
+    /// Who stopped what is told during a pause as well, where no verdict says so.
+    fn tell_ending(&self, ending: &Ending, out: &mut Vec<Effect>) {
+        let (event, text) = match ending {
+            Ending::ByItself => (EventKind::VerdictChanged, "it ended by itself".to_owned()),
+            Ending::Stopped | Ending::Unloaded => {
+                (EventKind::StoppedByAdmin, "somebody stopped it".to_owned())
+            }
+            Ending::StoppedWith(other) => (EventKind::VerdictChanged, format!("it went down with {other}")),
+        };
+        self.tell(out, event, Level::Info, format!("{text} during the pause"));
     }
 
     fn take_unreadable(&mut self, now: Moment, reason: &str, out: &mut Vec<Effect>) {
@@ -530,9 +555,12 @@ impl App {
                 Some(ending) => *ending != Ending::ByItself,
                 None => unit.inactive_exit.is_none(),
             };
-        let unit_only = self.target.kinds().is_empty() && unit.active == ActiveState::Active;
+        let unseen = self.target.kinds().is_empty() || self.all_unknown();
         // Nothing else can prove that it does not go round any more.
-        if unit_only && unit.active_enter.is_some_and(|since| now.since(since) >= self.policy.min_uptime) {
+        if unseen
+            && unit.active == ActiveState::Active
+            && unit.active_enter.is_some_and(|since| now.since(since) >= self.policy.min_uptime)
+        {
             self.loops.good();
         }
         let well =
@@ -579,7 +607,9 @@ impl App {
             }
             Request::Recover => self.asked = true,
             Request::Reset => {
-                let was_open = self.budget.forgive();
+                let was_open = self.budget.forgive() | self.memory_budget.forgive();
+                self.loops.forgive();
+                self.companion.forgive();
                 self.would_told = None;
                 self.hold_until = None;
                 self.dirty = true;

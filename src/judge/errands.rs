@@ -194,15 +194,22 @@ impl App {
         let trouble = self.trouble_since.is_some();
         let bad = |app: &Self, kind| app.errands.seen(kind).is_some_and(Seen::is_bad);
         let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
-        let database = trouble || (up && bad(self, CheckKind::Database));
+        // A start of ours that comes to nothing may be the database's doing.
+        let in_vain = self.recovery.is_some() && self.bad_since_start && !self.good_since_start;
+        let database = trouble || (up && in_vain) || (up && bad(self, CheckKind::Database));
         self.hurry(CheckKind::Database, database);
         self.hurry(CheckKind::Preflight, trouble);
     }
 
     /// An answer that decides is still awaited: of an errand that went out since the trouble began.
     pub(super) fn errand_pending(&self, now: Moment, kind: CheckKind) -> bool {
-        let Some(since) = self.trouble_since.filter(|_| self.target.has(kind)) else { return false };
+        self.errand_awaited_until(kind).is_some_and(|until| now < until)
+    }
+
+    /// Until when it is awaited.
+    pub(super) fn errand_awaited_until(&self, kind: CheckKind) -> Option<Moment> {
+        let since = self.trouble_since.filter(|_| self.target.has(kind))?;
         let most = self.errand_timeout(kind) + Duration::from_secs(1);
-        self.errands.seen_since(kind, since).is_none() && now.since(since) < most
+        self.errands.seen_since(kind, since).is_none().then(|| since + most)
     }
 }

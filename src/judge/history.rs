@@ -107,7 +107,8 @@ impl History {
         let looked_at = self.rounds.iter().rev().take(window.of as usize);
         let bad = looked_at.filter(|(_, result)| *result != RoundResult::Good && !late(result)).count();
         let bad = u32::try_from(bad).unwrap_or(u32::MAX);
-        if bad >= window.bad { this(bad, Some(window.of)) } else { None }
+        let least = if *fault == Fault::UnansweredUnseen { window.bad.max(needed) } else { window.bad };
+        if bad >= least { this(bad, Some(window.of)) } else { None }
     }
 
     /// Some round was good since the first bad one that is remembered: it answers now and then.
@@ -207,6 +208,8 @@ mod tests {
             Policy { failures_window: super::super::policy::Window { bad: 64, of: 64 }, ..Policy::default() };
         let unseen = |times| rounds(&vec![Fault::UnansweredUnseen; times]).confirmed(&policy).map(|c| c.bad);
         assert_eq!((unseen(5), unseen(6)), (None, Some(6)));
+        let unseen = rounds(&[Fault::UnansweredUnseen; 5]);
+        assert_eq!(unseen.confirmed(&Policy::default()), None, "nor does the window make it shorter");
     }
 
     #[test]

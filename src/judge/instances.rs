@@ -27,10 +27,14 @@ impl Host {
     /// as one does not come back, the others are left as they are, since what broke it would break them.
     /// Where nothing is left to be saved, the next one is tried after `cooldown`.
     pub(super) fn has_its_turn(&self, now: Moment, name: &Subject, policy: &Policy) -> bool {
-        if self.siblings(name).any(|other| other.recovery.is_some()) {
+        if self.siblings(name).any(App::is_being_recovered) {
             return false;
         }
-        let failed = self.siblings(name).filter_map(|other| other.did_not_come_back()).max();
+        // One that turned bad long afterwards is no part of that round.
+        let bad_since = self.app(name).and_then(App::turned_bad);
+        let failed = self.siblings(name).filter_map(|other| other.did_not_come_back());
+        let of_round = |failed: &Moment| bad_since.is_none_or(|since| since <= *failed + policy.cooldown);
+        let failed = failed.filter(of_round).max();
         let Some(failed) = failed else { return true };
         let some_healthy = self.siblings(name).any(|other| other.verdict == Verdict::Healthy);
         !some_healthy && now >= failed + policy.cooldown
@@ -50,10 +54,12 @@ impl Host {
             return Ok(instances.iter().map(|instance| instance.name().clone()).collect());
         }
         // One at a time; the others that are bad have their turn after it.
-        let worst = instances.into_iter().min_by_key(|instance| instance.verdict);
-        match worst {
-            Some(worst) if worst.verdict != Verdict::Healthy => Ok(vec![worst.name().clone()]),
-            _ => Err(format!(
+        let bad = || instances.iter().filter(|instance| instance.verdict != Verdict::Healthy);
+        let may = bad().filter(|instance| instance.refuses_recovery().is_none());
+        let worst = may.min_by_key(|instance| instance.verdict);
+        match worst.or_else(|| bad().min_by_key(|instance| instance.verdict)) {
+            Some(worst) => Ok(vec![worst.name().clone()]),
+            None => Err(format!(
                 "all instances of {app} are healthy; name the one that is meant, such as {app}@1"
             )),
         }
@@ -112,7 +118,17 @@ impl AppView {
 impl App {
     /// Its last recovery failed then, and it has not been healthy since.
     pub(super) fn did_not_come_back(&self) -> Option<Moment> {
-        self.failed_at.filter(|_| self.verdict != Verdict::Healthy)
+        let over = self.verdict.is_well() && self.verdict != Verdict::Starting;
+        self.failed_at.filter(|_| !over)
+    }
+
+    /// A recovery of it acts, or is verified. A verification that waits for somebody else may wait for
+    /// long.
+    fn is_being_recovered(&self) -> bool {
+        let waits = self.verdict == Verdict::Paused
+            || self.unreadable_since.is_some()
+            || self.life.foreign_job().is_some();
+        self.is_acting() || (self.recovery.is_some() && !waits)
     }
 }
 
@@ -208,5 +224,36 @@ mod tests {
         let _ = falls(&mut host, 2, 100);
         assert_eq!(host.asked_for(&app, &Request::Recover), Ok(vec![name(2)]));
         assert!(host.asked_for(&"shop".parse().unwrap(), &Request::Resume).is_err());
+    }
+
+    #[test]
+    fn one_that_fell_later_is_no_part_of_a_round_that_was_abandoned() {
+        let mut host = host();
+        let _ = falls(&mut host, 1, 100);
+        let first = host.apps.get_mut(&name(1)).unwrap();
+        first.policy.max_attempts = 1;
+        first.failed(at(500), "it does not start", &mut Vec::new());
+        let acts = falls(&mut host, 2, 70_000);
+        assert_eq!(performed(&acts), [&name(2)], "though the third is healthy");
+    }
+
+    #[test]
+    fn a_person_asks_for_the_worst_that_may_be_recovered() {
+        use super::super::unit::{JobId, JobResult};
+        let mut host = host();
+        let _ = host.handle(at(50), &name(1), Event::JobNew(JobId(7)));
+        let _ = host.handle(at(51), &name(1), Event::JobRemoved(JobId(7), JobResult::Done));
+        let stopped = |left, exited| UnitReading {
+            active_exit: Some(at(left)),
+            main_exit: Some(at(exited)),
+            ..down(1)
+        };
+        let _ = host.handle(at(52), &name(1), Event::Unit(Box::new(stopped(50, 51))));
+        let _ = host.handle(at(92), &name(1), Event::Unit(Box::new(stopped(50, 51))));
+        assert_eq!(host.app(&name(1)).unwrap().verdict, Verdict::StoppedByAdmin);
+        let _ = falls(&mut host, 2, 100);
+        host.apps.get_mut(&name(2)).unwrap().failed(at(500), "it does not start", &mut Vec::new());
+        let app: Subject = "web".parse().unwrap();
+        assert_eq!(host.asked_for(&app, &Request::Recover), Ok(vec![name(2)]));
     }
 }

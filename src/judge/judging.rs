@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::app::App;
 use super::diagnose::{FILE_GONE_FOR, Facts, diagnose};
 use super::effect::Effect;
+use super::errands::Seen;
 use super::level::Level;
-use super::life::Ending;
 use super::observation::{CheckKind, Finding};
 use super::record::EventKind;
 use super::time::{Moment, Span};
@@ -69,7 +69,12 @@ impl App {
         if !self.judged && self.awaits_first_answer(now) {
             return;
         }
-        let (verdict, text) = self.diagnosis(now);
+        self.loops.notice(now);
+        let (mut verdict, mut text) = self.diagnosis(now);
+        if self.begins_anew(now, verdict) {
+            (verdict, text) = self.diagnosis(now);
+        }
+        self.note_database(verdict);
         self.note_conditions(now, out);
         if verdict != self.verdict || !self.judged {
             self.change_verdict(now, verdict, text, out);
@@ -134,11 +139,9 @@ impl App {
             foreign_job: self.life.foreign_job().is_some() || self.job_over.is_some(),
             acting,
             port_holder: self.port_holder(),
-            database: self.database_down(),
+            database: self.database_down(now),
             config: self.config_missing(),
-            pending: self.port_pending(now)
-                || self.errand_pending(now, CheckKind::Database)
-                || self.errand_pending(now, CheckKind::Preflight),
+            pending: self.is_pending(now),
             looping: looping.as_deref(),
             over_memory: self.over_memory().or(self.around.accused.as_deref()),
             healing_overdue: self.overdue_at().is_some_and(|at| now >= at) && self.is_healing(),
@@ -152,14 +155,39 @@ impl App {
         diagnose(&facts)
     }
 
+    /// An answer that decides what is wrong with an app that fell or fails is awaited.
+    pub(super) fn is_pending(&self, now: Moment) -> bool {
+        self.port_pending(now)
+            || self.errand_pending(now, CheckKind::Database)
+            || self.errand_pending(now, CheckKind::Preflight)
+    }
+
     /// The evidence that its database does not accept connections. One that never did proves nothing.
-    fn database_down(&self) -> Option<&str> {
+    /// That it cannot be asked at the moment changes nothing, unless it lasts.
+    pub(super) fn database_down(&self, now: Moment) -> Option<&str> {
         let seen = self.errands.seen(CheckKind::Database)?;
-        (seen.is_bad() && self.was_ever_good(CheckKind::Database)).then_some(seen.observation.text.as_str())
+        let blind = seen.observation.finding == Finding::Unknown;
+        let still = blind && seen.bad_in_a_row > 0 && now.since(seen.since) < BLIND_FOR;
+        let down = (seen.is_bad() || still) && self.was_ever_good(CheckKind::Database);
+        down.then_some(seen.observation.text.as_str())
+    }
+
+    /// What an app is owed that is down with its database, and what was tried meanwhile.
+    fn note_database(&mut self, verdict: Verdict) {
+        let accepts = self.errands.seen(CheckKind::Database).is_some_and(Seen::is_good);
+        if self.tried_without && accepts && verdict != Verdict::DatabaseDown {
+            self.tried_without = false;
+            self.dirty = true;
+        }
+        let down = self.unit.as_ref().is_some_and(|unit| unit.active.is_down());
+        if verdict == Verdict::DatabaseDown && down && !self.owed_start && !self.is_acting() {
+            self.owed_start = true;
+            self.dirty = true;
+        }
     }
 
     /// What of the things that it needs is absent.
-    fn config_missing(&self) -> Option<&str> {
+    pub(super) fn config_missing(&self) -> Option<&str> {
         let seen = self.errands.seen_since(CheckKind::Preflight, self.trouble_since?)?;
         seen.is_bad().then_some(seen.observation.text.as_str())
     }
@@ -202,7 +230,7 @@ impl App {
         self.target.kinds().is_empty() && !self.companion.is_fed()
     }
 
-    fn all_unknown(&self) -> bool {
+    pub(super) fn all_unknown(&self) -> bool {
         let kinds = self.decisive_kinds();
         !kinds.is_empty()
             && kinds.iter().all(|kind| {
@@ -227,7 +255,6 @@ impl App {
     fn change_verdict(&mut self, now: Moment, verdict: Verdict, text: String, out: &mut Vec<Effect>) {
         let first = !std::mem::replace(&mut self.judged, true);
         let before = std::mem::replace(&mut self.verdict, verdict);
-        self.leave(now, before);
         self.verdict_text = text;
         self.verdict_since = now;
         self.would_told = None;
@@ -243,18 +270,21 @@ impl App {
         // Faults are told with their incident; repeating each of them as a warning would be noise.
         let in_between =
             matches!(verdict, Verdict::Starting | Verdict::SystemdRestarting | Verdict::Changing);
-        self.restless = if in_between { self.restless.saturating_add(1) } else { 0 };
-        let level = match verdict {
-            // An app that systemd restarts for ever must not fill the journal for ever.
-            _ if self.restless > RESTLESS => Level::Debug,
-            _ if verdict.is_well() => Level::Info,
-            _ => Level::Info,
+        let again = if verdict.is_well() && !in_between {
+            self.restless = 0;
+            self.named.clear();
+            false
+        } else {
+            self.restless = self.restless.saturating_add(1);
+            !self.named.insert(verdict)
         };
+        // An app that systemd restarts for ever must not fill the journal for ever.
+        let level = if again && self.restless > RESTLESS { Level::Debug } else { Level::Info };
         match verdict {
             Verdict::StoppedByAdmin => {
                 let line = format!("{line}; left alone until it is started again");
                 self.tell(out, EventKind::StoppedByAdmin, Level::Info, line);
-                if self.life.ending() == Some(&Ending::Unloaded) {
+                if std::mem::take(&mut self.unloaded_news) {
                     let text = "it was stopped while nobody watched; if that was not meant, start it";
                     self.tell_all(out, EventKind::StoppedByAdmin, Level::Info, text.into(), true);
                 }
@@ -263,21 +293,29 @@ impl App {
         }
     }
 
-    /// What it leaned on is back: counters are zero, one that is up gets the grace of a start, one that
-    /// is down is owed one.
-    fn leave(&mut self, now: Moment, before: Verdict) {
-        let down = self.unit.as_ref().is_some_and(|unit| unit.active.is_down());
-        if before != Verdict::DatabaseDown || self.database_down().is_some() {
-            return;
+    /// What it leaned on is back, or who worked on it is gone: counters are zero, and one that is up
+    /// gets the grace of a start. What was seen meanwhile must decide nothing, so this comes before the
+    /// verdict does.
+    fn begins_anew(&mut self, now: Moment, verdict: Verdict) -> bool {
+        let back = self.verdict == Verdict::DatabaseDown && self.database_down(now).is_none();
+        let let_go = self.verdict == Verdict::Paused;
+        if verdict == self.verdict || !self.judged || !(back || let_go) {
+            return false;
         }
-        self.tried_without = false;
-        self.owed_start = down && self.verdict == Verdict::Crashed;
-        self.forget_rounds();
-        if !down {
+        if back {
+            self.loops.over();
+        }
+        let up = self
+            .unit
+            .as_ref()
+            .is_some_and(|unit| matches!(unit.active, ActiveState::Active | ActiveState::Reloading));
+        if up {
+            self.forget_rounds();
             self.good_since_start = false;
             self.watched_start = false;
             self.grace_from = Some(now);
         }
+        true
     }
 
     /// The verdict with its evidence: `frozen: GET / timed out after 10 s, 3 times running`.
@@ -353,20 +391,31 @@ impl App {
 
     fn tell_long_stop(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(after) = self.policy.stopped_alert_after else { return };
-        let long = now.since(self.verdict_since) >= after;
+        let since = self.stopped_since();
+        let long = now.since(since) >= after;
         if self.verdict == Verdict::StoppedByAdmin && long && !self.stop_told {
             self.stop_told = true;
-            let text = format!("still stopped after {}", Span(now.since(self.verdict_since)));
+            self.dirty = true;
+            let text = format!("still stopped after {}", Span(now.since(since)));
             self.tell_all(out, EventKind::StoppedByAdmin, Level::Warn, text, true);
         }
+    }
+
+    /// Since when it is stopped, whoever watched it then.
+    fn stopped_since(&self) -> Moment {
+        let down = self.unit.as_ref().and_then(|unit| unit.inactive_enter);
+        down.map_or(self.verdict_since, |down| down.min(self.verdict_since))
     }
 
     // Conditions.
 
     fn note_conditions(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
-        let never = self.never_healthy().filter(|_| up);
-        self.note(now, Condition::NeverHealthy, never, out);
+        // That it is down for a while says nothing new about it.
+        if up {
+            let never = self.never_healthy();
+            self.note(now, Condition::NeverHealthy, never, out);
+        }
 
         // Oddities of an app that answers; while it is suspected, what is odd may be the fault itself.
         let answers = self.verdict == Verdict::Healthy && up && self.history.bad_in_a_row() == 0;
@@ -482,12 +531,22 @@ impl App {
             due.extend(self.healthy_since.map(|since| since + self.policy.healthy_for));
         }
         if self.verdict == Verdict::StoppedByAdmin && !self.stop_told {
-            due.extend(self.policy.stopped_alert_after.map(|after| self.verdict_since + after));
+            due.extend(self.policy.stopped_alert_after.map(|after| self.stopped_since() + after));
         }
         if !self.conditions.contains_key(&Condition::Blind) {
             due.extend(self.unreadable_since.map(|since| since + BLIND_FOR));
         }
         due.extend(self.loops.changes_at(now));
+        due.extend(
+            [CheckKind::Database, CheckKind::Preflight]
+                .map(|kind| self.errand_awaited_until(kind))
+                .into_iter()
+                .flatten(),
+        );
+        if self.verdict == Verdict::CrashLooping {
+            let up = self.unit.as_ref().and_then(|unit| unit.active_enter);
+            due.extend(up.map(|since| since + self.policy.min_uptime));
+        }
         // What is not ahead has just been considered, and changed nothing.
         due.retain(|at| *at > now);
         due

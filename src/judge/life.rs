@@ -266,8 +266,11 @@ impl Life {
             asked && stopped_by_job(unit).unwrap_or(same_run) || stopped_before_it_ran(unit)
         } else {
             match stopped_by_job(unit) {
-                // A watchdog or OOM kill takes the unit out of `active` first, too.
-                Some(stopped) => stopped && !matches!(unit.result.as_str(), "watchdog" | "oom-kill"),
+                // A watchdog or OOM kill takes the unit out of `active` first, too; and whoever runs into
+                // the start limit wanted it started.
+                Some(stopped) => {
+                    stopped && !matches!(unit.result.as_str(), "watchdog" | "oom-kill" | "start-limit-hit")
+                }
                 None => stopped_before_it_ran(unit) || unit.result == "success" && unit.main_exit.is_none(),
             }
         };
@@ -362,6 +365,14 @@ mod tests {
         let mut away = Life::restore(life.memory().clone());
         away.memory.end = None;
         assert_eq!(away.read(&killed, false, true), Some(Change::Ended(Ending::ByItself)));
+    }
+
+    #[test]
+    fn a_restart_that_ran_into_the_start_limit_while_we_were_away_is_no_stop() {
+        let refused =
+            UnitReading { active: ActiveState::Failed, result: "start-limit-hit".into(), ..ended(19, 20) };
+        let mut life = Life::restore(LifeMemory { last_up: refused.invocation, end: None });
+        assert_eq!(life.read(&refused, false, true), Some(Change::Ended(Ending::ByItself)));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Loops {
     starts: Vec<Moment>,
     /// When the loop was broken last by a stop of ours.
     broken: Option<Moment>,
+    /// Since when it goes round, whatever it shows in between.
+    noticed: Option<Moment>,
 }
 
 fn note(list: &mut Vec<Moment>, now: Moment) {
@@ -89,12 +91,18 @@ impl Loops {
         (count > OFTEN).then(|| format!("started {count} times within the last hour"))
     }
 
-    /// When a loop that was noticed then may be broken by a stop of ours: two minutes later, and once in
-    /// an `attempts_window`.
+    /// Takes down since when it goes round.
+    pub fn notice(&mut self, now: Moment) {
+        self.noticed = self.looping(now).is_some().then(|| self.noticed.unwrap_or(now));
+    }
+
+    /// When a loop that goes on may be broken by a stop of ours: two minutes after it was noticed, and
+    /// once in an `attempts_window`. None where nothing goes round.
     #[must_use]
-    pub fn may_break(&self, noticed: Moment, policy: &Policy) -> Moment {
+    pub fn may_break(&self, policy: &Policy) -> Option<Moment> {
+        let first = self.noticed? + STILL;
         let next = self.broken.map(|broken| broken + policy.attempts_window);
-        next.map_or(noticed + STILL, |next| next.max(noticed + STILL))
+        Some(next.map_or(first, |next| next.max(first)))
     }
 
     /// It was.
@@ -124,6 +132,7 @@ impl Loops {
             .iter_mut()
             .chain(&mut self.starts)
             .chain(&mut self.broken)
+            .chain(&mut self.noticed)
             .for_each(|at| *at = shift(*at));
     }
 }
@@ -170,11 +179,23 @@ mod tests {
     fn a_loop_is_broken_once_in_a_window() {
         let policy = Policy::default();
         let mut loops = Loops::default();
-        assert_eq!(loops.may_break(at(100), &policy), at(220));
+        let goes_round = |loops: &mut Loops, second| {
+            loops.restarted(at(second), 6);
+            loops.notice(at(second));
+        };
+        assert_eq!(loops.may_break(&policy), None);
+        goes_round(&mut loops, 100);
+        goes_round(&mut loops, 150);
+        assert_eq!(loops.may_break(&policy), Some(at(220)));
         loops.broken(at(220));
-        assert_eq!(loops.may_break(at(300), &policy), at(3_820));
+        loops.notice(at(221));
+        assert_eq!(loops.may_break(&policy), None);
+        goes_round(&mut loops, 300);
+        assert_eq!(loops.may_break(&policy), Some(at(3_820)));
         loops.forgive();
-        assert_eq!(loops.may_break(at(300), &policy), at(420));
+        loops.notice(at(301));
+        goes_round(&mut loops, 302);
+        assert_eq!(loops.may_break(&policy), Some(at(422)));
     }
 
     #[test]

@@ -46,6 +46,12 @@ pub struct AppMemory {
     pub conditions: BTreeMap<Condition, ConditionState>,
     /// What is remembered of a unit that apps lean on.
     pub companion: CompanionMemory,
+    /// It fell with its database, and is owed a start when that is back.
+    pub owed_start: bool,
+    /// It was started without its database once.
+    pub tried_without: bool,
+    /// Somebody was told that a stop lasts.
+    pub stop_told: bool,
 }
 
 impl AppMemory {
@@ -80,6 +86,7 @@ impl AppMemory {
         self.loops.shift(shift);
         self.life = LifeMemory::default();
         self.intent = None;
+        (self.owed_start, self.tried_without, self.stop_told) = (false, false, false);
         for state in self.conditions.values_mut() {
             state.since = shift(state.since);
             state.told = shift(state.told);

@@ -135,6 +135,12 @@ impl Recovery {
         self.steps[..self.next].iter().any(|step| matches!(step, Step::Stop { .. }))
     }
 
+    /// A step that takes it down is still ahead, or under way.
+    pub fn stops_it_yet(&self) -> bool {
+        let ahead = self.steps.iter().skip(self.next);
+        ahead.into_iter().any(|step| matches!(step, Step::Stop { .. } | Step::Restart { .. }))
+    }
+
     /// The next step is the start.
     pub fn skip_to_start(&mut self) {
         if let Some(start) = self.steps.iter().rposition(|step| *step == Step::Start) {

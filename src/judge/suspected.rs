@@ -43,7 +43,7 @@ fn is_crowd(mut turned: Vec<Moment>, apps: usize) -> bool {
 
 impl App {
     /// Since when it is bad, or suspected to be.
-    fn turned_bad(&self) -> Option<Moment> {
+    pub(super) fn turned_bad(&self) -> Option<Moment> {
         if let Some(recovery) = &self.recovery {
             return Some(self.trouble_since.map_or(recovery.began, |since| since.min(recovery.began)));
         }

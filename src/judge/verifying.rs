@@ -93,10 +93,13 @@ impl App {
             // It was up again meanwhile, so our start is behind it. The timestamps will tell whether
             // it fell or was stopped.
             Some(_) if restarted => self.give_way(now, "the monitor was away meanwhile", out),
-            // One job has both halves: should it have ended below, its start failed, or somebody's
-            // stop replaced it. The timestamps will tell which.
-            Some(Step::Restart { .. }) if down => self.give_way(now, "the monitor was away meanwhile", out),
             Some(Step::Stop { .. }) if down => self.advance(now, out),
+            // It was up when we began, and is down by no stop of ours: it fell, or somebody stopped it. A
+            // restart has both halves in one job: should that have ended below, its start failed, or
+            // somebody's stop replaced it. The timestamps will tell which.
+            Some(_) if down && recovery.stops_it_yet() => {
+                self.give_way(now, "the monitor was away meanwhile", out);
+            }
             Some(_) if recovery.stopped_it() || self.may_take_up(now, down) => self.go_on(now, out),
             Some(_) => self.give_way(now, "not begun before the monitor went away", out),
         }
@@ -148,7 +151,10 @@ impl App {
             | Verdict::StoppedWithDependency
             | Verdict::ShuttingDown
             | Verdict::Masked
-            | Verdict::NotFound => self.give_way(now, self.verdict.word(), out),
+            | Verdict::NotFound
+            // Not the recovery's fault.
+            | Verdict::DatabaseDown
+            | Verdict::ConfigMissing => self.give_way(now, self.verdict.word(), out),
             verdict if verdict.is_fault() || verdict == Verdict::PortTaken => {
                 self.failed(now, &self.headline(), out);
             }
@@ -157,12 +163,20 @@ impl App {
             Verdict::Paused => self.verify_from(now),
             Verdict::Unknown if self.unreadable_since.is_some() => self.verify_from(now),
             Verdict::Changing | Verdict::SystemdRestarting if now < until => {}
+            // Not confirmed yet, but known well enough to blame nothing else.
+            _ if now >= until && well_since.is_none() && self.lacks_something(now) => {
+                self.give_way(now, "what it leans on is not there", out);
+            }
             _ if now >= until && well_since.is_none() => {
                 let text = format!("not healthy within {}: {}", Span(until.since(since)), self.headline());
                 self.failed(now, &text, out);
             }
             _ => {}
         }
+    }
+
+    fn lacks_something(&self, now: Moment) -> bool {
+        self.database_down(now).is_some() || self.config_missing().is_some()
     }
 
     /// Healthy, or up and nothing that could prove it otherwise: a check that was never good fails

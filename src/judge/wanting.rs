@@ -8,6 +8,7 @@ use super::effect::Effect;
 use super::level::Level;
 use super::life::Ending;
 use super::names::Subject;
+use super::observation::Fault;
 use super::policy::Mode;
 use super::record::EventKind;
 use super::recovery::{Phase, Recovery};
@@ -79,6 +80,19 @@ impl App {
                 self.target.unit
             ));
         }
+        // The pause is ours to overrule, what somebody does meanwhile is not.
+        if self.verdict == Verdict::Paused {
+            let down = self.unit.as_ref().is_some_and(|unit| unit.active.is_down());
+            if down && matches!(self.life.ending(), Some(Ending::Stopped | Ending::Unloaded)) {
+                return Some(format!(
+                    "somebody stopped it; systemctl start {} is how to wish it otherwise",
+                    self.target.unit
+                ));
+            }
+            if self.life.foreign_job().is_some() {
+                return Some("a job that is not ours is pending".into());
+            }
+        }
         match self.verdict {
             Verdict::NotFound | Verdict::Masked | Verdict::ShuttingDown | Verdict::Changing => {
                 Some(self.headline())
@@ -126,7 +140,11 @@ impl App {
 
     /// What a recovery would be for, as the verdict stands; the budget is another question.
     fn what_for(&self, now: Moment, unit: &UnitReading) -> Option<Why> {
-        match self.verdict {
+        self.what_for_verdict(now, unit, self.verdict)
+    }
+
+    fn what_for_verdict(&self, now: Moment, unit: &UnitReading, verdict: Verdict) -> Option<Why> {
+        match verdict {
             // Its own restarts by systemd are left alone; one that is down may live without.
             Verdict::DatabaseDown => {
                 (unit.active.is_down() && !self.tried_without).then_some(Why::WithoutDatabase)
@@ -134,11 +152,12 @@ impl App {
             Verdict::Crashed if self.owed_start && unit.active.is_down() => Some(Why::DatabaseBack),
             Verdict::PortTaken => self.holder_is_reapable().then_some(Why::Fault),
             Verdict::CrashLooping => {
-                (now >= self.loops.may_break(self.verdict_since, &self.policy)).then_some(Why::Loop)
+                self.loops.may_break(&self.policy).is_some_and(|at| now >= at).then_some(Why::Loop)
             }
-            Verdict::AppMemory if unit.active == ActiveState::Active && !self.last_unanswered => {
+            Verdict::AppMemory if unit.active == ActiveState::Active && !self.is_sick_besides() => {
                 Some(Why::Memory)
             }
+            Verdict::AppMemory if self.is_pending(now) => None,
             Verdict::Overloaded => {
                 let silent =
                     self.silent_since.is_some_and(|since| now.since(since) >= self.policy.overload_patience);
@@ -147,6 +166,12 @@ impl App {
             verdict if verdict.is_fault() => (!self.answers_again(unit)).then_some(Why::Fault),
             _ => None,
         }
+    }
+
+    /// What is confirmed of its answers calls for a recovery, however much memory it uses. Lateness is
+    /// no such thing.
+    fn is_sick_besides(&self) -> bool {
+        self.history.confirmed(&self.policy).is_some_and(|confirmed| confirmed.fault != Fault::Late)
     }
 
     /// Whether its budget lets that pass; none where it does not count.
@@ -180,7 +205,11 @@ impl App {
     }
 
     pub(super) fn waits_for_dependency(&self) -> bool {
-        match self.verdict {
+        self.waits_for_dependency_in(self.verdict)
+    }
+
+    fn waits_for_dependency_in(&self, verdict: Verdict) -> bool {
+        match verdict {
             Verdict::StoppedWithDependency => true,
             Verdict::NotStarted => self.kept_down && self.unit.as_ref().is_some_and(|unit| unit.enabled),
             _ => false,
@@ -221,12 +250,17 @@ impl App {
         } else {
             return;
         };
-        let Some(unit) =
-            self.unit.as_ref().filter(|_| verdict.is_fault() && self.would_told != Some(verdict))
-        else {
+        if self.would_told == Some(verdict) || self.is_left_alone() || self.recovery.is_some() {
             return;
+        }
+        let Some(unit) = self.unit.as_ref().filter(|_| !self.verdict_is_settling(now)) else { return };
+        let why = if self.waits_for_dependency_in(verdict) {
+            self.dependency_is_back().then_some(Why::Dependency)
+        } else {
+            self.what_for_verdict(now, unit, verdict)
         };
-        let why = if verdict == Verdict::CrashLooping { Why::Loop } else { Why::Fault };
+        let may = |why: &Why| self.budget_gate(now, unit, *why).is_none_or(|gate| gate == Gate::Now);
+        let Some(why) = why.filter(may) else { return };
         let steps: Vec<String> = self.steps_for(unit, why, 1).iter().map(ToString::to_string).collect();
         let text = format!("{verdict}; would have done: {} ({because})", steps.join(", then "));
         self.would_told = Some(verdict);
@@ -253,7 +287,7 @@ impl App {
                     Verdict::Overloaded => {
                         due.extend(self.silent_since.map(|since| since + self.policy.overload_patience));
                     }
-                    Verdict::CrashLooping => due.push(self.loops.may_break(self.verdict_since, &self.policy)),
+                    Verdict::CrashLooping => due.extend(self.loops.may_break(&self.policy)),
                     _ => {}
                 }
                 // Whose turn it is among instances is decided by the others.

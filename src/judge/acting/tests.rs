@@ -144,3 +144,22 @@ fn a_stop_between_two_steps_cancels_the_start() {
     assert_eq!(performed(&effects), []);
     assert!(!app.is_acting());
 }
+
+#[test]
+fn an_app_that_was_up_when_we_began_and_is_down_by_no_step_of_ours_is_not_started() {
+    let stop = Step::Stop { kill_after: Duration::from_secs(5) };
+    let hook = Step::Hook("warm.service".parse().unwrap());
+    let soon = Duration::from_secs(2);
+    for steps in [
+        vec![Step::Preflight, RESTART],
+        vec![hook.clone(), RESTART],
+        vec![Step::Preflight, stop, Step::Reap, Step::ResetFailed, Step::Start],
+    ] {
+        let (app, effects) = taken_over_with(Policy::default(), steps, 0, soon, down(1));
+        assert_eq!(performed(&effects), []);
+        assert!(!app.is_acting());
+    }
+    let steps = vec![hook.clone(), Step::Start];
+    let (_, effects) = taken_over_with(Policy::default(), steps, 0, soon, down(1));
+    assert_eq!(performed(&effects), [hook], "it was down already");
+}

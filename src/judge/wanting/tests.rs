@@ -10,7 +10,7 @@ use super::super::target::{
     DatabasePlace, DatabaseProtocol, DatabaseTarget, HttpTarget, PreflightTarget, StatusSet, Target,
 };
 use super::super::testing::{down, up};
-use super::super::unit::{Exit, InvocationId};
+use super::super::unit::{Exit, InvocationId, JobId, JobResult};
 use super::*;
 
 const WELL: fn(CheckKind) -> Observation = |_| Observation::good("well");
@@ -54,6 +54,10 @@ struct Stage {
     asked: Vec<CheckKind>,
     /// A start leads to nothing but the next fall.
     falls: bool,
+    /// That check is never answered.
+    silent: Option<CheckKind>,
+    /// How every step ends.
+    outcome: Outcome,
 }
 
 impl Stage {
@@ -70,6 +74,8 @@ impl Stage {
             told: Vec::new(),
             asked: Vec::new(),
             falls: false,
+            silent: None,
+            outcome: Outcome::Done,
         };
         stage.pass(1);
         assert_eq!(stage.app.verdict, Verdict::Healthy);
@@ -84,19 +90,46 @@ impl Stage {
     fn pass(&mut self, seconds: i64) {
         for _ in 0..seconds * 10 {
             self.now = self.now + Duration::from_millis(100);
-            self.send(Event::Tick);
-            if self.app.recovery.is_none()
-                && let Some(want) = self.app.wants(self.now)
-            {
-                let effects = self.app.recover(self.now, want);
-                self.carry_out(effects);
+            // As the host does it: nobody looks at an app whose time has not come.
+            if self.app.wake_due(self.now) {
+                self.send(Event::Tick);
             }
         }
     }
 
     fn send(&mut self, event: Event) {
-        let effects = self.app.handle(self.now, event);
+        let mut effects = self.app.handle(self.now, event);
+        if !self.app.recovery.as_ref().is_some_and(Recovery::is_acting)
+            && let Some(want) = self.app.wants(self.now)
+        {
+            effects.extend(self.app.recover(self.now, want));
+        }
         self.carry_out(effects);
+    }
+
+    /// The monitor is started anew.
+    fn another_monitor(&mut self) {
+        let (policy, target) = (self.app.policy.clone(), self.app.target.clone());
+        self.app = App::new("web".parse().unwrap(), policy, target, self.app.memory(), self.now);
+        self.send(Event::Tick);
+    }
+
+    /// Somebody stops it.
+    fn admin_stops(&mut self) {
+        self.unit.job = Some(JobId(70));
+        self.unit.active = ActiveState::Deactivating;
+        self.send(Event::JobNew(JobId(70)));
+        self.unit.active = ActiveState::Inactive;
+        self.send(Event::JobRemoved(JobId(70), JobResult::Done));
+        let (left, exited) = (Some(self.now), Some(self.now + Duration::from_millis(1)));
+        let bytes = self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0]);
+        self.unit =
+            UnitReading { active_exit: left, main_exit: exited, inactive_enter: exited, ..down(bytes) };
+        self.send(Event::Changed);
+    }
+
+    fn alerts(&self) -> usize {
+        self.told.iter().filter(|record| record.alert).count()
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -114,6 +147,9 @@ impl Stage {
     fn check(&mut self, round: RoundId, kinds: Vec<CheckKind>) {
         for kind in kinds {
             self.asked.push(kind);
+            if self.silent == Some(kind) {
+                continue;
+            }
             let seen = (self.answer)(kind);
             self.send(Event::Check(round, kind, seen));
         }
@@ -122,6 +158,7 @@ impl Stage {
     fn perform(&mut self, act: ActId, step: Step) {
         self.steps.push(step.clone());
         match step {
+            _ if self.outcome != Outcome::Done => {}
             Step::Start | Step::Restart { .. } => {
                 let invocation = self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0] + 1);
                 let since = Some(self.now);
@@ -132,7 +169,7 @@ impl Stage {
             }
             _ => {}
         }
-        self.send(Event::StepEnded(act, Outcome::Done));
+        self.send(Event::StepEnded(act, self.outcome.clone()));
         if self.falls && matches!(step, Step::Start | Step::Restart { .. }) {
             self.fall();
         }
@@ -366,3 +403,5 @@ fn who_may_be_ended_is_ended_before_the_start_and_who_may_not_is_named() {
     assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::PortTaken, 0));
     assert!(stage.app.headline().contains("nc (pid 9)"));
 }
+
+mod harm;
