@@ -38,9 +38,13 @@ impl App {
                 let times = self.dependency_starts.map_or(0, |(_, times)| times);
                 self.dependency_starts = Some((now, times.saturating_add(1)));
             }
-            Why::WithoutDatabase => self.tried_without = true,
+            Why::WithoutDatabase => {
+                self.tried_without = true;
+                self.note_database_start(now);
+            }
+            Why::DatabaseBack => self.note_database_start(now),
             Why::Loop => self.loops.broken(now),
-            Why::Asked | Why::Fault | Why::Memory | Why::DatabaseBack => {}
+            Why::Asked | Why::Fault | Why::Memory => {}
         }
         self.asked = false;
         self.owed_start = false;
@@ -253,6 +257,8 @@ impl App {
         if recovery.current().is_some() && self.life.interfered() {
             // Between two steps of ours; whether it was a start or a stop, it takes the place of ours.
             self.give_way(now, "somebody else decided", out);
+        } else if recovery.current().is_some() && self.pause.is_some() && recovery.may_be_left() {
+            self.give_way(now, "paused", out);
         } else if recovery.current().is_some() && self.load_bad_since.is_some() {
             self.give_way(now, "its unit file was taken away", out);
         } else if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.current().is_some())
@@ -305,6 +311,9 @@ impl App {
         if recovery.attempt.is_some() {
             self.budget_for(recovery.memory).withdraw();
         }
+        if recovery.cause == Verdict::CrashLooping && !recovery.stopped_it() {
+            self.loops.spared();
+        }
         self.dirty = true;
         self.tell(
             out,
@@ -334,6 +343,9 @@ impl App {
     pub fn last_will(&self) -> Option<LastWill> {
         let recovery =
             self.recovery.as_ref().filter(|_| !self.stopping && self.life.foreign_job().is_none())?;
+        if recovery.phase == Phase::Resuming && recovery.stopped_it() && recovery.current().is_some() {
+            return Some(LastWill { kill: false });
+        }
         let step = recovery.current().filter(|_| recovery.phase == Phase::Acting)?;
         let stopped_by_us =
             recovery.steps[..=recovery.next].iter().any(|step| matches!(step, Step::Stop { .. }));

@@ -93,6 +93,8 @@ pub struct App {
     pub(super) owed_start: bool,
     /// It was started without its database once; after that it is held.
     pub(super) tried_without: bool,
+    /// When it was last started for either reason, and how often lately.
+    pub(super) database_starts: Option<(Moment, u32)>,
     pub(super) blind_since: Option<Moment>,
     pub(super) around: Around,
     pub(super) companion: Companion,
@@ -181,6 +183,7 @@ impl App {
             silent_since: None,
             owed_start: memory.owed_start,
             tried_without: memory.tried_without,
+            database_starts: None,
             blind_since: None,
             around: Around::default(),
             companion: Companion::restore(memory.companion),

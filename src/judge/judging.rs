@@ -81,7 +81,7 @@ impl App {
         } else {
             self.verdict_text = text;
         }
-        if verdict.is_fault() {
+        if verdict.opens_incident() {
             self.end_suspicion();
         }
         if verdict == Verdict::Healthy {

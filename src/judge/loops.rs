@@ -111,6 +111,11 @@ impl Loops {
         self.automatic.clear();
     }
 
+    /// The stop that was to break it was given up before it began.
+    pub fn spared(&mut self) {
+        self.broken = None;
+    }
+
     /// `healthy_for` of health.
     pub fn forgive(&mut self) {
         self.broken = None;

@@ -208,10 +208,12 @@ impl App {
     fn suspect_unanswered(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let suspect_after = self.history.suspect_after(&self.policy);
         let mut late = false;
+        // What was never good proves nothing by its silence either.
+        let proven = |kind: &CheckKind| self.ever_good.contains(&self.target.signature(*kind));
         for round in &mut self.probing.rounds {
             if !round.suspected && now.since(round.began) >= suspect_after {
                 round.suspected = true;
-                late = true;
+                late |= round.waiting.iter().any(proven);
             }
         }
         if late && !self.forgives(now) {
@@ -222,7 +224,7 @@ impl App {
     /// Begins confirming: the first round at once, the next ones at `confirm_interval`. The unit is
     /// read as well, so that its state is fresh when it is decided.
     fn suspect(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        if self.probing.suspicion.is_none() && !self.verdict.is_fault() {
+        if self.probing.suspicion.is_none() && !self.verdict.opens_incident() {
             self.probing.suspicion = Some(now);
             self.trouble_since.get_or_insert(now);
             self.ask_reading(now, out);
@@ -284,6 +286,10 @@ impl App {
             None => {
                 // No fault as long as it was never good, but not listening yet either.
                 self.bad_since_start |= any_bad;
+                // Nor is there anything to confirm.
+                if self.history.bad_in_a_row() == 0 && self.memory_over == 0 {
+                    self.probing.suspicion = None;
+                }
             }
             Some(RoundResult::Good) => {
                 if !self.good_since_start {

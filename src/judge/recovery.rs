@@ -135,6 +135,11 @@ impl Recovery {
         self.steps[..self.next].iter().any(|step| matches!(step, Step::Stop { .. }))
     }
 
+    /// Nothing would stay down by our doing if it ended here, and no person asked for it.
+    pub fn may_be_left(&self) -> bool {
+        self.attempt.is_some() && !self.stopped_it()
+    }
+
     /// A step that takes it down is still ahead, or under way.
     pub fn stops_it_yet(&self) -> bool {
         let ahead = self.steps.iter().skip(self.next);

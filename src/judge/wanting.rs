@@ -19,6 +19,9 @@ use super::verdict::Verdict;
 /// How often an instance that waits for its turn looks whether it has come.
 const TURN: Duration = Duration::from_secs(5);
 
+/// Starts without a database, or because it is back, that wait for nothing.
+const DATABASE_STARTS: u32 = 6;
+
 /// An app that wants to be recovered now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Want {
@@ -179,8 +182,25 @@ impl App {
         match why {
             Why::Fault => Some(self.budget.gate(now, unit.inactive_exit, &self.policy)),
             Why::Memory => Some(self.memory_budget.gate(now, unit.inactive_exit, &self.policy)),
+            Why::WithoutDatabase | Why::DatabaseBack => {
+                let at = self.database_gate().filter(|at| now < *at);
+                Some(at.map_or(Gate::Now, Gate::NotBefore))
+            }
             _ => None,
         }
+    }
+
+    /// A database that comes and goes must not have the app started for ever: what is uncounted passes
+    /// some times within an `attempts_window`, then ever more slowly.
+    fn database_gate(&self) -> Option<Moment> {
+        let (last, times) = self.database_starts?;
+        let doublings = times.checked_sub(DATABASE_STARTS)?.min(16);
+        Some(last + self.policy.cooldown.saturating_mul(1 << doublings).min(self.policy.retry_interval))
+    }
+
+    pub(super) fn note_database_start(&mut self, now: Moment) {
+        let lately = self.database_starts.filter(|(last, _)| now.since(*last) < self.policy.attempts_window);
+        self.database_starts = Some((now, lately.map_or(1, |(_, times)| times.saturating_add(1))));
     }
 
     /// A reading is under way that may change everything, e.g. one that a signal called for; or it

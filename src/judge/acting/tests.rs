@@ -1,6 +1,6 @@
 //! A recovery that another monitor began.
 
-use super::super::effect::Event;
+use super::super::effect::{Event, Request};
 use super::super::memory::AppMemory;
 use super::super::policy::{Mode, Policy};
 use super::super::recovery::Intent;
@@ -162,4 +162,44 @@ fn an_app_that_was_up_when_we_began_and_is_down_by_no_step_of_ours_is_not_starte
     let steps = vec![hook.clone(), Step::Start];
     let (_, effects) = taken_over_with(Policy::default(), steps, 0, soon, down(1));
     assert_eq!(performed(&effects), [hook], "it was down already");
+}
+
+#[test]
+fn a_pause_ends_what_has_not_begun_and_not_what_would_leave_it_stopped() {
+    let stop = Step::Stop { kill_after: Duration::from_secs(5) };
+    let pause = || Event::Asked(Request::Pause { length: Duration::from_secs(60), reason: None });
+    let later = Moment::from_micros(3_000_000);
+    for (steps, next, unit, then) in [
+        (vec![Step::Preflight, RESTART], 0, up(1), vec![]),
+        (vec![stop, Step::Reap, Step::Start], 1, down(1), vec![Step::Start]),
+    ] {
+        let (mut app, _) = taken_over_with(Policy::default(), steps, next, Duration::from_secs(2), unit);
+        let _ = app.handle(later, pause());
+        let effects = app.handle(later, Event::StepEnded(ActId(4), Outcome::Done));
+        assert_eq!(performed(&effects), then);
+    }
+}
+
+#[test]
+fn a_stop_of_the_monitor_before_is_remembered_by_one_that_ends_at_once() {
+    let steps = vec![Step::Stop { kill_after: Duration::from_secs(5) }, Step::Reap, Step::Start];
+    let intent = |next| Intent {
+        act: ActId(4),
+        cause: Verdict::Frozen,
+        text: String::new(),
+        steps: steps.clone(),
+        next,
+        began: Moment::from_micros(100),
+        attempt: Some(1),
+        memory: false,
+        before: up(1).invocation,
+    };
+    let will = |next| {
+        let memory = AppMemory { intent: Some(intent(next)), ..AppMemory::default() };
+        let target = Target::of_unit("web.service".parse().unwrap());
+        App::new("web".parse().unwrap(), Policy::default(), target, memory, Moment::from_micros(200))
+            .last_will()
+    };
+    assert_eq!(will(1), Some(LastWill { kill: false }));
+    assert_eq!(will(0), None, "nobody knows whether it was stopped");
 }

@@ -297,3 +297,43 @@ fn what_goes_round_without_its_database_does_not_fill_the_journal() {
     let lines = stage.told.iter().filter(|record| record.level != Level::Debug).count();
     assert!(lines < 40, "{lines}");
 }
+
+#[test]
+fn a_database_that_comes_and_goes_starts_the_app_ever_more_rarely() {
+    let mut stage = Stage::new(leaning(), Policy::default());
+    stage.falls = true;
+    let calls = Cell::new(0_u32);
+    stage.answer(move |kind| match kind {
+        CheckKind::Database => {
+            calls.set(calls.get() + 1);
+            if calls.get() % 8 < 2 { WELL(kind) } else { database_is_down(kind) }
+        }
+        _ => database_is_down(kind),
+    });
+    stage.fall();
+    stage.pass(7_200);
+    let starts = stage.steps.iter().filter(|step| **step == Step::Start).count();
+    assert!((4..30).contains(&starts), "{starts}");
+}
+
+#[test]
+fn a_check_that_was_never_good_and_hangs_is_asked_at_the_pace_of_health() {
+    let mut stage = Stage::new(Target { port: None, ..asked() }, Policy::default());
+    stage.app.ever_good.clear();
+    stage.silent = Some(CheckKind::Http);
+    stage.asked.clear();
+    stage.pass(300);
+    assert!(stage.asked.len() <= 31, "{}", stage.asked.len());
+}
+
+#[test]
+fn what_is_confirmed_is_confirmed_no_more() {
+    let mut stage = Stage::new(leaning(), Policy::default());
+    stage.answer(database_is_down);
+    stage.pass(60);
+    assert_eq!(stage.app.verdict, Verdict::DatabaseDown);
+    stage.asked.clear();
+    stage.pass(300);
+    let rounds = stage.asked.iter().filter(|kind| **kind == CheckKind::Http).count();
+    assert!(rounds <= 31, "{rounds}");
+}
