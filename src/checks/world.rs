@@ -1,11 +1,15 @@
 //! Where `/proc`, the cgroup tree and `/etc` are, and the few bounded ways in which checks read
 //! them. A test is a directory that looks like a system.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
+
+use crate::judge::Moment;
 
 /// Directories of a unit's cgroup subtree that are looked at.
 const MAX_DIRS: usize = 512;
@@ -19,7 +23,12 @@ const MAX_LINKS: usize = 65_536;
 pub struct World {
     root: PathBuf,
     hierarchy: OnceLock<Hierarchy>,
+    /// Connections that waited for their app when an answer was missing last, by its listener.
+    pub(super) waits: Mutex<Waits>,
 }
+
+/// By the inode of the listener: when, and whose connections.
+pub(super) type Waits = HashMap<u32, (Moment, HashSet<SocketAddr>)>;
 
 /// The cgroup tree in which systemd keeps its units.
 #[derive(Clone, Debug)]
@@ -39,7 +48,7 @@ impl World {
     /// A directory that looks like one.
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), hierarchy: OnceLock::new() }
+        Self { root: root.into(), hierarchy: OnceLock::new(), waits: Mutex::default() }
     }
 
     /// A path below the root.

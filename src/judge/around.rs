@@ -159,6 +159,25 @@ impl App {
         Sight::of(&seen.observation, seen.bad_in_a_row, self.policy.failures)
     }
 
+    /// The public name as last asked. What was seen of it before the proxy was good again says what the
+    /// proxy did, not what is wrong now.
+    fn public_sight(&self) -> Sight<'_> {
+        let proxy = self.errands.seen(CheckKind::Proxy).filter(|proxy| proxy.is_good());
+        match (self.sight(CheckKind::Public), self.errands.seen(CheckKind::Public)) {
+            (Sight::Bad(seen), Some(public)) if proxy.is_some_and(|proxy| public.began < proxy.since) => {
+                Sight::Suspected(seen)
+            }
+            (sight, _) => sight,
+        }
+    }
+
+    /// The public name is bad, and the check has not been made since it was asked.
+    fn is_behind(&self, kind: CheckKind) -> bool {
+        let public = self.errands.seen(CheckKind::Public).map(|seen| seen.began);
+        let asked = self.errands.seen(kind).map(|seen| seen.began);
+        self.public_bad_since().is_some() && asked < public
+    }
+
     /// The public name is bad, be it confirmed or not: since when.
     fn public_bad_since(&self) -> Option<Moment> {
         let seen = self.errands.seen(CheckKind::Public).filter(|seen| seen.is_bad())?;
@@ -185,7 +204,8 @@ impl App {
             database: self.sight(CheckKind::Database),
             proxy: self.sight(CheckKind::Proxy),
             proxy_asked: self.target.has(CheckKind::Proxy) && self.was_ever_good(CheckKind::Proxy),
-            public: self.sight(CheckKind::Public),
+            proxy_behind: self.is_behind(CheckKind::Proxy),
+            public: self.public_sight(),
             egress,
             certificate: self
                 .errands
@@ -360,12 +380,7 @@ impl App {
     pub(super) fn press_around(&mut self, now: Moment, proxy_in_trouble: bool) -> Vec<Effect> {
         let unit_up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
         let unsure = |app: &Self, kind| matches!(app.sight(kind), Sight::Suspected(_));
-        let behind = |app: &Self, kind: CheckKind| {
-            // Not asked since the public name was, which is bad.
-            let public = app.errands.seen(CheckKind::Public).map(|seen| seen.began);
-            let asked = app.errands.seen(kind).map(|seen| seen.began);
-            app.public_bad_since().is_some() && asked < public
-        };
+        let behind = |app: &Self, kind: CheckKind| app.is_behind(kind);
         let suspected = self.around.host_suspected;
         let wanted = [
             (CheckKind::Public, unit_up && unsure(self, CheckKind::Public)),

@@ -133,6 +133,8 @@ pub(super) struct Surroundings<'a> {
     pub proxy: Sight<'a>,
     /// There is such a check, and it was good once.
     pub proxy_asked: bool,
+    /// The public name is bad, and it was not made since that was seen.
+    pub proxy_behind: bool,
     /// The public name, asked as everybody does.
     pub public: Sight<'a>,
     /// Whether the network out is there; only what was seen since the public name is bad.
@@ -315,7 +317,7 @@ fn proxy_is_fine(s: &Surroundings<'_>) -> bool {
         .proxy_unit
         .is_some_and(|unit| !matches!(unit.verdict, Verdict::Healthy | Verdict::Idle | Verdict::Unknown));
     let explained = s.proxy.suspicion().is_some_and(|fault| is_silence(fault) || fault == Fault::Upstream);
-    let awaited = s.proxy_asked && s.proxy == Sight::Unasked;
+    let awaited = s.proxy_asked && (s.proxy == Sight::Unasked || s.proxy_behind);
     let upstream = s.public.fault() == Some(Fault::Upstream);
     !fallen && !explained && !awaited && !upstream
 }

@@ -22,6 +22,8 @@ const LATE: Duration = Duration::from_millis(500);
 /// So long before the deadline, but no more than an eighth of the check, the second look is taken: the
 /// kernel needs some milliseconds for it, a busy host some more, and they are not ours any more after it.
 const RESERVE: Duration = Duration::from_millis(150);
+/// What waited is compared with what waited that long ago at most.
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// Below that, one tick of the clock is more than what is measured.
 const SHORTEST: Duration = Duration::from_millis(50);
 
@@ -112,6 +114,8 @@ impl Watch {
             let before = first.filter(|_| inside.last.is_some()).and_then(|look| look.seen.as_ref());
             taken(inside.from, before, now, visible)
         });
+        let moved = last.seen.as_ref().is_some_and(|(now, _)| self.0.queue_moved(to, last.at, now));
+        let taken = if moved { Some(true) } else { taken };
         Detail::Silence { taken, cpu: first.and_then(|first| used(first, last)) }
     }
 }
@@ -119,6 +123,21 @@ impl Watch {
 impl Watched {
     fn look(&self, port: u16) -> Look {
         Look { seen: connections(port).ok(), usage: self.usage(), at: clock::now() }
+    }
+
+    /// Whether any connection that waited when an answer was missing before has left the queue since.
+    /// A busy event loop may take connections every few seconds only, longer than one check lasts. One
+    /// that was closed by its client stays in the queue until it is taken (tcp(7), CLOSE_WAIT).
+    fn queue_moved(&self, to: SocketAddr, at: Moment, now: &[Connection]) -> bool {
+        // Of this listener alone: that of another start has another inode.
+        let Ok(rows) = listeners(to.port()) else { return false };
+        let Some(listener) = rows.iter().find(|row| row.takes(to.ip())) else { return false };
+        let waiting: HashSet<SocketAddr> =
+            now.iter().filter(|row| !row.accepted).map(|row| row.peer).collect();
+        let mut waits = self.world.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.retain(|_, (seen, _)| at.since(*seen) < REMEMBERED);
+        let before = waits.insert(listener.inode, (at, waiting.clone()));
+        before.is_some_and(|(_, before)| before.iter().any(|peer| !waiting.contains(peer)))
     }
 
     /// CPU time of the unit in microseconds; a cgroup counts it whatever its controllers are.

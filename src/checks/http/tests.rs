@@ -211,6 +211,26 @@ fn silence_tells_whether_connections_are_taken() {
     assert_eq!(silence(&ask(&local(to.port()))), (Some(true), None));
 }
 
+/// An event loop that is busy for longer than a check lasts takes connections between two checks.
+#[test]
+fn a_queue_that_moves_from_one_check_to_the_next_is_taken_from() {
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = local(slow.local_addr().unwrap().port());
+    let timeout = target.http.as_ref().unwrap().timeout;
+    let probe = Probe {
+        target: std::sync::Arc::new(target),
+        world: std::sync::Arc::new(super::super::World::system()),
+        ..Probe::of_nothing()
+    };
+    let asked = || silence(&check(&probe, Allowance::starting_now(timeout))).0;
+    assert_eq!(asked(), Some(false));
+    assert_eq!(asked(), Some(false), "they all wait on");
+    let taken = slow.accept().unwrap();
+    assert_eq!(asked(), Some(true));
+    assert_eq!(asked(), Some(false));
+    drop(taken);
+}
+
 #[test]
 fn silence_tells_what_the_unit_burns() {
     let fake = super::super::world::tests::Fake::new();

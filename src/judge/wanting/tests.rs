@@ -252,6 +252,7 @@ fn a_running_app_that_fails_with_its_database_is_not_restarted() {
     });
     stage.pass(20);
     assert_eq!(stage.app.verdict, Verdict::Starting, "counters at zero and the grace of a start");
+    assert!(stage.steps.is_empty(), "{:?}", stage.steps);
     stage.pass(30);
     assert_eq!(stage.steps.len(), 1, "by itself it is a fault like any other");
 }
