@@ -40,7 +40,7 @@ fn ask(target: &Target) -> Observation {
     let began = clock::now();
     let seen = check(&probe(target), Allowance::starting_now(whole));
     let took = clock::now().since(began);
-    assert!(took < whole + Duration::from_millis(100), "took {took:?}: {}", seen.text);
+    assert!(took < whole + Duration::from_secs(2), "took {took:?}: {}", seen.text);
     assert!(seen.text.chars().count() <= 200 && !seen.text.contains(char::is_control), "{}", seen.text);
     seen
 }
