@@ -83,7 +83,18 @@ fn proxy_misconfigured(m: &Machine) -> Seen {
     m.write("/etc/nginx/sites-enabled/default", "server { listen 80; nonsense }\n");
     let at = now();
     m.must(SILENCE);
-    only(m, at, "proxy-down", &[])
+    let mut seen = only(m, at, "proxy-down", &[]);
+    // As often as its budget allows, and no more than that.
+    let_pass(Duration::from_secs(10));
+    let after = Seen::since(m, at, "");
+    let mut steps: Vec<&str> = after.actions.split(", ").collect();
+    steps.dedup();
+    seen.actions = steps.join(", ");
+    let events = m.events_since("web", at);
+    let incidents = events.iter().filter(|event| event.name == "incident-opened").count();
+    let gave_up = events.iter().filter(|event| event.name == "breaker-opened").count();
+    seen.and(incidents == 1, || format!("{incidents} incidents of nginx instead of one"))
+        .and(gave_up <= 1, || format!("given up {gave_up} times"))
 }
 
 fn proxy_stopped(m: &Machine) -> Seen {

@@ -70,7 +70,7 @@ impl Seen {
 fn split(event: &Event) -> (&str, &str) {
     let (app, text) = event.message.split_once(": ").unwrap_or(("", &event.message));
     match text.split_once(": ") {
-        Some((unit, text)) if unit.ends_with(".service") => (unit, text),
+        Some((unit, text)) if unit.ends_with(".service") && !unit.contains(' ') => (unit, text),
         _ => (app, text),
     }
 }
@@ -86,11 +86,15 @@ fn step(event: &Event) -> Option<String> {
         return None;
     }
     let (whom, text) = split(event);
-    if text.starts_with("it does not stop by itself") {
-        return Some("kill".to_owned());
+    // A remark on why a step is not taken is none.
+    if text.contains("it is not restarted") {
+        return None;
     }
-    let name = text.split(": ").next()?.split(" (").next()?;
-    let mut words = name.replace("start hook ", "hook ");
+    let mut words = if text.starts_with("it does not stop by itself") {
+        "kill".to_owned()
+    } else {
+        text.split(": ").next()?.split(" (").next()?.replace("start hook ", "hook ")
+    };
     if !is_own(event) {
         words = format!("{words} {whom}");
     }
