@@ -307,7 +307,10 @@ impl App {
             Event::Tick => {}
             Event::Unit(unit) => self.take_reading(now, *unit, &mut out),
             Event::UnitUnreadable(reason) => self.take_unreadable(now, &reason, &mut out),
-            Event::Changed => self.ask_reading(now, &mut out),
+            Event::Changed => {
+                self.life.told();
+                self.ask_reading(now, &mut out);
+            }
             Event::SignalsLost => {
                 self.read_asked = None;
                 self.job_over = None;

@@ -63,6 +63,11 @@ pub struct Life {
     memory: LifeMemory,
     /// No signal was lost since the unit was last seen up, so that silence means something.
     continuous: bool,
+    /// Something was told of the unit since it was last seen up: an end of which nothing was told is one
+    /// whose signals were lost.
+    told: bool,
+    /// Jobs that were not ours and from which everything was concluded; bounded.
+    past: VecDeque<JobId>,
     /// A job on the unit that is not known to be ours.
     foreign: Option<JobId>,
     /// One that is not pending any more, though its JobRemoved was not taken in yet: a reading may
@@ -141,8 +146,17 @@ impl Life {
         self.foreign.is_some() || self.foreign_gone.is_some() || self.foreign_done.is_some()
     }
 
+    /// systemd told something of the unit.
+    pub fn told(&mut self) {
+        self.told = true;
+    }
+
     /// A job was queued on the unit.
     pub fn job_new(&mut self, job: JobId) {
+        self.told = true;
+        if self.past.contains(&job) {
+            return;
+        }
         let healing = self.was_auto_restarting && self.healing_job.get_or_insert(job) == &job;
         if !self.ours.contains(&job) && !healing {
             self.foreign = Some(job);
@@ -151,11 +165,13 @@ impl Life {
 
     /// A job on the unit ended.
     pub fn job_removed(&mut self, job: JobId, result: JobResult) {
-        let mut known = false;
+        self.told = true;
+        // Its beginning may have been lost.
+        let healing = self.was_auto_restarting && self.healing_job.is_none_or(|healing| healing == job);
+        let known = !self.ours.contains(&job) && !self.past.contains(&job) && !healing;
         for foreign in [&mut self.foreign, &mut self.foreign_gone] {
             if *foreign == Some(job) {
                 *foreign = None;
-                known = true;
             }
         }
         if known && result == JobResult::Done {
@@ -222,8 +238,8 @@ impl Life {
             let down = unit.dependencies.iter().filter(|other| other.active.is_down());
             self.ran_without = down.map(|other| other.unit.clone()).collect();
             // A job that ended while it stayed up (a reload) explains no later end.
-            self.foreign_gone = None;
-            self.foreign_done = None;
+            self.pass();
+            self.told = false;
         }
         self.continuous = true;
         // A run that the monitor before us knew is still news to us: it may be in its grace.
@@ -234,9 +250,20 @@ impl Life {
         Some(Change::Started(starter))
     }
 
+    /// Everything was concluded from the jobs of others that are over.
+    fn pass(&mut self) {
+        for job in [self.foreign_done.take(), self.foreign_gone.take()].into_iter().flatten() {
+            self.past.push_back(job);
+            if self.past.len() > 16 {
+                self.past.pop_front();
+            }
+        }
+    }
+
     fn conclude(&mut self, unit: &UnitReading) -> Option<Change> {
         // One whose end was not told is believed if the timestamps say the same.
-        let asked = self.foreign_done.take().is_some() | self.foreign_gone.take().is_some();
+        let asked = self.foreign_done.is_some() || self.foreign_gone.is_some();
+        self.pass();
         if let Some((invocation, ending)) = &self.memory.end
             && *invocation == unit.invocation
         {
@@ -263,14 +290,13 @@ impl Life {
             // restart itself is one.
             let same_run = self.memory.last_up == unit.invocation
                 || (self.taken_down.is_some() && self.taken_down == unit.invocation);
-            asked && stopped_by_job(unit).unwrap_or(same_run) || stopped_before_it_ran(unit)
+            // Where nothing was told of its end, the signals were lost.
+            let by_job = stopped_by_job(unit);
+            let unheard = !self.told && by_job == Some(true) && !is_systemds_doing(unit);
+            asked && by_job.unwrap_or(same_run) || unheard || stopped_before_it_ran(unit)
         } else {
             match stopped_by_job(unit) {
-                // A watchdog or OOM kill takes the unit out of `active` first, too; and whoever runs into
-                // the start limit wanted it started.
-                Some(stopped) => {
-                    stopped && !matches!(unit.result.as_str(), "watchdog" | "oom-kill" | "start-limit-hit")
-                }
+                Some(stopped) => stopped && !is_systemds_doing(unit),
                 None => stopped_before_it_ran(unit) || unit.result == "success" && unit.main_exit.is_none(),
             }
         };
@@ -296,6 +322,12 @@ impl Life {
 fn stopped_by_job(unit: &UnitReading) -> Option<bool> {
     let (began, left, exited) = (unit.inactive_exit?, unit.active_exit?, unit.main_exit?);
     (left >= began && exited >= began).then_some(left < exited)
+}
+
+/// A watchdog or OOM kill takes the unit out of `active` before its process ends, too; and whoever runs
+/// into the start limit wanted it started.
+fn is_systemds_doing(unit: &UnitReading) -> bool {
+    matches!(unit.result.as_str(), "watchdog" | "oom-kill" | "start-limit-hit")
 }
 
 /// It was on its way up, no process of it had begun yet, and it went down without having failed:
@@ -328,9 +360,37 @@ mod tests {
     }
 
     #[test]
+    fn an_end_of_which_nothing_was_told_is_read_from_its_timestamps() {
+        for (unit, ending) in [(ended(19, 20), Ending::Stopped), (ended(20, 19), Ending::ByItself)] {
+            let mut life = Life::default();
+            let _ = life.read(&up(1), false, true);
+            assert_eq!(life.read(&unit, false, true), Some(Change::Ended(ending)));
+        }
+        // An app that says STOPPING=1 by itself leaves `active` before it ends; that nobody asked is told.
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.told();
+        assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::ByItself)));
+    }
+
+    #[test]
+    fn the_end_of_a_job_is_enough_and_counts_once() {
+        let mut life = Life::default();
+        let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+        let fallen = needs(ActiveState::Inactive, ended(19, 20));
+        life.job_removed(JobId(7), JobResult::Done);
+        let with = Ending::StoppedWith("db.service".parse().unwrap());
+        assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(with.clone())));
+        life.job_removed(JobId(7), JobResult::Done);
+        assert_eq!(life.read(&fallen, false, true), None, "the same job again");
+        assert_eq!(life.ending(), Some(&with));
+    }
+
+    #[test]
     fn down_without_a_job_nobody_asked() {
         let mut life = Life::default();
         assert_eq!(life.read(&up(1), false, true), Some(Change::Started(Starter::BeforeUs)));
+        life.told();
         assert_eq!(life.read(&ended(20, 19), false, false), None, "not settled yet");
         assert_eq!(life.read(&ended(20, 19), false, true), Some(Change::Ended(Ending::ByItself)));
         assert_eq!(life.read(&ended(20, 19), false, true), None, "told once");

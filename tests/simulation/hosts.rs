@@ -240,7 +240,7 @@ impl World {
             0 => (Deed::Hung(true), Some(Deed::Hung(false))),
             1 => (Deed::Refuses(true), Some(Deed::Refuses(false))),
             2 => (Deed::Late(self.chance.length(10, 2_000)), Some(Deed::Late(millis(3)))),
-            3 => (Deed::Lossy(Some(self.chance.pick(&[1, 2, 10]))), Some(Deed::Lossy(None))),
+            3 => (Deed::Lossy(Some(self.chance.pick(&[1, 1, 2, 10]))), Some(Deed::Lossy(None))),
             4 => (Deed::Echo(true), Some(Deed::Echo(false))),
             5 => (Deed::HelperFails(true), Some(Deed::HelperFails(false))),
             6 => (Deed::Writable(false), Some(Deed::Writable(true))),

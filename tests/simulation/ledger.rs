@@ -275,6 +275,18 @@ impl World {
                 known.budget.half_open = true;
                 known.memory_budget.half_open = true;
             }
+            if let Some(intent) = intent.filter(|_| known.open.is_none()) {
+                // Written, and killed before it was begun.
+                let counted = intent.attempt.is_some();
+                let (act, memory, cause) = (intent.act, intent.memory, intent.cause);
+                known.open = Some(Open { act, counted, asked: false, memory, cause, objection: None });
+                if counted {
+                    let budget = known.budget_for(memory);
+                    budget.attempts.push(at);
+                    budget.since_healthy += 1;
+                    budget.last = Some(at);
+                }
+            }
             if lost {
                 known.ever_good = false;
                 known.database_good = false;

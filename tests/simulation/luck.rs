@@ -138,7 +138,15 @@ impl World {
                 self.ledger.stale |= !writable;
             }
             Deed::Refuses(refuses) => self.around.refuses = refuses,
-            Deed::Hung(hung) => self.around.hung = hung,
+            Deed::Hung(hung) => {
+                self.around.hung = hung;
+                if !hung {
+                    let generation = self.monitor.generation;
+                    for (unit, signal) in std::mem::take(&mut self.monitor.held) {
+                        self.take_signal(generation, unit, signal);
+                    }
+                }
+            }
             Deed::Late(late) => self.around.late = late,
             Deed::Lossy(lossy) => self.around.lossy = lossy,
             Deed::Echo(echo) => self.around.echo = echo,
@@ -276,6 +284,7 @@ impl World {
     /// Everything is as it should be again. What people stopped stays so.
     pub fn mend(&mut self) {
         self.note(Trace::Deed("all is mended".into()));
+        self.carry_out_deed(Deed::Hung(false));
         self.coming.retain(|_, coming| {
             !matches!(coming, Coming::Deed(deed) if !matches!(deed, Deed::Thaw(_) | Deed::LastStart(..) | Deed::LateJob(_)))
         });

@@ -51,6 +51,8 @@ pub struct Monitor {
     /// Readings under way, and rounds, of each member.
     pub readings: Vec<u32>,
     pub rounds: Vec<Vec<(RoundId, CheckKind)>>,
+    /// Signals that wait while nothing gets through, in their order.
+    pub held: Vec<(U, Signal)>,
     /// So many effects from now it is killed.
     pub dies_in: Option<u32>,
 }
@@ -67,6 +69,7 @@ impl Monitor {
             tail: now,
             readings: vec![0; members],
             rounds: vec![Vec::new(); members],
+            held: Vec::new(),
             dies_in: None,
         }
     }
@@ -141,6 +144,7 @@ impl World {
         self.monitor.readings.fill(0);
         self.monitor.rounds.iter_mut().for_each(Vec::clear);
         self.monitor.stalled = None;
+        self.monitor.held.clear();
         self.monitor.dies_in = None;
         self.note(Trace::Monitor("is killed"));
         // Nobody holds the units any more.
@@ -278,7 +282,7 @@ impl World {
             return;
         }
         if self.around.hung {
-            self.later(millis(300), Coming::Signal(generation, unit, signal));
+            self.monitor.held.push((unit, signal));
             return;
         }
         if let Signal::JobRemoved(id, result) = signal {
