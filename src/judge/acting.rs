@@ -8,6 +8,7 @@ use super::companion;
 use super::effect::{ActId, Effect};
 use super::errands::Seen;
 use super::level::Level;
+use super::mutation::{Mutation, active};
 use super::observation::CheckKind;
 use super::plan::{Circumstances, Outcome, Step, plan};
 use super::policy::ClearCaches;
@@ -142,11 +143,13 @@ impl App {
     pub(super) fn perform(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(recovery) = &self.recovery else { return };
         let Some(step) = recovery.current() else { return };
-        if self.stopping {
+        if self.stopping && !active(Mutation::ShutdownIgnored) {
             self.give_way(now, "the host is going down", out);
             return;
         }
-        out.push(Effect::Persist);
+        if !active(Mutation::IntentNotWritten) {
+            out.push(Effect::Persist);
+        }
         out.push(Effect::Perform(recovery.act, step));
     }
 

@@ -18,6 +18,7 @@ use super::level::Level;
 use super::life::{Change, Ending, Life, Starter};
 use super::loops::Loops;
 use super::memory::AppMemory;
+use super::mutation::{Mutation, active};
 use super::names::{AppName, Subject, UnitName};
 use super::observation::{CheckKind, Observation};
 use super::policy::Policy;
@@ -281,7 +282,7 @@ impl App {
             unit: Some(self.target.unit.clone()),
             ever_good: self.ever_good.clone(),
             starts: self.starts.clone(),
-            budget: self.budget.clone(),
+            budget: if active(Mutation::AttemptsForgotten) { Budget::default() } else { self.budget.clone() },
             loops: self.loops.clone(),
             memory_budget: self.memory_budget.clone(),
             life: self.life.memory().clone(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::mutation::{Mutation, active};
 use super::policy::{GiveUp, Policy};
 use super::time::Moment;
 
@@ -117,6 +118,7 @@ impl Budget {
     #[must_use]
     pub fn gate(&self, now: Moment, last_start: Option<Moment>, policy: &Policy) -> Gate {
         match self.breaker {
+            Breaker::Open { .. } if active(Mutation::RetryNeverComes) => return Gate::Never,
             Breaker::Open { .. } if policy.give_up == GiveUp::Wait => return Gate::Never,
             Breaker::Open { retry_at } if now < retry_at => return Gate::NotBefore(retry_at),
             Breaker::Open { .. } => return Gate::Now,
@@ -124,7 +126,7 @@ impl Budget {
             Breaker::HalfOpen | Breaker::Closed => {}
         }
         let Some(last) = self.last else { return Gate::Now };
-        if self.since_healthy == 0 {
+        if self.since_healthy == 0 || active(Mutation::CooldownIgnored) {
             return Gate::Now;
         }
         let doublings = (self.since_healthy - 1).min(16);
@@ -189,7 +191,8 @@ impl Budget {
 
     fn exhaust(&mut self, now: Moment, policy: &Policy) -> bool {
         let was_closed = self.breaker == Breaker::Closed;
-        if !was_closed || self.used(now, policy) >= self.allowed(policy) {
+        let used_up = self.used(now, policy) >= self.allowed(policy);
+        if (!was_closed || used_up) && !active(Mutation::BreakerNeverOpens) {
             self.breaker = Breaker::Open { retry_at: now + policy.retry_interval };
             return was_closed;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::history::Confirmed;
 use super::life::Ending;
+use super::mutation::{Mutation, active};
 use super::observation::Fault;
 use super::time::Span;
 use super::unit::{ActiveState, LoadState, UnitReading};
@@ -71,13 +72,15 @@ pub fn diagnose(facts: &Facts<'_>) -> (Verdict, String) {
         }
         return (Verdict::Unknown, "its unit cannot be read".into());
     };
-    if facts.load_bad_for.is_some_and(|length| length >= FILE_GONE_FOR) {
+    let usable = active(Mutation::MaskIgnored);
+    if facts.load_bad_for.is_some_and(|length| length >= FILE_GONE_FOR && !usable) {
         return unusable(unit);
     }
     if facts.stopping {
         return (Verdict::ShuttingDown, "the host is going down".into());
     }
-    if let Some(why) = facts.paused {
+    let fell = active(Mutation::PauseBelowCrash) && facts.ending == Some(&Ending::ByItself);
+    if let Some(why) = facts.paused.filter(|_| !fell) {
         return (Verdict::Paused, why.to_owned());
     }
     if let Some((verdict, text)) = facts.acting {
@@ -139,7 +142,7 @@ fn below(facts: &Facts<'_>, unit: &UnitReading) -> Option<(Verdict, String)> {
     if facts.foreign_job {
         return Some((Verdict::Changing, "a job that is not ours is pending".into()));
     }
-    if facts.load_bad_for.is_some() {
+    if facts.load_bad_for.is_some() && !active(Mutation::MaskIgnored) {
         return Some((Verdict::Changing, "its unit file is not there at the moment".into()));
     }
     match facts.ending {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::mutation::{Mutation, active};
 use super::observation::Fault;
 use super::policy::Policy;
 use super::time::Moment;
@@ -89,7 +90,7 @@ impl History {
         };
         let late = |result: &RoundResult| matches!(result, RoundResult::Bad(Fault::Late, _));
         let dead = self.in_a_row(|result| matches!(result, RoundResult::Bad(..)) && !late(result));
-        if dead >= needed {
+        if dead >= needed || (dead > 0 && active(Mutation::OneIsEnough)) {
             return this(dead, None);
         }
         if in_a_row > dead && in_a_row >= policy.failures {

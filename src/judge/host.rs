@@ -6,6 +6,7 @@ use super::app::App;
 use super::effect::{Effect, Event, Request};
 use super::leaning::Links;
 use super::memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
+use super::mutation::{Mutation, active};
 use super::names::Subject;
 use super::policy::Policy;
 use super::suspected::Suspicion;
@@ -195,6 +196,7 @@ impl Host {
         }
         loop {
             let acting = self.apps.values().filter(|app| app.is_acting()).count();
+            let acting = if active(Mutation::ParallelIgnored) { 0 } else { acting };
             let waiting = self.apps.values().filter_map(|app| {
                 let want = app.wants(now)?;
                 let turn = want.asked() || self.has_its_turn(now, app.name(), app.policy());

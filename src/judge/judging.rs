@@ -9,6 +9,7 @@ use super::diagnose::{FILE_GONE_FOR, Facts, diagnose};
 use super::effect::Effect;
 use super::errands::Seen;
 use super::level::Level;
+use super::mutation::{Mutation, active};
 use super::observation::{CheckKind, Finding};
 use super::record::EventKind;
 use super::time::{Moment, Span};
@@ -133,7 +134,7 @@ impl App {
         let facts = Facts {
             unit,
             load_bad_for: self.load_bad_since.map(|since| now.since(since)),
-            stopping: self.stopping,
+            stopping: self.stopping && !active(Mutation::ShutdownIgnored),
             paused: paused.as_deref(),
             ending: self.life.ending(),
             foreign_job: self.life.foreign_job().is_some() || self.job_over.is_some(),
@@ -165,7 +166,7 @@ impl App {
     /// The evidence that its database does not accept connections. One that never did proves nothing.
     /// That it cannot be asked at the moment changes nothing, unless it lasts.
     pub(super) fn database_down(&self, now: Moment) -> Option<&str> {
-        let seen = self.errands.seen(CheckKind::Database)?;
+        let seen = self.errands.seen(CheckKind::Database).filter(|_| !active(Mutation::DatabaseIgnored))?;
         let blind = seen.observation.finding == Finding::Unknown;
         let still = blind && seen.bad_in_a_row > 0 && now.since(seen.since) < BLIND_FOR;
         let down = (seen.is_bad() || still) && self.was_ever_good(CheckKind::Database);
@@ -222,7 +223,7 @@ impl App {
     pub(super) fn starting(&self, now: Moment) -> Option<Duration> {
         let unit = self.unit.as_ref()?;
         let age = now.since(self.grace_from?);
-        let up = unit.active == ActiveState::Active;
+        let up = unit.active == ActiveState::Active && !active(Mutation::GraceIgnored);
         (up && !self.good_since_start && !self.target_is_unit_only() && age < self.grace()).then_some(age)
     }
 
@@ -374,7 +375,9 @@ impl App {
     }
 
     pub(super) fn close_incident(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let Some(incident) = self.incident.clone() else { return };
+        let Some(incident) = self.incident.clone().filter(|_| !active(Mutation::IncidentStaysOpen)) else {
+            return;
+        };
         let text = format!(
             "{} is over after {}: {}",
             incident.verdict,

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::mutation::{Mutation, active};
 use super::names::UnitName;
 use super::unit::{ActiveState, InvocationId, JobId, JobResult, UnitReading};
 
@@ -154,6 +155,9 @@ impl Life {
     /// A job was queued on the unit.
     pub fn job_new(&mut self, job: JobId) {
         self.told = true;
+        if active(Mutation::ForeignIsOurs) {
+            self.ours(job);
+        }
         if self.past.contains(&job) {
             return;
         }
@@ -300,7 +304,11 @@ impl Life {
                 None => stopped_before_it_ran(unit) || unit.result == "success" && unit.main_exit.is_none(),
             }
         };
-        let ending = if stopped { self.stopped_with(unit) } else { Ending::ByItself };
+        let ending = if stopped && !active(Mutation::AdminStopIgnored) {
+            self.stopped_with(unit)
+        } else {
+            Ending::ByItself
+        };
         Some(self.end(unit, ending))
     }
 

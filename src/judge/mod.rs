@@ -21,6 +21,10 @@ mod level;
 mod life;
 mod loops;
 mod memory;
+#[cfg(feature = "mutations")]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
 mod names;
 mod observation;
 mod plan;

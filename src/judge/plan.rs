@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::mutation::{Mutation, active};
 use super::names::UnitName;
 use super::policy::Policy;
 use super::time::Span;
@@ -192,6 +193,8 @@ pub fn plan(policy: &Policy, circumstances: Circumstances<'_>) -> Vec<Step> {
         steps.extend(hooks);
         steps.push(Step::Restart { kill_after });
     } else {
+        let early = active(Mutation::CachesWhileUp) && below.contains(&Step::ClearCaches);
+        steps.extend(early.then_some(Step::ClearCaches));
         steps.push(Step::Stop { kill_after });
         steps.extend(below);
         steps.extend(hooks);

@@ -9,6 +9,7 @@ use super::effect::{Effect, RoundId};
 use super::history::RoundResult;
 use super::level::Level;
 use super::life::Ending;
+use super::mutation::{Mutation, active};
 use super::observation::{CheckKind, Detail, Fault, Finding, Observation};
 use super::record::EventKind;
 use super::time::Moment;
@@ -350,7 +351,7 @@ impl App {
     }
 
     pub(super) fn was_ever_good(&self, kind: CheckKind) -> bool {
-        self.ever_good.contains(&self.target.signature(kind))
+        self.ever_good.contains(&self.target.signature(kind)) || active(Mutation::ProofIgnored)
     }
 
     /// What a whole round says of the app; nothing where nothing can be said.
@@ -375,6 +376,9 @@ impl App {
                     return Some(RoundResult::Bad(fault, decisive.text.clone()));
                 }
                 // The one that would decide is blind: the ones behind it do not stand in for it.
+                Finding::Unknown if active(Mutation::UnknownIsBad) => {
+                    return Some(RoundResult::Bad(Fault::Unanswered, seen.text.clone()));
+                }
                 Finding::Unknown if kind == CheckKind::Http => return None,
                 Finding::Unknown => {}
             }
@@ -393,7 +397,7 @@ impl App {
             Some(Detail::Silence { taken: Some(true), cpu })
                 if cpu.is_some_and(|cpu| cpu > BUSY) || self.history.answers_between() =>
             {
-                Fault::Late
+                if active(Mutation::OverloadedIsFrozen) { Fault::Unanswered } else { Fault::Late }
             }
             Some(Detail::Silence { taken: None, .. }) => Fault::UnansweredUnseen,
             _ => Fault::Unanswered,
@@ -421,7 +425,9 @@ impl App {
     }
 
     pub(super) fn forget_rounds(&mut self) {
-        self.history.clear();
+        if !active(Mutation::CountersKept) {
+            self.history.clear();
+        }
         self.probing.rounds.clear();
         self.probing.suspicion = None;
         self.probing.port_look = None;

@@ -7,6 +7,7 @@ use super::budget::Gate;
 use super::effect::Effect;
 use super::level::Level;
 use super::life::Ending;
+use super::mutation::{Mutation, active};
 use super::names::Subject;
 use super::observation::Fault;
 use super::policy::Mode;
@@ -122,9 +123,9 @@ impl App {
             return self.refuses_recovery().is_none().then_some(Want { down, why: Why::Asked });
         }
         if self.recovery.is_some()
-            || self.policy.mode == Mode::Watch
+            || (self.policy.mode == Mode::Watch && !active(Mutation::WatchActs))
             || self.hold_until.is_some_and(|until| now < until)
-            || self.load_bad_since.is_some()
+            || (self.load_bad_since.is_some() && !active(Mutation::MaskIgnored))
             || self.is_left_alone()
         {
             return None;
@@ -133,7 +134,7 @@ impl App {
             let may = self.dependency_is_back() && self.dependency_gate().is_none_or(|at| now >= at);
             return may.then_some(Want { down, why: Why::Dependency });
         }
-        if self.verdict_is_settling(now) {
+        if self.verdict_is_settling() {
             return None;
         }
         let why = self.what_for(now, unit)?;
@@ -205,9 +206,8 @@ impl App {
 
     /// A reading is under way that may change everything, e.g. one that a signal called for; or it
     /// is down, and who stopped it is not known yet.
-    pub(super) fn verdict_is_settling(&self, now: Moment) -> bool {
-        self.read_asked.is_some_and(|asked| now.since(asked) < Duration::from_millis(500))
-            || self.end_is_unclear()
+    pub(super) fn verdict_is_settling(&self) -> bool {
+        self.read_asked.is_some() || self.end_is_unclear()
     }
 
     pub(super) fn end_is_unclear(&self) -> bool {
@@ -221,7 +221,8 @@ impl App {
     /// Its fault holds until `successes` rounds are good, but the latest is: an app that answers is
     /// left alone.
     pub(super) fn answers_again(&self, unit: &UnitReading) -> bool {
-        unit.active == ActiveState::Active && self.history.good_in_a_row() > 0
+        let good = unit.active == ActiveState::Active && self.history.good_in_a_row() > 0;
+        good && !active(Mutation::AnswersIgnored)
     }
 
     pub(super) fn waits_for_dependency(&self) -> bool {
@@ -319,9 +320,6 @@ impl App {
                 if self.waits_for_dependency() {
                     due.extend(self.dependency_gate().filter(|at| *at > now));
                 }
-                due.extend(
-                    self.read_asked.map(|asked| asked + Duration::from_millis(500)).filter(|at| *at > now),
-                );
             }
         }
         due

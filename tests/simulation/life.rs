@@ -114,7 +114,7 @@ pub struct Lives {
 
 /// So many faults, over as many hosts as it takes, on all cores. What comes out does not depend on
 /// how many there are.
-pub fn lives(seed: u64, faults: u64, prepare: fn()) -> Lives {
+pub fn lives(seed: u64, faults: u64, prepare: impl Fn() + Sync) -> Lives {
     let count = faults.div_ceil(FAULTS_A_LIFE);
     let next = AtomicU64::new(0);
     let first_bad = AtomicU64::new(u64::MAX);

@@ -12,6 +12,8 @@ mod ledger;
 mod life;
 mod luck;
 mod monitor;
+#[cfg(feature = "mutations")]
+mod mutations;
 mod process;
 mod surroundings;
 mod systemd;

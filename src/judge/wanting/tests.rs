@@ -58,6 +58,8 @@ struct Stage {
     silent: Option<CheckKind>,
     /// How every step ends.
     outcome: Outcome,
+    /// Readings are not answered.
+    hangs: bool,
 }
 
 impl Stage {
@@ -76,6 +78,7 @@ impl Stage {
             falls: false,
             silent: None,
             outcome: Outcome::Done,
+            hangs: false,
         };
         stage.pass(1);
         assert_eq!(stage.app.verdict, Verdict::Healthy);
@@ -135,6 +138,7 @@ impl Stage {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
+                Effect::ReadUnit if self.hangs => {}
                 Effect::ReadUnit => self.send(Event::Unit(Box::new(self.unit.clone()))),
                 Effect::Check(round, kinds) => self.check(round, kinds),
                 Effect::Perform(act, step) => self.perform(act, step),
@@ -403,6 +407,23 @@ fn who_may_be_ended_is_ended_before_the_start_and_who_may_not_is_named() {
     stage.pass(300);
     assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::PortTaken, 0));
     assert!(stage.app.headline().contains("nc (pid 9)"));
+}
+
+#[test]
+fn nothing_is_begun_on_a_reading_that_does_not_come() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    let frozen = |kind| match kind {
+        CheckKind::Http => Observation::bad(Fault::Unanswered, "timed out"),
+        _ => Observation::good("well"),
+    };
+    stage.answer(frozen);
+    // systemd hangs, and somebody may have restarted the app since.
+    stage.hangs = true;
+    stage.pass(60);
+    assert_eq!(stage.steps, []);
+    stage.hangs = false;
+    stage.pass(60);
+    assert!(!stage.steps.is_empty(), "it is read again, and then acted on");
 }
 
 mod harm;
