@@ -391,6 +391,9 @@ impl App {
         self.run_errands(now, out);
         self.judge(now, out);
         self.pursue(now, out);
+        if self.read_asked.is_none() && !self.is_fresh(now) && self.would_want(now).is_some() {
+            self.ask_reading(now, out);
+        }
         if std::mem::take(&mut self.dirty) {
             // In front: nothing is carried out before the memory of it is written.
             out.insert(0, Effect::Persist);
@@ -452,7 +455,7 @@ impl App {
 
     fn take_reading(&mut self, now: Moment, unit: UnitReading, out: &mut Vec<Effect>) {
         self.read_at = Some(now);
-        self.read_begun = self.read_asked.take().or(self.read_begun);
+        self.read_begun = Some(self.read_asked.take().unwrap_or(now));
         self.job_over = self.job_over.filter(|over| self.read_begun.is_some_and(|begun| begun < *over));
         self.unreadable_since = None;
         if std::mem::take(&mut self.read_again) {
@@ -460,7 +463,10 @@ impl App {
         }
         let restarts = self.unit.as_ref().map_or(unit.restarts, |before| before.restarts);
         self.loops.restarted(now, unit.restarts.saturating_sub(restarts));
-        let class = |unit: &UnitReading| (unit.active, unit.auto_restarting(), unit.job.is_some());
+        // Of a unit that goes round, every reading may show the same state of another round.
+        let class = |unit: &UnitReading| {
+            (unit.active, unit.auto_restarting(), unit.job.is_some(), unit.invocation, unit.restarts)
+        };
         if self.unit.as_ref().map(class) != Some(class(&unit)) {
             self.state_since = now;
         }

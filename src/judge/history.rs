@@ -61,6 +61,13 @@ impl History {
         self.in_a_row(|result| matches!(result, RoundResult::Bad(..)))
     }
 
+    /// When the first of the last rounds that were all bad began.
+    #[must_use]
+    pub fn bad_since(&self) -> Option<Moment> {
+        let bad = |entry: &&(Moment, RoundResult)| matches!(entry.1, RoundResult::Bad(..));
+        self.rounds.iter().rev().take_while(bad).last().map(|(began, _)| *began)
+    }
+
     /// The last so many rounds were good.
     #[must_use]
     pub fn good_in_a_row(&self) -> u32 {
@@ -166,6 +173,18 @@ mod tests {
         history.enter(at(2), RoundResult::Good, &policy);
         history.enter(at(1), bad(), &policy);
         assert_eq!((history.bad_in_a_row(), history.good_in_a_row()), (0, 1));
+    }
+
+    #[test]
+    fn silence_begins_after_the_last_good_round_in_whatever_order_they_are_answered() {
+        let policy = Policy::default();
+        let mut history = History::default();
+        history.enter(at(2), RoundResult::Good, &policy);
+        history.enter(at(1), bad(), &policy);
+        assert_eq!(history.bad_since(), None);
+        history.enter(at(3), bad(), &policy);
+        history.enter(at(4), bad(), &policy);
+        assert_eq!(history.bad_since(), Some(at(3)));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Host {
     pub(super) suspicion: Option<Suspicion>,
     /// When an app was last found to starve the host.
     pub(super) accused_at: Option<Moment>,
+    /// The host goes down.
+    stopping: bool,
     max_parallel: usize,
     /// What is remembered of apps that are not configured at the moment.
     absent: BTreeMap<Subject, AppMemory>,
@@ -46,6 +48,7 @@ impl Host {
             links: Links::default(),
             suspicion: None,
             accused_at: None,
+            stopping: false,
             max_parallel: 1,
             absent: memory.apps,
         };
@@ -87,6 +90,9 @@ impl Host {
         self.absent.extend(before.into_iter().map(|(name, app)| (name, app.memory())));
         // Nobody follows them to their end; should the app come back, it is judged anew.
         self.absent.values_mut().for_each(|memory| memory.incident = None);
+        for app in self.apps.values_mut() {
+            app.stopping = self.stopping;
+        }
         self.links = Links::of(self.apps.values());
         // Bounded: names that come and go for ever must not fill the state.
         while self.absent.len() > 64 {
@@ -132,6 +138,9 @@ impl Host {
     /// Something happened to all of them.
     pub fn handle_all(&mut self, now: Moment, event: &Event) -> Effects {
         let mut out = Effects::new();
+        if let Event::Stopping(stopping) = event {
+            self.stopping = *stopping;
+        }
         for (name, app) in &mut self.apps {
             out.extend(app.handle(now, event.clone()).into_iter().map(|effect| (name.clone(), effect)));
         }
@@ -331,6 +340,19 @@ mod tests {
         let memory = Memory { apps: BTreeMap::from([(name.clone(), kept)]), ..Memory::default() };
         let host = Host::new([(name.clone(), policy, target)], 1, memory, false, Moment::from_micros(1));
         assert_eq!(host.app(&name).unwrap().memory().ever_good, proven);
+    }
+
+    #[test]
+    fn an_app_that_is_configured_anew_knows_that_the_host_goes_down() {
+        let (name, policy, target) = app(1);
+        let now = Moment::from_micros(1_000_000);
+        let mut host =
+            Host::new([(name.clone(), policy.clone(), target.clone())], 1, Memory::default(), false, now);
+        let _ = host.handle_all(now, &Event::Stopping(true));
+        let other = Policy { failures: 7, ..policy };
+        host.configure([(name.clone(), other, target)], 1, false, now);
+        let _ = host.handle(now, &name, Event::Unit(Box::new(up(1))));
+        assert_eq!(host.app(&name).unwrap().verdict, crate::judge::Verdict::ShuttingDown);
     }
 
     #[test]

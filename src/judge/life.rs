@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mutation::{Mutation, active};
 use super::names::UnitName;
-use super::unit::{ActiveState, InvocationId, JobId, JobResult, UnitReading};
+use super::unit::{ActiveState, Exit, InvocationId, JobId, JobResult, UnitReading};
 
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -294,9 +294,11 @@ impl Life {
             // restart itself is one.
             let same_run = self.memory.last_up == unit.invocation
                 || (self.taken_down.is_some() && self.taken_down == unit.invocation);
-            // Where nothing was told of its end, the signals were lost.
+            // Where nothing was told of its end, or not of the job that SIGTERM must have come from, the
+            // signals were lost.
             let by_job = stopped_by_job(unit);
-            let unheard = !self.told && by_job == Some(true) && !is_systemds_doing(unit);
+            let terminated = unit.exit == Some(Exit::Signal(15));
+            let unheard = (!self.told || terminated) && by_job == Some(true) && !is_systemds_doing(unit);
             asked && by_job.unwrap_or(same_run) || unheard || stopped_before_it_ran(unit)
         } else {
             match stopped_by_job(unit) {

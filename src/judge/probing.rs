@@ -314,12 +314,13 @@ impl App {
                 let first = self.history.bad_in_a_row() == 0;
                 let unanswered = matches!(fault, Fault::Unanswered | Fault::UnansweredUnseen | Fault::Late);
                 self.last_unanswered = unanswered;
-                if unanswered {
-                    self.silent_since.get_or_insert(round.began);
-                } else {
-                    self.silent_since = None;
-                }
                 self.history.enter(round.began, RoundResult::Bad(fault, text.clone()), &self.policy);
+                if !unanswered {
+                    self.silent_since = None;
+                } else if let Some(first) = self.history.bad_since() {
+                    // One that began before the last good one says nothing of what came after.
+                    self.silent_since.get_or_insert(first);
+                }
                 // A late answer of an early round changes nothing when a newer one was good.
                 if self.history.bad_in_a_row() > 0 {
                     if first && !self.verdict.is_fault() {

@@ -19,6 +19,8 @@ use super::verdict::Verdict;
 
 /// How often an instance that waits for its turn looks whether it has come.
 const TURN: Duration = Duration::from_secs(5);
+/// A reading that a recovery begins on is no older.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Starts without a database, or because it is back, that wait for nothing.
 const DATABASE_STARTS: u32 = 6;
@@ -106,6 +108,9 @@ impl App {
                 self.headline(),
                 self.target.unit
             )),
+            _ if self.end_is_unclear() => {
+                Some("it went down this moment, and who asked is not clear yet".into())
+            }
             _ if self.unit.is_none() => Some("its unit was not read yet".into()),
             _ if self.unreadable_since.is_some() => Some("its unit cannot be read".into()),
             _ if self.recovery.as_ref().is_some_and(Recovery::is_acting) => {
@@ -115,8 +120,19 @@ impl App {
         }
     }
 
-    /// Does it want to be recovered, and may it?
+    /// Does it want to be recovered, and may it? Only on a fresh reading: what sends no signal (a frozen
+    /// cgroup, a debugger) may have changed since the last one, and signals can be lost.
     pub(super) fn wants(&self, now: Moment) -> Option<Want> {
+        self.would_want(now).filter(|want| want.asked() || self.is_fresh(now))
+    }
+
+    /// Its unit was read a moment ago.
+    pub(super) fn is_fresh(&self, now: Moment) -> bool {
+        self.read_begun.is_some_and(|begun| now.since(begun) <= FRESH)
+    }
+
+    /// The same, but for the reading.
+    pub(super) fn would_want(&self, now: Moment) -> Option<Want> {
         let unit = self.unit.as_ref().filter(|_| self.unreadable_since.is_none())?;
         let down = unit.active.is_down();
         if self.asked {
@@ -274,7 +290,7 @@ impl App {
         if self.would_told == Some(verdict) || self.is_left_alone() || self.recovery.is_some() {
             return;
         }
-        let Some(unit) = self.unit.as_ref().filter(|_| !self.verdict_is_settling(now)) else { return };
+        let Some(unit) = self.unit.as_ref().filter(|_| !self.verdict_is_settling()) else { return };
         let why = if self.waits_for_dependency_in(verdict) {
             self.dependency_is_back().then_some(Why::Dependency)
         } else {
@@ -319,6 +335,10 @@ impl App {
                 due.extend(self.hold_until.filter(|until| *until > now));
                 if self.waits_for_dependency() {
                     due.extend(self.dependency_gate().filter(|at| *at > now));
+                }
+                // It waits for its turn: read again, so that it can be had at once.
+                if self.would_want(now).is_some() {
+                    due.push(now + FRESH);
                 }
             }
         }

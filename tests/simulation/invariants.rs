@@ -106,7 +106,9 @@ fn left_alone_when_changing(world: &World, deed: &Deed<'_>) -> Holds {
     let unit = &world.units[world.members[deed.member].unit];
     let known = &world.ledger.members[deed.member];
     let Some(job) = unit.foreign_job().filter(|_| starts_or_stops(deed.step)) else { return Ok(()) };
-    holds(!known.jobs_begun.contains(&job.id), || {
+    // Whose a job is that is merely found there, no monitor knows that goes on with a step of another.
+    let found = deed.begins && known.reading.as_ref().is_some_and(|seen| seen.job == Some(job.id));
+    holds(!found && !known.jobs_begun.contains(&job.id), || {
         format!("the {:?} job {} of somebody else is pending", job.kind, job.id.0)
     })
 }
@@ -114,7 +116,7 @@ fn left_alone_when_changing(world: &World, deed: &Deed<'_>) -> Holds {
 fn nothing_while_paused(world: &World, deed: &Deed<'_>) -> Holds {
     let known = &world.ledger.members[deed.member];
     let unit = &world.units[world.members[deed.member].unit];
-    let frozen = unit.frozen.is_some() && known.reading.as_ref().is_some_and(|seen| seen.frozen);
+    let frozen = unit.frozen.is_some_and(|since| deed.at - since > 1_100_000);
     let paused = known.paused_until.is_some_and(|until| deed.at < until);
     holds(!deed.begins || deed.asked || !(paused || frozen), || "somebody works on it".into())
 }
@@ -159,14 +161,16 @@ fn evidence(world: &World, deed: &Deed<'_>) -> Holds {
     let unit = &world.units[world.members[deed.member].unit];
     let policy = &world.members[deed.member].policy;
     let mine = known.run == unit.says.invocation;
-    let window = known.said.iter().rev().take(policy.failures_window.of as usize);
-    let bad = window.filter(|seen| seen.said == Said::Bad).count();
-    let enough = known.bad_in_a_row() >= policy.failures as usize
-        || bad >= policy.failures_window.bad as usize
-        || (deed.memory && known.over_memory_in_a_row() >= policy.failures as usize);
-    holds(mine && enough && known.ever_good, || {
-        format!("{} bad in a row, {bad} in the window, of this run: {mine}", known.bad_in_a_row())
+    let bad = known.confirmed && known.said.last().is_some_and(|last| last.said == Said::Bad);
+    let leaks = for_memory(deed) && known.over_memory_in_a_row() >= policy.failures as usize;
+    holds(mine && (leaks || (bad && known.ever_good)), || {
+        format!("{} bad in a row, confirmed: {}, of this run: {mine}", known.bad_in_a_row(), known.confirmed)
     })
+}
+
+/// The app's own memory is the matter, or the host's.
+fn for_memory(deed: &Deed<'_>) -> bool {
+    deed.memory || deed.cause == Verdict::AppMemory
 }
 
 fn not_for_the_database(world: &World, deed: &Deed<'_>) -> Holds {
@@ -177,7 +181,9 @@ fn not_for_the_database(world: &World, deed: &Deed<'_>) -> Holds {
     let streak = known.said.iter().rev().take_while(|seen| seen.said == Said::Bad);
     let suspected = streak.last().map(|first| world.before + first.began.as_micros());
     let before = world.around.database_down.zip(suspected).is_some_and(|(down, suspected)| down < suspected);
-    holds(!(asked && before) || blind || deed.memory, || "its database does not accept connections".into())
+    holds(!(asked && before) || blind || for_memory(deed), || {
+        "its database does not accept connections".into()
+    })
 }
 
 fn overloaded(world: &World, deed: &Deed<'_>) -> Holds {
@@ -187,7 +193,7 @@ fn overloaded(world: &World, deed: &Deed<'_>) -> Holds {
     let streak = known.said.iter().rev().take_while(|seen| seen.said == Said::Bad);
     let at_work = streak.clone().count() > 0 && streak.clone().all(|seen| seen.overloaded);
     let since = streak.last().map_or(deed.at, |first| first.at);
-    holds(!at_work || deed.at - since >= patience - 60_000_000 || deed.memory, || {
+    holds(!at_work || deed.at - since >= patience - 60_000_000 || for_memory(deed), || {
         format!("for {} s only", (deed.at - since) / 1_000_000)
     })
 }
@@ -297,8 +303,10 @@ fn systemd_heals(world: &World, deed: &Deed<'_>) -> Holds {
     let known = &world.ledger.members[deed.member];
     let seen = known.reading.as_ref().is_some_and(|seen| seen.auto_restarting());
     let healing = unit.says.auto_restarting() || job.is_some();
-    // A loop of such restarts is broken by one stop.
-    let races = deed.begins && deed.cause != Verdict::CrashLooping;
+    // A loop of such restarts is broken by one stop, and one that somebody else's listener keeps from
+    // coming up by ending that at its third automatic restart.
+    let taken = deed.cause == Verdict::PortTaken && unit.says.restarts >= 3;
+    let races = deed.begins && deed.cause != Verdict::CrashLooping && !taken;
     holds(!(races && healing && seen && !deed.asked), || "systemd is about to start it".into())
 }
 

@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 
 use app_monitor::judge::{
-    ActId, ActiveState, AppMemory, Breaker, CheckKind, EventKind, Finding, InvocationId, JobId, LoadState,
-    Memory, Moment, Observation, Policy, Record, Request, RoundId, Step, UnitReading, Verdict,
+    ActId, ActiveState, AppMemory, Breaker, CheckKind, EventKind, Finding, InvocationId, JobId, Level,
+    LoadState, Memory, Moment, Observation, Policy, Record, Request, RoundId, Step, UnitReading, Verdict,
 };
 
 use crate::invariants;
 use crate::process::Mood;
 use crate::systemd::Wish;
-use crate::world::{M, Trace, World};
+use crate::world::{M, Trace, World, millis};
 
 /// A round under way, or the last ones that were answered.
 #[derive(Clone, Debug)]
@@ -124,10 +124,16 @@ pub struct Known {
     pub reading: Option<UnitReading>,
     pub jobs_begun: VecDeque<JobId>,
     pub jobs_ended: VecDeque<JobId>,
+    /// Those that began on a unit that was known to be down.
+    pub jobs_on_down: VecDeque<JobId>,
+    /// A call of ours was not answered: a job may be ours, and the judge cannot know.
+    pub unsure: bool,
     pub under_way: Vec<Round>,
     /// Answered rounds of the present run, by when they began.
     pub said: Vec<Answered>,
     pub run: Option<InvocationId>,
+    /// Enough rounds of the present run were bad, and not enough good since.
+    pub confirmed: bool,
     /// A round of the present run was good.
     pub good_since_start: bool,
     pub ever_good: bool,
@@ -168,9 +174,12 @@ impl Ledger {
             reading: None,
             jobs_begun: VecDeque::new(),
             jobs_ended: VecDeque::new(),
+            jobs_on_down: VecDeque::new(),
+            unsure: false,
             under_way: Vec::new(),
             said: Vec::new(),
             run: None,
+            confirmed: false,
             good_since_start: false,
             ever_good: false,
             asked: false,
@@ -198,6 +207,7 @@ impl Known {
     fn forget_rounds(&mut self) {
         self.under_way.clear();
         self.said.clear();
+        self.confirmed = false;
         self.good_since_start = false;
     }
 
@@ -216,13 +226,21 @@ impl Known {
 
     /// A stop by somebody is known to the judge.
     pub fn knows_stop(&self, wish: Wish, says: &UnitReading) -> bool {
+        if self.unsure {
+            return false;
+        }
+        let read = self.reading.as_ref().filter(|seen| {
+            seen.active.is_down() && seen.inactive_enter == says.inactive_enter && seen.job.is_none()
+        });
         match wish {
-            Wish::Stopped { was_up: true, .. } | Wish::StoppedWith(_) => {
-                self.reading.as_ref().is_some_and(|seen| {
-                    seen.active.is_down() && seen.inactive_enter == says.inactive_enter && seen.job.is_none()
-                })
+            Wish::Stopped { was_up: true, job, .. } => {
+                // Unless it was there, it cannot tell whether another unit took it down that is down, too.
+                let alone =
+                    |seen: &UnitReading| seen.dependencies.iter().all(|other| !other.active.is_down());
+                read.is_some_and(|seen| alone(seen) || self.jobs_ended.contains(&job))
             }
-            Wish::Stopped { job, .. } => self.jobs_begun.contains(&job) && self.jobs_ended.contains(&job),
+            Wish::StoppedWith(_) => read.is_some(),
+            Wish::Stopped { job, .. } => self.jobs_on_down.contains(&job) && self.jobs_ended.contains(&job),
             Wish::Off => true,
             Wish::Up | Wish::Forgotten => false,
         }
@@ -256,6 +274,8 @@ impl World {
             known.reading = None;
             known.jobs_begun.clear();
             known.jobs_ended.clear();
+            known.jobs_on_down.clear();
+            known.unsure = false;
             known.healthy_since = None;
             known.verdict = Verdict::Unknown;
             known.conditions = kept.map(|kept| kept.conditions.keys().copied().collect()).unwrap_or_default();
@@ -307,7 +327,9 @@ impl World {
     }
 
     pub fn ledger_reloads(&mut self) {
-        for known in &mut self.ledger.members {
+        let at = self.absolute();
+        for (known, member) in self.ledger.members.iter_mut().zip(&self.members) {
+            forgive_if_healthy(known, at, &member.policy);
             known.forget_rounds();
             known.healthy_since = None;
         }
@@ -315,6 +337,8 @@ impl World {
 
     /// The clocks began anew; the judge believes the wall clock about how long it was away.
     pub fn ledger_reboots(&mut self, believed_longer: i64) {
+        // The wall clock is written down in whole seconds.
+        let believed_longer = believed_longer + 1_000_000;
         for known in &mut self.ledger.members {
             for budget in [&mut known.budget, &mut known.memory_budget] {
                 let all = budget.attempts.iter_mut().chain(&mut budget.verified).chain(&mut budget.last);
@@ -328,14 +352,25 @@ impl World {
 
     pub fn ledger_reading(&mut self, member: M, reading: &UnitReading) {
         let known = &mut self.ledger.members[member];
-        if let Some(job) = reading.job {
-            bounded(&mut known.jobs_begun, job);
+        if !reading.active.is_down() {
+            known.unsure = false;
         }
         known.reading = Some(reading.clone());
     }
 
     pub fn ledger_job_begun(&mut self, member: M, id: JobId) {
-        bounded(&mut self.ledger.members[member].jobs_begun, id);
+        let now = self.now;
+        let says = &self.units[self.members[member].unit].says;
+        let known = &mut self.ledger.members[member];
+        bounded(&mut known.jobs_begun, id);
+        // A job that comes within moments of a crash may as well have been the cause of it.
+        let settled = says.inactive_enter.is_some_and(|since| now.since(since) > millis(100));
+        let read = known.reading.as_ref();
+        let read =
+            read.is_some_and(|seen| seen.active.is_down() && seen.inactive_enter == says.inactive_enter);
+        if settled && read {
+            bounded(&mut known.jobs_on_down, id);
+        }
     }
 
     pub fn ledger_job_told(&mut self, member: M, id: JobId) {
@@ -398,7 +433,9 @@ impl World {
         let decisive = [CheckKind::Http, CheckKind::Port, CheckKind::Processes];
         let decisive = decisive.into_iter().find(|kind| target.has(*kind));
         let of = |kind| round.answers.iter().find(|(other, _)| *other == kind).map(|(_, finding)| *finding);
-        let Some(found) = decisive.and_then(of) else { return };
+        // Where nothing but memory is checked, the app is as well as its unit.
+        let found = decisive.map_or(Some(Finding::Good), of);
+        let Some(found) = found else { return };
         let memory = matches!(of(CheckKind::Memory), Some(Finding::Bad(_)));
         let host = matches!(of(CheckKind::HostMemory), Some(Finding::Bad(_)));
         known.ever_good |= found == Finding::Good;
@@ -408,6 +445,7 @@ impl World {
         if known.run != round.run {
             known.run = round.run;
             known.said.clear();
+            known.confirmed = false;
             known.good_since_start = false;
         }
         let said = match found {
@@ -428,6 +466,14 @@ impl World {
         if known.said.len() > 64 {
             known.said.remove(0);
         }
+        let window = known.said.iter().rev().take(policy.failures_window.of as usize);
+        let bad = window.filter(|seen| seen.said == Said::Bad).count();
+        let good = known.said.iter().rev().take_while(|seen| seen.said == Said::Good).count();
+        if good >= policy.successes as usize {
+            known.confirmed = false;
+        }
+        let enough = bad >= policy.failures_window.bad as usize;
+        known.confirmed |= enough || known.bad_in_a_row() >= policy.failures as usize;
     }
 
     // Acts.
@@ -488,7 +534,9 @@ impl World {
         }
         let policy = &self.members[member].policy;
         let known = &mut self.ledger.members[member];
-        known.records.push_back(at);
+        if record.level <= Level::Info {
+            known.records.push_back(at);
+        }
         while known.records.front().is_some_and(|first| at - first > 3_600_000_000) {
             known.records.pop_front();
         }

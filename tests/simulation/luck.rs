@@ -69,6 +69,13 @@ pub enum Deed {
 
 impl World {
     pub fn carry_out_deed(&mut self, deed: Deed) {
+        // What the monitor would have to take in waits until it runs again.
+        let for_monitor =
+            matches!(deed, Deed::Stopping(_) | Deed::SignalsLost | Deed::Suspend(_) | Deed::Reload);
+        if let Some(until) = self.monitor.stalled.filter(|_| for_monitor) {
+            self.at(until, Coming::Deed(deed));
+            return;
+        }
         self.note(Trace::Deed(format!("{deed:?}")));
         let at = self.absolute();
         match deed {
@@ -284,6 +291,9 @@ impl World {
     /// Everything is as it should be again. What people stopped stays so.
     pub fn mend(&mut self) {
         self.note(Trace::Deed("all is mended".into()));
+        if self.monitor.stalled.is_some() {
+            self.carry_out_deed(Deed::Thaw(seconds(1)));
+        }
         self.carry_out_deed(Deed::Hung(false));
         self.coming.retain(|_, coming| {
             !matches!(coming, Coming::Deed(deed) if !matches!(deed, Deed::Thaw(_) | Deed::LastStart(..) | Deed::LateJob(_)))

@@ -425,6 +425,7 @@ impl World {
                 self.monitor.works[member] = None;
                 let name = self.members[member].name.clone();
                 self.note(Trace::Outcome(name, format!("{outcome:?}")));
+                self.ledger.members[member].unsure |= matches!(outcome, Outcome::Unknown(_));
                 self.deliver(generation, member, Event::StepEnded(work.act, outcome));
             }
             Work::Deadline => {

@@ -258,6 +258,10 @@ impl World {
         let at = self.absolute();
         let wish = &mut self.units[unit].wish;
         let stopped = job.kind == Kind::Stop && job.who == Who::Admin && result == JobResult::Done;
+        if job.who == Who::Admin && matches!(job.kind, Kind::Start | Kind::Restart) {
+            // Even if it did not work.
+            *wish = Wish::Up;
+        }
         if stopped && !matches!(wish, Wish::StoppedWith(_)) {
             // Who stops what is stopped already wishes nothing new.
             let known = matches!(wish, Wish::Stopped { was_up: true, .. } | Wish::Off);
