@@ -135,7 +135,7 @@ pub struct App {
     pub(super) pause: Option<Pause>,
 
     pub(super) dirty: bool,
-    wake: Moment,
+    pub(super) wake: Moment,
 }
 
 impl App {
@@ -391,16 +391,13 @@ impl App {
         self.run_errands(now, out);
         self.judge(now, out);
         self.pursue(now, out);
-        if self.read_asked.is_none() && !self.is_fresh(now) && self.would_want(now).is_some() {
-            self.ask_reading(now, out);
-        }
         if std::mem::take(&mut self.dirty) {
             // In front: nothing is carried out before the memory of it is written.
             out.insert(0, Effect::Persist);
         }
     }
 
-    fn wake_at(&self, now: Moment) -> Moment {
+    pub(super) fn wake_at(&self, now: Moment) -> Moment {
         let mut at = now + RECONCILE;
         let mut by = |moment: Option<Moment>| {
             if let Some(moment) = moment

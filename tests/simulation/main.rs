@@ -26,7 +26,7 @@ fn given(name: &str) -> Option<u64> {
 
 #[test]
 fn years_of_bad_luck() {
-    let faults = given("APP_MONITOR_SIMULATION_FAULTS").unwrap_or(1_500);
+    let faults = given("APP_MONITOR_SIMULATION_FAULTS").unwrap_or(600);
     let seed = given("APP_MONITOR_SIMULATION_SEED").unwrap_or(1);
     let lives = life::lives(seed, faults, || ());
     println!(
