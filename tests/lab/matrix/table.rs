@@ -7,6 +7,9 @@ use app_monitor::judge::{Condition, Verdict};
 use super::outcome::{self, Outcome, acts};
 use super::{Place, Row, SECTIONS, SUITES};
 
+/// Told after five minutes in which nothing can be checked: the judge's own tests let them pass.
+const ELSEWHERE: [Condition; 1] = [Condition::Blind];
+
 /// Widths of the columns before those of the suites.
 const WIDTHS: [usize; 3] = [54, 24, 24];
 
@@ -82,7 +85,12 @@ fn table() {
         }
     }
     let words = Verdict::ALL.iter().map(|verdict| verdict.word());
-    let words = words.chain(Condition::ALL.iter().map(|condition| condition.word()));
+    let words = words.chain(
+        Condition::ALL
+            .iter()
+            .filter(|condition| !ELSEWHERE.contains(condition))
+            .map(|condition| condition.word()),
+    );
     let expected: Vec<&str> =
         SECTIONS.iter().flat_map(|(_, rows)| rows.iter().map(|row| row.expect)).collect();
     let absent: Vec<&str> = words.filter(|word| !expected.contains(word)).collect();
