@@ -11,7 +11,7 @@ use crate::support::table;
 pub const SOON: Duration = Duration::from_secs(90);
 
 const DEFAULTS: &str = "[defaults]\ncheck_interval = \"2s\"\nconfirm_interval = \"1s\"\n\
-    startup_interval = \"1s\"\nsuspect_after = \"4s\"\ntimeout = \"8s\"\nstartup_grace = \"30s\"\n\
+    startup_interval = \"1s\"\nsuspect_after = \"8s\"\ntimeout = \"8s\"\nstartup_grace = \"30s\"\n\
     verify_within = \"60s\"\nmin_uptime = \"2s\"\ncooldown = \"1s\"\ncooldown_max = \"1s\"\n\
     stop_timeout = \"20s\"\n";
 
@@ -20,13 +20,19 @@ pub fn config(keys: &str) -> String {
     format!("{DEFAULTS}\n{}", table("web", 3000, keys))
 }
 
-/// Installs the app, watches it, and waits until it is seen healthy.
+/// Installs the app and waits until it answers.
 #[track_caller]
-pub fn watch(m: &Machine, app: &AppSpec, keys: &str) {
+pub fn install(m: &Machine, app: &AppSpec) {
     // Whoever reads a page of a file first is charged for it. Charged to the app, its own program's
     // pages would be reclaimed and read again for minutes at its limit, before the kernel kills it.
     m.must("ldd /usr/bin/node | grep -o '/[^ ]*' | xargs cat /usr/bin/node >/dev/null");
     m.install_app(app);
+}
+
+/// Installs the app, watches it, and waits until it is seen healthy.
+#[track_caller]
+pub fn watch(m: &Machine, app: &AppSpec, keys: &str) {
+    install(m, app);
     watch_anew(m, keys);
 }
 

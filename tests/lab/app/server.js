@@ -108,7 +108,8 @@ const faults = {
   listen: () => server.listen(port, bind),
   // As fault.sticky: an app that runs, but never listens.
   deaf: () => { mayListen = false; },
-  leak: () => setInterval(() => hoard.push(Buffer.alloc(4 << 20, 1)), 100),
+  // 4 MiB at a time.
+  leak: (ms) => setInterval(() => hoard.push(Buffer.alloc(4 << 20, 1)), Number(ms || 100)),
   // At once, so that the kernel kills instead of reclaiming the program's pages for minutes.
   hoard: (megabytes) => { hoard.push(Buffer.alloc(Number(megabytes) << 20, 1)); },
   heal: () => { answer = (response) => json(response, 200, good); },

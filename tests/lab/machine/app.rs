@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Machine, now, wait_for};
+use super::{APP_START, Machine, now, wait_for};
 
 /// The fixture itself: plain Node, faults on request.
 const SERVER: &str = include_str!("../app/server.js");
@@ -95,7 +95,7 @@ impl Machine {
             unit = app.unit()
         ));
         if app.start_delay.is_zero() {
-            self.wait_http_ok(Duration::from_secs(15), app.port, "/api/health");
+            self.wait_http_ok(APP_START, app.port, "/api/health");
         }
     }
 

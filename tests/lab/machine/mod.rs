@@ -43,6 +43,8 @@ use std::time::Duration;
 const RUN: &str = "/run/app-monitor-lab";
 /// How long a machine may take from nspawn's start until PID 1 has no more jobs.
 const BOOT: Duration = Duration::from_secs(60);
+/// How long an app may take from its start to its first answer.
+const APP_START: Duration = Duration::from_secs(15);
 /// How long one command in a machine may take unless it says otherwise.
 const COMMAND: Duration = Duration::from_secs(30);
 

@@ -31,6 +31,8 @@ use port::{Heard, Port};
 
 /// How long a boot may take on a machine that others keep busy.
 const BOOT: Duration = Duration::from_secs(150);
+/// How long an app may take from its start to its first answer.
+const APP_START: Duration = Duration::from_secs(60);
 /// How long one command in a machine may take unless it says otherwise.
 const COMMAND: Duration = Duration::from_secs(60);
 /// What is given on top to the way there and back.

@@ -4,9 +4,11 @@
 #![allow(dead_code, reason = "shared with the lab, which needs other parts of it")]
 
 mod clock;
+mod disk;
 mod memory;
 #[path = "../../lab/matrix/outcome.rs"]
 mod outcome;
+mod reboot;
 #[path = "../../lab/matrix/row.rs"]
 mod row;
 #[path = "../../lab/matrix/vm.rs"]
