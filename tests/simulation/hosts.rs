@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use app_monitor::judge::{
-    Address, DatabasePlace, DatabaseProtocol, DatabaseTarget, Exit, GiveUp, HttpTarget, Mode, Moment, Policy,
-    PublicTarget, Request, StatusSet, Target, Window,
+    Address, AppName, DatabasePlace, DatabaseProtocol, DatabaseTarget, Exit, GiveUp, HttpTarget, Mode,
+    Moment, Policy, PublicTarget, Request, Role, StatusSet, Subject, Target, Window,
 };
 
 use crate::chance::Chance;
@@ -70,6 +70,7 @@ impl World {
             units.push(Unit::new("nginx.service", None, up_since));
         }
         let mut members = Vec::new();
+        let instances = apps > 1 && chance.one_in(3);
         for number in 0..apps {
             let policy = policy(&mut chance);
             let unit = &mut units[number];
@@ -116,12 +117,24 @@ impl World {
                     expires_within: seconds(14 * 86_400),
                 });
             }
-            members.push(Member {
-                name: format!("app{number}").parse().unwrap(),
-                policy,
-                target,
-                unit: number,
-            });
+            let name = if instances { format!("web@{}", number + 1) } else { format!("app{number}") };
+            members.push(Member { name: name.parse().unwrap(), policy, target, unit: number });
+        }
+        if instances {
+            let policy = members[0].policy.clone();
+            members.iter_mut().for_each(|member| member.policy = policy.clone());
+        }
+        let of: AppName = if instances { "web" } else { "app0" }.parse().unwrap();
+        let database = around.database_unit.map(|unit| (unit, Role::Database { of: of.clone() }));
+        let proxy = around.proxy_unit.map(|unit| (unit, Role::Proxy { of }));
+        for (unit, role) in database.into_iter().chain(proxy) {
+            if chance.one_in(3) {
+                continue;
+            }
+            let name = units[unit].name.clone();
+            let target = Target { role, ..Target::of_unit(name.clone()) };
+            let name = Subject::Unit(name);
+            members.push(Member { name, policy: Policy::default(), target, unit });
         }
         let parallel = chance.pick(&[1, 1, 2]);
         let mut world = Self::new(chance, members, units, parallel, around);
@@ -131,7 +144,8 @@ impl World {
 
     /// One piece of bad luck; some last, and are over by themselves.
     pub fn strike(&mut self) {
-        let member = self.chance.below(self.members.len());
+        let apps = self.members.iter().filter(|member| member.target.role == Role::App).count();
+        let member = self.chance.below(apps);
         let unit = self.members[member].unit;
         let (deed, over): (Deed, Option<Deed>) = match self.chance.below(100) {
             0..32 => self.bad_app(unit),
@@ -207,7 +221,7 @@ impl World {
         let of = |unit: Option<U>, deed: fn(U) -> Deed| unit.map(deed);
         let (database, proxy) = (self.around.database_unit, self.around.proxy_unit);
         let other = (Deed::Network(false), Some(Deed::Network(true)));
-        match self.chance.below(14) {
+        match self.chance.below(15) {
             0..3 => (Deed::Database(state), Some(Deed::Database(Database::Accepts))),
             3 => match of(database, |unit| Deed::Exits(unit, Exit::Status(1), None)) {
                 Some(deed) => (deed, of(database, |unit| Deed::Job(unit, Kind::Start))),
@@ -231,6 +245,10 @@ impl World {
             10 => (Deed::Memory(50 << 20, self.chance.pick(&[0, 30])), Some(Deed::Memory(2 << 30, 0))),
             11 => (Deed::Disk(false), Some(Deed::Disk(true))),
             12 => (Deed::Config(false), Some(Deed::Config(true))),
+            13 => match of(proxy, |unit| Deed::Broken(unit, true)) {
+                Some(deed) => (deed, of(proxy, |unit| Deed::Broken(unit, false))),
+                None => other,
+            },
             _ => other,
         }
     }

@@ -1,10 +1,11 @@
 //! What must hold at every step, whatever happens. Each invariant is a function with a name.
 
-use app_monitor::judge::{ActId, EventKind, GiveUp, Mode, Record, Step, Verdict};
+use app_monitor::judge::{ActId, EventKind, GiveUp, Mode, Record, Role, Step, Subject, Verdict};
 
 use crate::ledger::{Budget, Said};
+use crate::surroundings::Proxy;
 use crate::systemd::{Who, Wish};
-use crate::world::{M, World};
+use crate::world::{M, World, seconds};
 
 /// An act of the judge, about to be carried out.
 pub struct Deed<'a> {
@@ -38,6 +39,9 @@ pub fn of_acts() -> &'static [OfActs] {
         ("nothing is done while the host goes down", nothing_while_stopping),
         ("what runs is interrupted for good reasons only", interruption),
         ("what does not count has a reason of its own", uncounted),
+        ("a proxy is left alone but for its own silence", proxy),
+        ("a database is only ever started", database),
+        ("instances are recovered one after the other", one_instance),
         ("the cooldown is kept", cooldown),
         ("attempts are bounded, over restarts of the monitor too", attempts),
         ("no more recoveries at a time than allowed", parallel),
@@ -134,7 +138,50 @@ fn nothing_while_stopping(world: &World, _: &Deed<'_>) -> Holds {
 fn runs(world: &World, deed: &Deed<'_>) -> bool {
     let unit = &world.units[world.members[deed.member].unit];
     // A loop of automatic restarts is broken whatever its present run says.
-    unit.is_up() && deed.cause != Verdict::CrashLooping
+    let app = *role(world, deed) == Role::App;
+    app && unit.is_up() && deed.cause != Verdict::CrashLooping
+}
+
+fn role<'a>(world: &'a World, deed: &Deed<'_>) -> &'a Role {
+    &world.members[deed.member].target.role
+}
+
+fn proxy(world: &World, deed: &Deed<'_>) -> Holds {
+    if !matches!(role(world, deed), Role::Proxy { .. }) || deed.asked {
+        return Ok(());
+    }
+    let unit = &world.units[world.members[deed.member].unit];
+    let known = &world.ledger.members[deed.member];
+    let well = world.around.proxy != Proxy::Silent && deed.at - world.around.proxy_since > 180_000_000;
+    let touches = deed.begins && unit.is_up() && *deed.step != Step::Start;
+    let up_for = world.now.since(unit.says.active_enter.unwrap_or(world.now));
+    if touches && well && up_for > seconds(180) {
+        return Err("it answers".into());
+    }
+    holds(!interrupts(deed.step) || known.reload_worked == Some(true), || {
+        "its last reload did not work".into()
+    })
+}
+
+fn database(world: &World, deed: &Deed<'_>) -> Holds {
+    let only = matches!(deed.step, Step::Start | Step::ResetFailed);
+    let asked = deed.asked || !matches!(role(world, deed), Role::Database { .. });
+    holds(asked || only, || "that is no start".into())
+}
+
+fn one_instance(world: &World, deed: &Deed<'_>) -> Holds {
+    let name = &world.members[deed.member].name;
+    if !deed.begins || deed.asked || !matches!(name, Subject::Instance(..)) {
+        return Ok(());
+    }
+    let other = (0..world.members.len()).find(|other| {
+        let sibling = *other != deed.member && world.members[*other].name.app() == name.app();
+        sibling && world.ledger.members[*other].open.as_ref().is_some_and(|open| !open.asked)
+    });
+    match other {
+        Some(other) => Err(format!("{} is being recovered", world.members[other].name)),
+        None => Ok(()),
+    }
 }
 
 /// What spoke against it when the recovery began.
@@ -163,7 +210,7 @@ fn evidence(world: &World, deed: &Deed<'_>) -> Holds {
     let mine = known.run == unit.says.invocation;
     let bad = known.confirmed && known.said.last().is_some_and(|last| last.said == Said::Bad);
     let leaks = for_memory(deed) && known.over_memory_in_a_row() >= policy.failures as usize;
-    holds(mine && (leaks || (bad && known.ever_good)), || {
+    holds(mine && (leaks || bad), || {
         format!("{} bad in a row, confirmed: {}, of this run: {mine}", known.bad_in_a_row(), known.confirmed)
     })
 }
@@ -314,15 +361,18 @@ fn systemd_heals(world: &World, deed: &Deed<'_>) -> Holds {
 
 fn incidents(world: &World, member: M, record: &Record) -> Holds {
     let open = world.ledger.members[member].incident;
+    // What apps lean on is told as a condition or verdict of theirs, not twice.
+    let told = record.alert || world.members[member].target.role != Role::App;
     match record.event {
-        EventKind::IncidentOpened => holds(!open && record.alert, || "opened twice".into()),
-        EventKind::IncidentClosed => holds(open && record.alert, || "closed, but none is open".into()),
+        EventKind::IncidentOpened => holds(!open && told, || "opened twice, or nobody was told".into()),
+        EventKind::IncidentClosed => holds(open && told, || "closed, but none is open".into()),
         _ => Ok(()),
     }
 }
 
 fn breakers(world: &World, member: M, record: &Record) -> Holds {
-    let told = world.ledger.members[member].breaker_told;
+    let known = &world.ledger.members[member];
+    let told = known.breaker_told[usize::from(known.last_was_memory)];
     holds(record.event != EventKind::BreakerOpened || (!told && record.alert), || "told twice".into())
 }
 

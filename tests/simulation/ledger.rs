@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use app_monitor::judge::{
-    ActId, ActiveState, AppMemory, Breaker, CheckKind, EventKind, Finding, InvocationId, JobId, Level,
-    LoadState, Memory, Moment, Observation, Policy, Record, Request, RoundId, Step, UnitReading, Verdict,
+    ActId, ActiveState, Breaker, CheckKind, EventKind, Finding, InvocationId, JobId, Level, LoadState,
+    Memory, Moment, Observation, Policy, Record, Request, RoundId, Step, UnitReading, Verdict,
 };
 
 use crate::invariants;
@@ -136,7 +136,8 @@ pub struct Known {
     pub confirmed: bool,
     /// A round of the present run was good.
     pub good_since_start: bool,
-    pub ever_good: bool,
+    /// Checks that were good once.
+    pub proven: Vec<CheckKind>,
     pub asked: bool,
     pub open: Option<Open>,
     pub budget: Budget,
@@ -146,13 +147,18 @@ pub struct Known {
     pub database_good: bool,
     /// The last outage of the database in which it was started uncounted, and how often.
     pub outage: (u32, u32),
+    /// How the last reload of a proxy ended.
+    pub reload_worked: Option<bool>,
     /// When a loop of restarts was broken last.
     pub broke_loop: Option<i64>,
     pub paused_until: Option<i64>,
     pub verdict: Verdict,
     pub healthy_since: Option<i64>,
     pub incident: bool,
-    pub breaker_told: bool,
+    /// That of faults, and that of memory's sake.
+    pub breaker_told: [bool; 2],
+    /// The last recovery that ended was for memory's sake.
+    pub last_was_memory: bool,
     pub conditions: Vec<app_monitor::judge::Condition>,
     /// Alerts that were told of the incident that is open.
     pub alerts: u32,
@@ -181,19 +187,21 @@ impl Ledger {
             run: None,
             confirmed: false,
             good_since_start: false,
-            ever_good: false,
+            proven: Vec::new(),
             asked: false,
             open: None,
             budget: Budget::new(u32::MAX),
             memory_budget: Budget::new(u32::MAX),
             database_good: false,
             outage: (0, 0),
+            reload_worked: None,
             broke_loop: None,
             paused_until: None,
             verdict: Verdict::Unknown,
             healthy_since: None,
             incident: false,
-            breaker_told: false,
+            breaker_told: [false; 2],
+            last_was_memory: false,
             conditions: Vec::new(),
             alerts: 0,
             records: VecDeque::new(),
@@ -260,7 +268,7 @@ fn bounded(list: &mut VecDeque<JobId>, id: JobId) {
 
 impl World {
     pub fn ledger_restarts(&mut self, memory: &Memory, lost: bool) {
-        let stale = std::mem::take(&mut self.ledger.stale);
+        let stale = std::mem::replace(&mut self.ledger.stale, !self.around.writable);
         let at = self.absolute();
         self.ledger.stopping = false;
         for member in 0..self.members.len() {
@@ -285,8 +293,9 @@ impl World {
             known.outage.1 = 0;
             // It may have been killed between writing and telling.
             known.incident = kept.is_some_and(|kept| kept.incident.is_some());
-            let closed = |kept: &AppMemory| kept.budget.breaker() == Breaker::Closed;
-            known.breaker_told = kept.is_some_and(|kept| !closed(kept));
+            let open = |budget: &app_monitor::judge::Budget| budget.breaker() != Breaker::Closed;
+            known.breaker_told =
+                kept.map_or([false; 2], |kept| [open(&kept.budget), open(&kept.memory_budget)]);
             let intent = kept.and_then(|kept| kept.intent.as_ref());
             let acting = known.open.is_some();
             let open = known.open.as_ref();
@@ -299,7 +308,8 @@ impl World {
                 // Written, and killed before it was begun.
                 let counted = intent.attempt.is_some();
                 let (act, memory, cause) = (intent.act, intent.memory, intent.cause);
-                known.open = Some(Open { act, counted, asked: false, memory, cause, objection: None });
+                let asked = !counted;
+                known.open = Some(Open { act, counted, asked, memory, cause, objection: None });
                 if counted {
                     let budget = known.budget_for(memory);
                     budget.attempts.push(at);
@@ -308,7 +318,7 @@ impl World {
                 }
             }
             if lost {
-                known.ever_good = false;
+                known.proven.clear();
                 known.database_good = false;
             }
             let unit = &mut self.units[self.members[member].unit];
@@ -430,15 +440,18 @@ impl World {
             return;
         }
         let round = known.under_way.remove(at);
-        let decisive = [CheckKind::Http, CheckKind::Port, CheckKind::Processes];
-        let decisive = decisive.into_iter().find(|kind| target.has(*kind));
+        for (kind, finding) in &round.answers {
+            if *finding == Finding::Good && !known.proven.contains(kind) {
+                known.proven.push(*kind);
+            }
+        }
         let of = |kind| round.answers.iter().find(|(other, _)| *other == kind).map(|(_, finding)| *finding);
-        // Where nothing but memory is checked, the app is as well as its unit.
-        let found = decisive.map_or(Some(Finding::Good), of);
-        let Some(found) = found else { return };
         let memory = matches!(of(CheckKind::Memory), Some(Finding::Bad(_)));
         let host = matches!(of(CheckKind::HostMemory), Some(Finding::Bad(_)));
-        known.ever_good |= found == Finding::Good;
+        // The first that was ever good decides; where there is none, the app is as well as its unit.
+        let mut own = [CheckKind::Http, CheckKind::Port, CheckKind::Processes].into_iter();
+        let decisive = own.find(|kind| target.has(*kind) && known.proven.contains(kind));
+        let Some(found) = decisive.map_or(Some(Finding::Good), of) else { return };
         if round.run.is_none() || round.run != unit.says.invocation {
             return;
         }
@@ -553,9 +566,9 @@ impl World {
                 known.alerts = 0;
             }
             EventKind::IncidentClosed => known.incident = false,
-            EventKind::BreakerOpened => known.breaker_told = true,
+            EventKind::BreakerOpened => known.breaker_told[usize::from(known.last_was_memory)] = true,
             EventKind::BreakerClosed => {
-                known.breaker_told = false;
+                known.breaker_told = [false; 2];
                 forgive_if_healthy(known, at, policy);
             }
             EventKind::ConditionBegan => known.conditions.extend(record.condition),
@@ -564,7 +577,11 @@ impl World {
             }
             EventKind::Resumed => known.paused_until = None,
             EventKind::RecoveryVerified | EventKind::RecoveryFailed => {
-                let Some(open) = known.open.take().filter(|open| open.counted) else { return };
+                let Some(open) = known.open.take() else { return };
+                known.last_was_memory = open.memory;
+                if !open.counted {
+                    return;
+                }
                 let budget = known.budget_for(open.memory);
                 match record.event {
                     EventKind::RecoveryVerified => budget.verified(at),

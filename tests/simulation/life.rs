@@ -42,27 +42,6 @@ pub fn life(seed: u64, faults: u64) -> Life {
         world.run_for(longest.unwrap_or_default() + seconds(4_000));
         world.must_be_well();
     }
-    if world.violation.is_some() && crate::given("TRACE").is_some() {
-        for member in 0..world.members.len() {
-            let simulated = &world.members[member];
-            let unit = &world.units[simulated.unit];
-            eprintln!(
-                "{}: {:?}\n  round {:?} errands {:?}\n  {:?}\n  {:?} wish {:?} needs {:?} requires {:?} notify {:?}\n ever_good {} view {:?}",
-                simulated.name,
-                simulated.policy,
-                simulated.target.round().collect::<Vec<_>>(),
-                simulated.target.errands().collect::<Vec<_>>(),
-                unit.says,
-                unit.process,
-                unit.wish,
-                world.around.needs.get(&simulated.unit),
-                unit.requires,
-                unit.notify,
-                world.ledger.members[member].ever_good,
-                world.monitor.host().and_then(|h| h.app(&simulated.name)).map(|a| a.view(world.now)),
-            );
-        }
-    }
     Life { faults: struck, lived: world.lived, turns: world.turns, violation: world.violation }
 }
 

@@ -130,7 +130,10 @@ impl World {
                 self.around.database = state;
                 self.database_changed();
             }
-            Deed::Proxy(state) => self.around.proxy = state,
+            Deed::Proxy(state) => {
+                self.around.proxy = state;
+                self.around.proxy_since = at;
+            }
             Deed::Network(up) => self.around.network = up,
             Deed::Resolver(up) => self.around.resolver = up,
             Deed::Tls(good) => self.around.tls = good,
@@ -315,6 +318,7 @@ impl World {
         }
         self.carry_out_deed(Deed::Stopping(false));
         // What the monitor is not there for, people start.
+        let database = self.around.database_unit;
         let apps: Vec<U> = self.members.iter().map(|member| member.unit).collect();
         for unit in 0..self.units.len() {
             let sim = &self.units[unit];
@@ -322,7 +326,8 @@ impl World {
                 .members
                 .iter()
                 .any(|member| member.unit == unit && member.policy.mode == app_monitor::judge::Mode::Watch);
-            let ours = apps.contains(&unit) && !watched;
+            // A database is started for an app that is down with it, not for its own sake.
+            let ours = apps.contains(&unit) && !watched && database != Some(unit);
             if sim.is_down() && (!ours || sim.wish == Wish::Off) {
                 self.carry_out_deed(Deed::Job(unit, Kind::Start));
             }

@@ -24,14 +24,25 @@ fn given(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// CPU time of this process (proc_pid_stat(5), utime and stime in hundredths of a second).
+fn cpu_seconds() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() / 100
+}
+
 #[test]
 fn years_of_bad_luck() {
     let faults = given("APP_MONITOR_SIMULATION_FAULTS").unwrap_or(600);
     let seed = given("APP_MONITOR_SIMULATION_SEED").unwrap_or(1);
     let lives = life::lives(seed, faults, || ());
     println!(
-        "simulation: {} faults on {} hosts, {:.1} machine-years, {} turns of the judge, seed {seed}",
-        lives.faults, lives.lives, lives.years, lives.turns
+        "simulation: {} faults on {} hosts, {:.2} machine-years, {} turns of the judge, {} s of CPU, seed {seed}",
+        lives.faults,
+        lives.lives,
+        lives.years,
+        lives.turns,
+        cpu_seconds()
     );
     if let Some((seed, what)) = lives.violation {
         panic!("{what}\nagain: tests/run simulation --faults {} --seed {seed}", life::FAULTS_A_LIFE);

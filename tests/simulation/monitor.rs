@@ -425,6 +425,10 @@ impl World {
                 self.monitor.works[member] = None;
                 let name = self.members[member].name.clone();
                 self.note(Trace::Outcome(name, format!("{outcome:?}")));
+                if work.step == Step::Reload {
+                    let worked = matches!(outcome, Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo);
+                    self.ledger.members[member].reload_worked = Some(worked);
+                }
                 self.ledger.members[member].unsure |= matches!(outcome, Outcome::Unknown(_));
                 self.deliver(generation, member, Event::StepEnded(work.act, outcome));
             }

@@ -54,6 +54,8 @@ pub struct Surroundings {
     pub needs: BTreeMap<U, Need>,
     pub proxy_unit: Option<U>,
     pub proxy: Proxy,
+    /// Since when it is so (absolute).
+    pub proxy_since: i64,
     pub network: bool,
     pub resolver: bool,
     pub tls: bool,
@@ -90,6 +92,7 @@ impl Surroundings {
             needs: BTreeMap::new(),
             proxy_unit: None,
             proxy: Proxy::Well,
+            proxy_since: 0,
             network: true,
             resolver: true,
             tls: true,
@@ -154,6 +157,7 @@ impl World {
         let helps = well && self.around.proxy_unit == Some(unit) && self.chance.one_in(2);
         if helps && self.around.proxy == Proxy::Silent {
             self.around.proxy = Proxy::Well;
+            self.around.proxy_since = self.absolute();
         }
     }
 

@@ -10,6 +10,7 @@ use app_monitor::judge::{
 };
 
 use crate::process::Process;
+use crate::surroundings::Proxy;
 use crate::world::{Coming, Signal, Trace, U, World, millis, seconds};
 
 /// In whose name a job was queued.
@@ -399,6 +400,11 @@ impl World {
         sim.killed = false;
         sim.wish = Wish::Up;
         sim.process.begin();
+        if self.around.proxy_unit == Some(unit) && self.around.proxy == Proxy::Silent {
+            self.around.proxy = Proxy::Well;
+            self.around.proxy_since = self.before + now.as_micros();
+        }
+        let sim = &self.units[unit];
         let (broken, notify) = (sim.broken, sim.notify);
         match notify {
             Some(takes) => {

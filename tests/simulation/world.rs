@@ -157,7 +157,8 @@ impl World {
     }
 
     pub fn note(&mut self, trace: Trace) {
-        if self.trace.len() >= crate::given("TRACE").map_or(30, |n| n as usize) {
+        if self.trace.len() >= crate::given("APP_MONITOR_SIMULATION_TRACE").map_or(30, |lines| lines as usize)
+        {
             self.trace.pop_front();
         }
         self.trace.push_back((self.absolute(), trace));
