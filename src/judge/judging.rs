@@ -371,6 +371,8 @@ impl App {
         let over = over && (!looped || settled || self.verdict != Verdict::Healthy);
         if over && self.recovery.is_none() {
             self.close_incident(now, out);
+            // Refused though nothing was wrong: a person had asked. That shows when it is needed again.
+            self.note(now, Condition::MayNotAct, None, out);
         }
     }
 

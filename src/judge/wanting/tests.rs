@@ -11,6 +11,7 @@ use super::super::target::{
 };
 use super::super::testing::{down, up};
 use super::super::unit::{Exit, InvocationId, JobId, JobResult};
+use super::super::verdict::Condition;
 use super::*;
 
 const WELL: fn(CheckKind) -> Observation = |_| Observation::good("well");
@@ -383,6 +384,15 @@ fn taken_and_idle_is_frozen() {
     stage.pass(20);
     assert_eq!(stage.steps[0], Step::Restart { kill_after: Policy::default().kill_after });
     assert!(stage.verdicts().contains(&Verdict::Frozen));
+}
+
+#[test]
+fn a_refusal_to_a_person_does_not_outlast_the_moment_for_an_app_that_is_well() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    let mut out = Vec::new();
+    stage.app.note(stage.now, Condition::MayNotAct, Some("polkit says no".into()), &mut out);
+    stage.pass(15);
+    assert!(!stage.app.conditions.contains_key(&Condition::MayNotAct));
 }
 
 fn held(reapable: bool) -> impl Fn(CheckKind) -> Observation {
