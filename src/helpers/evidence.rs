@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::oneshot::{Request, member};
+use super::oneshot::Request;
 use super::result::{Ending, Helper, Report, now};
 use crate::checks::World;
 use crate::judge::{Target, UnitReading};
@@ -29,11 +29,8 @@ const ASK_WITHIN: Duration = Duration::from_secs(2);
 #[must_use]
 pub fn run(request: &Request) -> Report {
     let began = now();
-    let target = request
-        .settings()
-        .and_then(|settings| member(&settings, &request.subject).map(|member| member.target.clone()));
-    let target = match target {
-        Ok(target) => target,
+    let target = match request.member() {
+        Ok(member) => member.target,
         Err(why) => return request.failed(Helper::Evidence, began, why),
     };
     let reading = read_unit(&target);

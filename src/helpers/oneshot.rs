@@ -52,6 +52,14 @@ impl Request {
         }
     }
 
+    /// The member that it is for, in the exact list of those that are configured.
+    ///
+    /// # Errors
+    /// That the list cannot be read, or that it is not in it.
+    pub fn member(&self) -> Result<Member, String> {
+        member(&self.settings()?, &self.subject).cloned()
+    }
+
     /// A report of this request.
     #[must_use]
     pub fn report(&self, helper: Helper, began: Moment, ending: Ending, lines: Vec<String>) -> Report {
@@ -80,7 +88,7 @@ pub fn member<'a>(settings: &'a Settings, subject: &Subject) -> Result<&'a Membe
 /// what was merely found.
 pub fn serve(helper: Helper, request: &Request) -> (u8, String) {
     // Nothing is left for a name that nobody configured: who may start units may choose names.
-    if let Err(why) = request.settings().and_then(|settings| member(&settings, &request.subject).map(drop)) {
+    if let Err(why) = request.member() {
         return (1, format!("refused: {why}\n"));
     }
     let mut report = match helper {

@@ -8,7 +8,7 @@ mod keys;
 
 use std::path::PathBuf;
 
-use super::oneshot::{Request, member};
+use super::oneshot::Request;
 use super::result::{Ending, Helper, Report, now};
 use crate::checks::World;
 use crate::checks::straggler::{Class, Spared, UnitFacts, classify, holders};
@@ -34,10 +34,7 @@ struct Start {
 #[must_use]
 pub fn run(request: &Request) -> Report {
     let began = now();
-    let target = request
-        .settings()
-        .and_then(|settings| member(&settings, &request.subject).map(|member| member.target.clone()));
-    let lines = match target {
+    let lines = match request.member().map(|member| member.target) {
         Ok(target) if target.preflight.is_empty() => Vec::new(),
         Ok(target) => look(request, &target, ask(&target).as_ref().map_err(String::as_str)),
         Err(why) => return request.failed(Helper::Preflight, began, why),

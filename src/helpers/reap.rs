@@ -10,7 +10,7 @@ mod ending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::oneshot::{Request, member};
+use super::oneshot::Request;
 use super::result::{Ending, Helper, Report, now};
 use super::units::{Look, System, Units, user_id};
 use crate::checks::straggler::{Class, ProcessFacts, Spared, UnitFacts, classify, executables, holders};
@@ -32,8 +32,7 @@ const MANY: usize = 64;
 pub fn run(request: &Request) -> Report {
     let began = now();
     let done = System::connect().and_then(|systemd| {
-        let settings = request.settings()?;
-        let member = member(&settings, &request.subject)?;
+        let member = &request.member()?;
         let world = Arc::new(World::at(&request.root));
         let answers = || systemd.block_on(answers(member, &world));
         reap(request, member, &world, &systemd, &answers, began + DEADLINE)

@@ -13,7 +13,7 @@ use super::observation::CheckKind;
 use super::plan::{Circumstances, Outcome, Step, plan};
 use super::policy::ClearCaches;
 use super::record::{EventKind, StepReport};
-use super::recovery::{Phase, Recovery};
+use super::recovery::{Intent, Phase, Recovery};
 use super::target::{Role, Stragglers};
 use super::time::{Moment, Span};
 use super::unit::{ActiveState, JobId, UnitReading};
@@ -57,7 +57,7 @@ impl App {
         };
         let steps = self.steps_for(&unit, want.why, attempt.unwrap_or(1));
         self.acts += 1;
-        let recovery = Recovery {
+        let intent = Intent {
             act: ActId(self.acts),
             cause: self.verdict,
             text: self.verdict_text.clone(),
@@ -67,9 +67,8 @@ impl App {
             attempt,
             memory,
             before: unit.invocation,
-            phase: Phase::Acting,
-            step_since: now,
         };
+        let recovery = Recovery { intent, phase: Phase::Acting, step_since: now };
         let doing = recovery.doing();
         let number = match attempt {
             Some(number) => format!("attempt {number} of {}", self.budget.allowed(&self.policy)),
@@ -150,31 +149,33 @@ impl App {
         if !active(Mutation::IntentNotWritten) {
             out.push(Effect::Persist);
         }
-        out.push(Effect::Perform(recovery.act, step));
+        out.push(Effect::Perform(recovery.intent.act, step));
     }
 
     pub(super) fn take_queued(&mut self, act: ActId, job: JobId) {
-        if self.recovery.as_ref().is_some_and(|recovery| recovery.act == act) {
+        if self.recovery.as_ref().is_some_and(|recovery| recovery.intent.act == act) {
             self.life.ours(job);
         }
     }
 
     pub(super) fn take_killed(&mut self, act: ActId, out: &mut Vec<Effect>) {
-        if self.recovery.as_ref().is_some_and(|recovery| recovery.act == act) {
+        if self.recovery.as_ref().is_some_and(|recovery| recovery.intent.act == act) {
             let text = "it does not stop by itself; SIGKILL to all of its processes".to_owned();
             self.tell(out, EventKind::StepDone, Level::Info, text);
         }
     }
 
     pub(super) fn take_outcome(&mut self, now: Moment, act: ActId, outcome: Outcome, out: &mut Vec<Effect>) {
-        let Some(recovery) = self.recovery.as_ref().filter(|recovery| recovery.act == act) else { return };
+        let Some(recovery) = self.recovery.as_ref().filter(|recovery| recovery.intent.act == act) else {
+            return;
+        };
         let Some(step) = recovery.current().filter(|_| recovery.phase == Phase::Acting) else { return };
         let took = Span(now.since(recovery.step_since));
         // Nothing is lost when one of these did not work: the start will tell. Only where somebody else
         // holds the port, and was not ended, there is no point in starting.
         let minor = match step {
             Step::Start | Step::Restart { .. } | Step::Stop { .. } | Step::Reload => false,
-            Step::Reap => recovery.cause != Verdict::PortTaken || recovery.stopped_it(),
+            Step::Reap => recovery.intent.cause != Verdict::PortTaken || recovery.stopped_it(),
             _ => true,
         };
         let took_ms = u64::try_from(now.since(recovery.step_since).as_millis()).unwrap_or(u64::MAX);
@@ -255,7 +256,7 @@ impl App {
 
     pub(super) fn advance(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let Some(recovery) = &mut self.recovery else { return };
-        recovery.next += 1;
+        recovery.intent.next += 1;
         recovery.step_since = now;
         if recovery.current().is_some() && self.life.interfered() {
             // Between two steps of ours; whether it was a start or a stop, it takes the place of ours.
@@ -291,7 +292,7 @@ impl App {
     /// All steps are behind it: look at the unit, then verify.
     pub(super) fn land(&mut self, now: Moment, out: &mut Vec<Effect>) {
         if let Some(recovery) = &mut self.recovery {
-            recovery.next = recovery.steps.len();
+            recovery.intent.next = recovery.intent.steps.len();
             recovery.phase = Phase::Landing { since: now };
         }
         self.dirty = true;
@@ -311,10 +312,10 @@ impl App {
 
     pub(super) fn give_way(&mut self, now: Moment, why: &str, out: &mut Vec<Effect>) {
         let Some(recovery) = self.recovery.take() else { return };
-        if recovery.attempt.is_some() {
-            self.budget_for(recovery.memory).withdraw();
+        if recovery.intent.attempt.is_some() {
+            self.budget_for(recovery.intent.memory).withdraw();
         }
-        if recovery.cause == Verdict::CrashLooping && !recovery.stopped_it() {
+        if recovery.intent.cause == Verdict::CrashLooping && !recovery.stopped_it() {
             self.loops.spared();
         }
         self.dirty = true;
@@ -350,8 +351,9 @@ impl App {
             return Some(LastWill { kill: false });
         }
         let step = recovery.current().filter(|_| recovery.phase == Phase::Acting)?;
-        let stopped_by_us =
-            recovery.steps[..=recovery.next].iter().any(|step| matches!(step, Step::Stop { .. }));
+        let stopped_by_us = recovery.intent.steps[..=recovery.intent.next]
+            .iter()
+            .any(|step| matches!(step, Step::Stop { .. }));
         stopped_by_us.then_some(LastWill { kill: matches!(step, Step::Stop { .. }) })
     }
 }

@@ -333,19 +333,8 @@ impl App {
         text: String,
         alert: bool,
     ) {
-        out.push(Effect::Record(Record {
-            subject: self.name.clone(),
-            app: self.told_as().clone(),
-            unit: self.target.unit.clone(),
-            event,
-            level,
-            verdict: self.verdict,
-            text,
-            incident: None,
-            alert,
-            step: None,
-            condition: Some(what),
-        }));
+        let condition = Some(what);
+        out.push(Effect::Record(Record { condition, ..self.record(event, level, text, alert) }));
     }
 
     /// Those that are remembered over a restart of the monitor, so that they are not told again.

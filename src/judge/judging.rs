@@ -128,7 +128,7 @@ impl App {
     fn diagnosis_with(&self, now: Moment, paused: Option<String>) -> (Verdict, String) {
         let unit = self.unit.as_ref().filter(|_| self.unreadable_since.is_none());
         let acting = self.recovery.as_ref().filter(|recovery| recovery.is_acting());
-        let acting = acting.map(|recovery| (recovery.cause, recovery.text.as_str()));
+        let acting = acting.map(|recovery| (recovery.intent.cause, recovery.intent.text.as_str()));
         let confirmed = self.history.confirmed(&self.policy);
         let looping = self.loops.looping(now);
         let facts = Facts {

@@ -30,6 +30,7 @@ mod observation;
 mod plan;
 mod policy;
 mod probing;
+mod reading;
 mod record;
 mod recovery;
 mod surroundings;

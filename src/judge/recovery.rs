@@ -46,51 +46,18 @@ pub(super) enum Phase {
     Verifying { since: Moment, until: Moment, well_since: Option<Moment> },
 }
 
-/// A recovery under way.
+/// A recovery under way: what is written ahead of it, and how far it is.
 #[derive(Clone, Debug)]
 pub(super) struct Recovery {
-    pub act: ActId,
-    pub cause: Verdict,
-    pub text: String,
-    pub steps: Vec<Step>,
-    pub next: usize,
-    pub began: Moment,
-    pub attempt: Option<u32>,
-    pub memory: bool,
-    pub before: Option<InvocationId>,
+    pub intent: Intent,
     pub phase: Phase,
     pub step_since: Moment,
 }
 
 impl Recovery {
+    /// Taken over from a monitor that was restarted.
     pub fn restore(intent: Intent) -> Self {
-        Self {
-            act: intent.act,
-            cause: intent.cause,
-            text: intent.text,
-            steps: intent.steps,
-            next: intent.next,
-            began: intent.began,
-            attempt: intent.attempt,
-            memory: intent.memory,
-            before: intent.before,
-            phase: Phase::Resuming,
-            step_since: intent.began,
-        }
-    }
-
-    pub fn intent(&self) -> Intent {
-        Intent {
-            act: self.act,
-            cause: self.cause,
-            text: self.text.clone(),
-            steps: self.steps.clone(),
-            next: self.next,
-            began: self.began,
-            attempt: self.attempt,
-            memory: self.memory,
-            before: self.before,
-        }
+        Self { step_since: intent.began, phase: Phase::Resuming, intent }
     }
 
     /// Between its first and its last step: it holds a slot, and what happens to the unit is its
@@ -103,7 +70,12 @@ impl Recovery {
     pub fn doing(&self) -> &'static str {
         match self.phase {
             Phase::Verifying { .. } => "verifying",
-            _ if self.steps.iter().any(|step| matches!(step, Step::Restart { .. } | Step::Stop { .. })) => {
+            _ if self
+                .intent
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Restart { .. } | Step::Stop { .. })) =>
+            {
                 "restarting"
             }
             _ => "starting it",
@@ -112,7 +84,7 @@ impl Recovery {
 
     /// Its number, where it counts.
     pub fn attempt(&self) -> Option<u32> {
-        self.attempt
+        self.intent.attempt
     }
 
     /// systemd's own restart is part of it from here on.
@@ -132,28 +104,28 @@ impl Recovery {
 
     /// A stop of ours is behind it: without its start, the app would stay down by our doing.
     pub fn stopped_it(&self) -> bool {
-        self.steps[..self.next].iter().any(|step| matches!(step, Step::Stop { .. }))
+        self.intent.steps[..self.intent.next].iter().any(|step| matches!(step, Step::Stop { .. }))
     }
 
     /// Nothing would stay down by our doing if it ended here, and no person asked for it.
     pub fn may_be_left(&self) -> bool {
-        self.attempt.is_some() && !self.stopped_it()
+        self.intent.attempt.is_some() && !self.stopped_it()
     }
 
     /// A step that takes it down is still ahead, or under way.
     pub fn stops_it_yet(&self) -> bool {
-        let ahead = self.steps.iter().skip(self.next);
+        let ahead = self.intent.steps.iter().skip(self.intent.next);
         ahead.into_iter().any(|step| matches!(step, Step::Stop { .. } | Step::Restart { .. }))
     }
 
     /// The next step is the start.
     pub fn skip_to_start(&mut self) {
-        if let Some(start) = self.steps.iter().rposition(|step| *step == Step::Start) {
-            self.next = self.next.max(start.saturating_sub(1));
+        if let Some(start) = self.intent.steps.iter().rposition(|step| *step == Step::Start) {
+            self.intent.next = self.intent.next.max(start.saturating_sub(1));
         }
     }
 
     pub fn current(&self) -> Option<Step> {
-        self.steps.get(self.next).cloned()
+        self.intent.steps.get(self.intent.next).cloned()
     }
 }

@@ -45,7 +45,9 @@ impl App {
     /// Since when it is bad, or suspected to be.
     pub(super) fn turned_bad(&self) -> Option<Moment> {
         if let Some(recovery) = &self.recovery {
-            return Some(self.trouble_since.map_or(recovery.began, |since| since.min(recovery.began)));
+            return Some(
+                self.trouble_since.map_or(recovery.intent.began, |since| since.min(recovery.intent.began)),
+            );
         }
         let bad = self.verdict.is_fault() || self.history.bad_in_a_row() > 0;
         bad.then(|| self.trouble_since.unwrap_or(self.verdict_since))

@@ -68,7 +68,7 @@ impl App {
             return;
         }
         let (Some(unit), Some(recovery)) = (self.unit.clone(), self.recovery.as_ref()) else { return };
-        let restarted = unit.invocation.is_some() && unit.invocation != recovery.before;
+        let restarted = unit.invocation.is_some() && unit.invocation != recovery.intent.before;
         let step = recovery.current();
         if let Some(job) = unit.job {
             let has_stop = matches!(step, Some(Step::Restart { .. } | Step::Stop { .. }));
@@ -79,7 +79,7 @@ impl App {
             } else if unit.active == ActiveState::Deactivating {
                 // What we started is being stopped: no step of ours does that.
                 self.give_way(now, "somebody else is at work", out);
-            } else if now.since(recovery.began) > JOB_AT_MOST {
+            } else if now.since(recovery.intent.began) > JOB_AT_MOST {
                 self.failed(now, "its job does not end", out);
             } else {
                 self.life.ours(job);
@@ -107,7 +107,7 @@ impl App {
 
     /// Nothing was done yet: is it still wanted? An app that is up may be well by now.
     pub(super) fn may_take_up(&self, now: Moment, down: bool) -> bool {
-        let recent = self.recovery.as_ref().is_some_and(|recovery| now.since(recovery.began) < STALE);
+        let recent = self.recovery.as_ref().is_some_and(|recovery| now.since(recovery.intent.began) < STALE);
         self.policy.mode == Mode::Act && self.pause.is_none() && (down || recent)
     }
 
@@ -202,8 +202,8 @@ impl App {
         };
         let text = format!(
             "recovered from {}: healthy {} after it began, and for {} since",
-            recovery.cause,
-            Span(back.since(recovery.began)),
+            recovery.intent.cause,
+            Span(back.since(recovery.intent.began)),
             Span(now.since(back))
         );
         self.tell(out, EventKind::RecoveryVerified, Level::Info, text);
@@ -211,10 +211,10 @@ impl App {
         for hook in &policy.after_recovery {
             out.push(Effect::Hook(hook.clone()));
         }
-        if recovery.attempt.is_some() && self.budget_for(recovery.memory).verified(now) {
+        if recovery.intent.attempt.is_some() && self.budget_for(recovery.intent.memory).verified(now) {
             let text = "more than 10 recoveries within an hour; from now on they count as attempts";
             self.tell_all(out, EventKind::RecoveryVerified, Level::Warn, text.into(), true);
-            if self.budget_for(recovery.memory).failed(now, &policy) {
+            if self.budget_for(recovery.intent.memory).failed(now, &policy) {
                 self.tell_breaker(out);
             }
         }
@@ -230,7 +230,7 @@ impl App {
         self.failed_at = Some(now);
         self.tell(out, EventKind::RecoveryFailed, Level::Warn, format!("it did not help: {why}"));
         let policy = self.policy.clone();
-        if recovery.attempt.is_some() && self.budget_for(recovery.memory).failed(now, &policy) {
+        if recovery.intent.attempt.is_some() && self.budget_for(recovery.intent.memory).failed(now, &policy) {
             self.tell_breaker(out);
         }
         self.ask_reading(now, out);

@@ -306,13 +306,18 @@ fn what_is_missing_holds_the_start_until_it_is_there() {
     assert_eq!(stage.steps, [Step::ResetFailed, Step::Start]);
 }
 
+/// What is seen of an app that is up for no longer than a blink.
+fn nobody_listens(kind: CheckKind) -> Observation {
+    match kind {
+        CheckKind::Http => Observation::bad(Fault::Refused, "refused"),
+        _ => Observation::bad(Fault::NotListening, "nobody listens"),
+    }
+}
+
 #[test]
 fn a_loop_of_restarts_is_broken_once_and_counts_as_no_attempt() {
     let mut stage = Stage::new(asked(), Policy::default());
-    stage.answer(|kind| match kind {
-        CheckKind::Http => Observation::bad(Fault::Refused, "refused"),
-        _ => Observation::bad(Fault::NotListening, "nobody listens"),
-    });
+    stage.answer(nobody_listens);
     for _ in 0..60 {
         stage.go_round();
         stage.pass(5);

@@ -58,10 +58,7 @@ fn one_answer_that_comes_late_is_no_fault_of_an_app_that_uses_too_much_memory() 
 #[test]
 fn a_loop_that_shows_as_starting_in_between_is_broken_all_the_same() {
     let mut stage = Stage::new(asked(), Policy::default());
-    stage.answer(|kind| match kind {
-        CheckKind::Http => Observation::bad(Fault::Refused, "refused"),
-        _ => Observation::bad(Fault::NotListening, "nobody listens"),
-    });
+    stage.answer(nobody_listens);
     for _ in 0..60 {
         stage.go_round();
         stage.pass(2);
