@@ -108,6 +108,12 @@ impl Life {
         self.memory.end.as_ref().map(|(_, ending)| ending)
     }
 
+    /// The end that is known is that of the unit's last run.
+    #[must_use]
+    pub fn knows_end_of(&self, unit: &UnitReading) -> bool {
+        self.memory.end.as_ref().is_some_and(|(invocation, _)| *invocation == unit.invocation)
+    }
+
     /// A job that is not ours is pending.
     #[must_use]
     pub fn foreign_job(&self) -> Option<JobId> {

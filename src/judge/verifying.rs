@@ -41,6 +41,11 @@ impl App {
             Some(Phase::Landing { since }) if self.read_since(since) || now.since(since) >= LAND_WITHIN => {
                 self.companion_landed(now);
                 self.verify_from(now);
+                // It fell again under the recovery, whose readings conclude nothing: one of its own tells
+                // who ended it, before a later stop by somebody is taken for part of the fall.
+                if self.end_is_unclear() {
+                    self.ask_reading(now, out);
+                }
                 // The verdict was that of the cause until here; from now on it is that of the app.
                 self.judge(now, out);
             }

@@ -231,12 +231,13 @@ impl App {
         self.read_asked.is_some() || self.end_is_unclear()
     }
 
+    /// It is down, and who ended its last run is not known yet; what is known of a run before that says
+    /// nothing.
     pub(super) fn end_is_unclear(&self) -> bool {
-        self.life.ending().is_none()
-            && self.unit.as_ref().is_some_and(|unit| {
-                let down = unit.active.is_down() && !unit.auto_restarting();
-                down && unit.job.is_none() && unit.inactive_exit.is_some()
-            })
+        self.unit.as_ref().is_some_and(|unit| {
+            let down = unit.active.is_down() && !unit.auto_restarting();
+            down && unit.job.is_none() && unit.inactive_exit.is_some() && !self.life.knows_end_of(unit)
+        })
     }
 
     /// Its fault holds until `successes` rounds are good, but the latest is: an app that answers is

@@ -58,6 +58,31 @@ fn never_what_somebody_stopped_while_it_fell_and_the_monitor_with_it() {
     assert_eq!(later.count(), 0, "{:?}", world.acts);
 }
 
+/// What bad luck found once: an app that dies at every start, a monitor that ends meanwhile, and a stop of
+/// what is down already.
+#[test]
+fn never_what_somebody_stopped_between_two_starts_that_fail() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    world.crash();
+    world.run_for(millis(50));
+    world.dies = true;
+    world.run_for(millis(70_984));
+    world.crash();
+    world.run_for(millis(54_631));
+    world.boot_monitor();
+    world.run_for(millis(65_460));
+    world.admin_stop();
+    let stopped = world.now;
+    world.run_for(seconds(2000));
+    let later = world.acts.iter().filter(|(at, _)| at.since(stopped) > seconds(6));
+    for (at, r) in &world.records {
+        println!("{at:?} {:?} {}", r.event, r.text);
+    }
+    println!("stopped {stopped:?}");
+    assert_eq!(later.count(), 0, "{:?}", world.acts);
+}
+
 #[test]
 fn never_what_somebody_stopped() {
     let mut world = World::new(Policy::default());
