@@ -76,10 +76,6 @@ fn never_what_somebody_stopped_between_two_starts_that_fail() {
     let stopped = world.now;
     world.run_for(seconds(2000));
     let later = world.acts.iter().filter(|(at, _)| at.since(stopped) > seconds(6));
-    for (at, r) in &world.records {
-        println!("{at:?} {:?} {}", r.event, r.text);
-    }
-    println!("stopped {stopped:?}");
     assert_eq!(later.count(), 0, "{:?}", world.acts);
 }
 
