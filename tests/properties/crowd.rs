@@ -2,6 +2,7 @@
 //! recovery: somebody else's jobs, every outcome of a step, masked units, reloads, reboots.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use app_monitor::judge::{
     ActId, ActiveState, Address, CheckKind, Clocks, Effect, Effects, Event, EventKind, Exit, Fault, Host,
@@ -10,7 +11,7 @@ use app_monitor::judge::{
 };
 use proptest::prelude::*;
 
-use crate::world::{Answer, millis, running, seconds};
+use crate::world::{Answer, cases, millis, running, seconds};
 
 const APPS: usize = 3;
 
@@ -194,12 +195,12 @@ impl Crowd {
         self.carry_out(effects);
     }
 
-    fn later(&mut self, app: usize, length: std::time::Duration, coming: Coming) {
+    fn later(&mut self, app: usize, length: Duration, coming: Coming) {
         self.sequence += 1;
         self.coming.insert((self.now + length, self.sequence), (app, coming));
     }
 
-    fn run_for(&mut self, length: std::time::Duration) {
+    fn run_for(&mut self, length: Duration) {
         let until = self.now + length;
         let most = self.turns + 5_000 + 60 * length.as_secs();
         loop {
@@ -362,9 +363,11 @@ impl Crowd {
         unit.active = state;
         unit.sub = if state == ActiveState::Failed { "failed".into() } else { "dead".into() };
         unit.result = if state == ActiveState::Failed { "exit-code".into() } else { "success".into() };
-        // A start that fails at once is over before the next microsecond has come.
-        unit.active_exit = Some(left.max(unit.inactive_exit.unwrap_or(left)));
-        unit.main_exit = Some(exited.max(unit.inactive_exit.unwrap_or(exited)));
+        // A start that fails at once is over before the next microsecond has come; a stop takes the unit out
+        // of `active` before its process ends, however short the run was.
+        let began = unit.inactive_exit.unwrap_or(left);
+        unit.active_exit = Some(left.max(began));
+        unit.main_exit = Some(exited.max(began + Duration::from_micros(u64::from(by_job))));
         unit.exit = Some(Exit::Status(1));
         unit.main_pid = None;
         unit.control_group = None;
@@ -510,7 +513,7 @@ fn luck() -> impl Strategy<Value = Luck> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+    #![proptest_config(cases(120))]
 
     #[test]
     fn a_crowd_in_bad_luck(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use app_monitor::judge::{ActiveState, Dependency, Event, EventKind, Moment, Policy, Request, Step};
 use proptest::prelude::*;
 
-use crate::world::{Answer, World, millis, seconds};
+use crate::world::{Answer, World, cases, millis, seconds};
 
 #[test]
 fn never_on_unknown_alone() {
@@ -274,7 +274,7 @@ fn is_recovery(step: &Step) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(cases(200))]
 
     /// Bad luck of all kinds at any time: the budget holds, what an administrator stopped stays
     /// down, no recovery begins while paused, and once all is mended the app gets healthy.

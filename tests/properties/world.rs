@@ -9,6 +9,17 @@ use app_monitor::judge::{
     Fault, Host, HttpTarget, InvocationId, JobId, JobResult, LoadState, Memory, Moment, Observation, Outcome,
     Policy, Record, RoundId, StatusSet, Step, Subject, Target, UnitReading,
 };
+use proptest::test_runner::{Config, RngSeed};
+
+/// So many cases, the same in each run, so that a change is judged by what it changed. Whoever sets
+/// PROPTEST_CASES looks for new ones.
+pub fn cases(number: u32) -> Config {
+    let config = Config { failure_persistence: None, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        return config;
+    }
+    Config { cases: number, rng_seed: RngSeed::Fixed(1), ..config }
+}
 
 /// How the app answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
