@@ -94,6 +94,9 @@ impl App {
         let down = unit.active.is_down() && !unit.auto_restarting();
         match step {
             None => self.land(now, out),
+            Some(_) if self.load_bad_since.is_some() => {
+                self.give_way(now, "its unit file was taken away", out);
+            }
             Some(_) if restarted && !down => self.land(now, out),
             // It was up again meanwhile, so our start is behind it. The timestamps will tell whether
             // it fell or was stopped.

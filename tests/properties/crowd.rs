@@ -544,3 +544,24 @@ proptest! {
         }
     }
 }
+
+/// A sequence that was found once, taken again.
+fn again(script: &[(usize, Luck, u64)]) {
+    let mut crowd = Crowd::new();
+    for (app, luck, pause) in script {
+        crowd.strike(*app, *luck);
+        let seen = crowd.acts.len();
+        crowd.run_for(millis(*pause));
+        crowd.look(seen).unwrap();
+    }
+}
+
+#[test]
+fn what_was_masked_in_mid_recovery_is_left_by_the_next_monitor_too() {
+    again(&[
+        (1, Luck::Fate(Fate::TimedOut), 1),
+        (1, Luck::Crash, 37),
+        (1, Luck::Mask(true), 99),
+        (0, Luck::Kill, 2),
+    ]);
+}
