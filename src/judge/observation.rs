@@ -152,8 +152,8 @@ pub enum Detail {
         /// Connections are taken from the accept queue: this one, or one that waited before it. None
         /// where the listener cannot be seen.
         taken: Option<bool>,
-        /// CPU time that the unit used while it was waited for, in percent of one core. None where
-        /// it cannot be seen.
+        /// Time in which the unit used a core, or waited for one, while its answer was missing, in
+        /// percent. None where it cannot be seen.
         cpu: Option<u32>,
     },
     /// Somebody else holds the port.

@@ -50,7 +50,7 @@ struct Inside {
     last: Option<Look>,
 }
 
-/// The connections of the port at one moment, and the CPU time of the unit until then.
+/// The connections of the port at one moment, and the time in which the unit was busy until then.
 #[derive(Debug)]
 struct Look {
     at: Moment,
@@ -140,12 +140,19 @@ impl Watched {
         before.is_some_and(|(_, before)| before.iter().any(|peer| !waiting.contains(peer)))
     }
 
-    /// CPU time of the unit in microseconds; a cgroup counts it whatever its controllers are.
+    /// Microseconds in which the unit worked, or wanted to and had to wait for a core: on a host that is
+    /// short of them a busy app gets next to none. A cgroup counts both whatever its controllers are;
+    /// a kernel without PSI counts the first alone.
     fn usage(&self) -> Option<u64> {
-        let path = self.world.cgroup(self.group.as_deref()?)?.join("cpu.stat");
-        let text = self.world.read(&path, 4096).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok())
+        let group = self.world.cgroup(self.group.as_deref()?)?;
+        let number = |file: &str, before: &str| -> Option<u64> {
+            let text = self.world.read(&group.join(file), 4096).ok()?;
+            let text = String::from_utf8_lossy(&text);
+            text.split_once(before)?.1.split_whitespace().next()?.parse().ok()
+        };
+        // cgroup-v2, "CPU Interface Files".
+        let used = number("cpu.stat", "usage_usec ")?;
+        Some(used + number("cpu.pressure", "total=").unwrap_or(0))
     }
 }
 
@@ -194,6 +201,7 @@ fn taken(
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::world::tests::Fake;
     use super::*;
 
     fn row(peer: u16, accepted: bool) -> Connection {
@@ -227,6 +235,31 @@ mod tests {
         ] {
             assert_eq!(taken(from, before, now, || visible), wanted, "{before:?} {now:?}");
         }
+    }
+
+    #[test]
+    fn time_spent_waiting_for_a_core_is_work() {
+        let fake = Fake::new();
+        let group = |file: &str| format!("sys/fs/cgroup/system.slice/web.service/{file}");
+        let usage = || {
+            let watched = Watched {
+                world: Arc::new(World::at(fake.dir.path())),
+                group: Some("/system.slice/web.service".into()),
+                late: Moment::default(),
+                last: Moment::default(),
+                inside: Mutex::default(),
+            };
+            watched.usage()
+        };
+        assert_eq!(usage(), None);
+        fake.file(&group("cpu.stat"), "usage_usec 400000\nuser_usec 300000\n");
+        assert_eq!(usage(), Some(400_000));
+        let some = "some avg10=9.00 avg60=0.05 avg300=0.00 total=1500000";
+        fake.file(
+            &group("cpu.pressure"),
+            format!("{some}\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"),
+        );
+        assert_eq!(usage(), Some(1_900_000));
     }
 
     #[test]
