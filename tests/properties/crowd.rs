@@ -59,6 +59,8 @@ struct App {
     acting: bool,
     /// Somebody stopped it, then.
     stopped: Option<i64>,
+    /// It was down already, and a call of ours was under way.
+    stopped_while_acting: bool,
     masked: Option<i64>,
     records: Vec<(i64, Record)>,
 }
@@ -113,6 +115,7 @@ impl Crowd {
                 job: None,
                 acting: false,
                 stopped: None,
+                stopped_while_acting: false,
                 masked: None,
                 records: Vec::new(),
             }
@@ -409,7 +412,9 @@ impl Crowd {
                 if self.apps[app].unit.active.is_down() {
                     self.run_for(millis(60));
                 }
-                self.apps[app].stopped.get_or_insert(self.before + self.now.as_micros());
+                let sim = &mut self.apps[app];
+                sim.stopped.get_or_insert(self.before + self.now.as_micros());
+                sim.stopped_while_acting = sim.acting && sim.unit.active.is_down();
                 self.go_down(app, ActiveState::Inactive, true);
                 self.foreign_job(app);
             }
@@ -425,7 +430,14 @@ impl Crowd {
                 self.apps[app].masked = masked.then_some(at);
                 self.send(app, Event::Changed);
             }
-            Luck::Kill => self.start_monitor(),
+            Luck::Kill => {
+                // systemd keeps no trace of a stop of what is down already, and whose job it was is only
+                // known once a call of ours that is under way has been answered.
+                for app in self.apps.iter_mut().filter(|app| app.acting && app.stopped_while_acting) {
+                    app.stopped = None;
+                }
+                self.start_monitor();
+            }
             Luck::Reload => self.reload(),
             Luck::Reboot => self.reboot(),
             Luck::Lost => {
