@@ -78,6 +78,9 @@ pub struct App {
     pub(super) watched_start: bool,
     pub(super) needs_bad_round: bool,
     pub(super) grace_from: Option<Moment>,
+    /// What was wrong with its answers when that was last confirmed: until enough rounds are good, or
+    /// its health has to be proven anew.
+    pub(super) held: Option<(Verdict, String)>,
     pub(super) last_unanswered: bool,
     /// Checks at a pace of their own.
     pub(super) errands: Errands,
@@ -176,6 +179,7 @@ impl App {
             watched_start: false,
             needs_bad_round: false,
             grace_from: None,
+            held: None,
             last_unanswered: false,
             errands: Errands::default(),
             trouble_since: None,
@@ -470,9 +474,8 @@ impl App {
     fn resume(&mut self, now: Moment, out: &mut Vec<Effect>, why: &str) {
         self.dirty = true;
         self.forget_rounds();
-        self.good_since_start = false;
+        self.wants_proof(now);
         self.watched_start = false;
-        self.grace_from = Some(now);
         self.tell(out, EventKind::Resumed, Level::Info, why.to_owned());
     }
 

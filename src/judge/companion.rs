@@ -227,8 +227,7 @@ impl App {
     /// All steps are behind it: what the apps see from now on says whether they helped.
     pub(super) fn companion_landed(&mut self, now: Moment) {
         if self.companion.is_fed() {
-            self.good_since_start = false;
-            self.grace_from = Some(now);
+            self.wants_proof(now);
         }
     }
 

@@ -52,8 +52,9 @@ pub struct Facts<'a> {
     pub starting: Option<Duration>,
     /// A fault that enough rounds agree on.
     pub confirmed: Option<Confirmed<'a>>,
-    /// A fault that was confirmed holds until enough rounds are good again.
-    pub holding: bool,
+    /// What was wrong with its answers when that was last confirmed, while not enough rounds are good
+    /// since.
+    pub held: Option<(Verdict, &'a str)>,
     /// Nothing that is configured could be checked.
     pub all_unknown: bool,
     /// There are checks, and no round was good since it was started (or we were).
@@ -224,12 +225,8 @@ fn above(facts: &Facts<'_>) -> Option<(Verdict, String)> {
         };
         return Some((verdict_of(confirmed.fault), format!("{}{times}", confirmed.text)));
     }
-    // That it is up again ends a crash, that nothing restarts it any more a loop, and memory is measured
-    // without it; what was wrong with its answers holds until one is good.
-    let of_answers =
-        !matches!(facts.previous.0, Verdict::Crashed | Verdict::CrashLooping | Verdict::AppMemory);
-    if facts.holding && facts.previous.0.is_fault() && of_answers {
-        return None;
+    if let Some((verdict, text)) = facts.held {
+        return Some((verdict, text.to_owned()));
     }
     if facts.all_unknown {
         return Some((Verdict::Unknown, "nothing that is configured could be checked".into()));
@@ -313,7 +310,7 @@ mod tests {
             healing_overdue: false,
             starting: None,
             confirmed: None,
-            holding: false,
+            held: None,
             all_unknown: false,
             unproven: false,
             previous: (Verdict::Unknown, ""),
@@ -442,13 +439,14 @@ mod tests {
     #[test]
     fn a_confirmed_fault_holds_until_it_is_over() {
         let unit = up(1);
-        let held = Facts { holding: true, previous: (Verdict::Frozen, "timed out"), ..facts(&unit) };
-        assert_eq!(diagnose(&held), (Verdict::Frozen, "timed out".into()));
-        assert_eq!(verdict(&Facts { holding: false, ..held }), Verdict::Healthy);
-        // A unit without any check that could answer is not held for ever.
-        for over in [Verdict::Crashed, Verdict::CrashLooping, Verdict::AppMemory] {
-            assert_eq!(verdict(&Facts { previous: (over, ""), ..held }), Verdict::Healthy, "{over}");
+        let held = Facts { held: Some((Verdict::Frozen, "timed out")), ..facts(&unit) };
+        for before in [Verdict::Frozen, Verdict::Changing, Verdict::Unknown, Verdict::AppMemory] {
+            let held = Facts { previous: (before, ""), ..held };
+            assert_eq!(diagnose(&held), (Verdict::Frozen, "timed out".into()), "was {before}");
         }
+        assert_eq!(verdict(&Facts { held: None, previous: (Verdict::Frozen, ""), ..held }), Verdict::Healthy);
+        let reloading = UnitReading { active: ActiveState::Reloading, sub: "reload".into(), ..up(1) };
+        assert_eq!(verdict(&Facts { unit: Some(&reloading), ..held }), Verdict::Changing);
     }
 
     #[test]

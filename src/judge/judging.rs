@@ -82,6 +82,7 @@ impl App {
         } else {
             self.verdict_text = text;
         }
+        self.hold_fault();
         if verdict.opens_incident() {
             self.end_suspicion();
         }
@@ -104,6 +105,28 @@ impl App {
             }
             self.companion.forgive();
         }
+    }
+
+    /// Its health has to be proven anew, with the grace of a start from that moment on.
+    pub(super) fn wants_proof(&mut self, since: Moment) {
+        self.good_since_start = false;
+        self.held = None;
+        self.grace_from = Some(since);
+    }
+
+    /// What is wrong with its answers holds until enough of them are good, whatever becomes of the unit
+    /// meanwhile: neither a reload nor a reading that fails makes it well.
+    fn hold_fault(&mut self) {
+        let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
+        if self.history.good_in_a_row() >= self.policy.successes {
+            self.held = None;
+        } else if up && !self.is_acting() && self.verdict.is_of_answers() {
+            self.held = Some((self.verdict, self.verdict_text.clone()));
+        }
+    }
+
+    fn held(&self) -> Option<&(Verdict, String)> {
+        self.held.as_ref().filter(|_| self.history.good_in_a_row() < self.policy.successes)
     }
 
     fn awaits_first_answer(&self, now: Moment) -> bool {
@@ -148,7 +171,7 @@ impl App {
             healing_overdue: self.overdue_at().is_some_and(|at| now >= at) && self.is_healing(),
             starting: self.starting(now),
             confirmed,
-            holding: self.history.good_in_a_row() < self.policy.successes,
+            held: self.held().map(|(verdict, text)| (*verdict, text.as_str())),
             all_unknown: self.all_unknown(),
             unproven: !self.good_since_start && !self.target_is_unit_only(),
             previous: (self.verdict, &self.verdict_text),
@@ -312,9 +335,8 @@ impl App {
             .is_some_and(|unit| matches!(unit.active, ActiveState::Active | ActiveState::Reloading));
         if up {
             self.forget_rounds();
-            self.good_since_start = false;
+            self.wants_proof(now);
             self.watched_start = false;
-            self.grace_from = Some(now);
         }
         true
     }
@@ -368,12 +390,18 @@ impl App {
         // A loop that pauses for one good round is no end of it.
         let looped = self.incident.as_ref().is_some_and(|incident| incident.verdict == Verdict::CrashLooping);
         let settled = self.healthy_since.is_some_and(|since| now.since(since) >= self.policy.healthy_for);
-        let over = over && (!looped || settled || self.verdict != Verdict::Healthy);
+        let over = over && (!(looped || self.is_unheard()) || settled || self.verdict != Verdict::Healthy);
         if over && self.recovery.is_none() {
             self.close_incident(now, out);
             // Refused though nothing was wrong: a person had asked. That shows when it is needed again.
             self.note(now, Condition::MayNotAct, None, out);
         }
+    }
+
+    /// What was wrong with a proxy's answers is remembered, and nobody has asked it since the monitor began.
+    pub(super) fn is_unheard(&self) -> bool {
+        let of_answers = self.incident.as_ref().is_some_and(|incident| incident.verdict.is_of_answers());
+        of_answers && self.is_companion() && !self.companion.is_fed()
     }
 
     pub(super) fn close_incident(&mut self, now: Moment, out: &mut Vec<Effect>) {
@@ -532,7 +560,7 @@ impl App {
             due.push(self.verdict_since + NOT_STARTED_FOR);
         }
         let looped = self.incident.as_ref().is_some_and(|incident| incident.verdict == Verdict::CrashLooping);
-        if self.budget.is_marked() || self.memory_budget.is_marked() || looped {
+        if self.budget.is_marked() || self.memory_budget.is_marked() || looped || self.is_unheard() {
             due.extend(self.healthy_since.map(|since| since + self.policy.healthy_for));
         }
         if self.verdict == Verdict::StoppedByAdmin && !self.stop_told {

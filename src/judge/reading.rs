@@ -143,10 +143,9 @@ impl App {
 
     fn begin_invocation(&mut self, now: Moment, unit: &UnitReading, starter: Starter) {
         self.forget_rounds();
-        self.good_since_start = false;
         self.bad_since_start = false;
         let since = up_since(unit, now);
-        self.grace_from = Some(since);
+        self.wants_proof(since);
         // An app that ran for long before we looked is past its grace; its start teaches us nothing.
         self.watched_start = starter != Starter::BeforeUs || now.since(since) < self.grace();
         // One that is found starting may have had its first good round before us.

@@ -78,6 +78,7 @@ impl Recovery {
             {
                 "restarting"
             }
+            _ if self.intent.steps.contains(&Step::Reload) => "reloading it",
             _ => "starting it",
         }
     }

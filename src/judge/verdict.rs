@@ -134,6 +134,13 @@ impl Verdict {
         )
     }
 
+    /// A fault of the app's answers, which nothing but good ones ends. That it is up again ends a crash,
+    /// that nothing restarts it any more a loop, and memory is measured without it.
+    #[must_use]
+    pub fn is_of_answers(self) -> bool {
+        self.is_fault() && !matches!(self, Self::Crashed | Self::CrashLooping | Self::AppMemory)
+    }
+
     /// Somebody has to be told, whether or not anything can be done.
     #[must_use]
     pub fn opens_incident(self) -> bool {

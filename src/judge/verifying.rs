@@ -227,7 +227,7 @@ impl App {
             }
         }
         // Where nothing can prove its health, that it stayed up is what the recovery was for.
-        if self.verdict.is_well() || self.verdict == Verdict::Unknown {
+        if (self.verdict.is_well() || self.verdict == Verdict::Unknown) && !self.is_unheard() {
             self.close_incident(now, out);
         }
     }

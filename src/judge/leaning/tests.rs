@@ -19,6 +19,7 @@ use super::*;
 enum Coming {
     Event(Subject, Event),
     Done(Subject, ActId, Step),
+    Reloaded(Subject),
 }
 
 struct World {
@@ -29,7 +30,7 @@ struct World {
     shows: BTreeMap<(Subject, CheckKind), Observation>,
     /// Every app sees that.
     all_see: BTreeMap<CheckKind, Observation>,
-    /// A step of that word fails.
+    /// A step of that word fails. While a reload does, the unit is seen reloading.
     fails: Option<&'static str>,
     /// A step of that word on that unit mends what every app sees.
     mends: Option<(Subject, &'static str)>,
@@ -151,6 +152,10 @@ impl World {
                 match self.coming.pop_first() {
                     Some((_, Coming::Event(to, event))) => self.send(&to, event),
                     Some((_, Coming::Done(to, act, step))) => self.done(&to, act, &step),
+                    Some((_, Coming::Reloaded(who))) if self.unit(&who).active == ActiveState::Reloading => {
+                        self.show(&who, ActiveState::Active);
+                    }
+                    Some((_, Coming::Reloaded(_))) => {}
                     None => {}
                 }
             } else {
@@ -179,6 +184,9 @@ impl World {
                 }
                 Effect::Perform(act, step) => {
                     self.acts.push((to.clone(), step.clone()));
+                    if step == Step::Reload {
+                        self.reload(&to);
+                    }
                     self.later(Duration::from_millis(50), Coming::Done(to, act, step));
                 }
                 Effect::Record(record) => self.records.push(record),
@@ -224,6 +232,22 @@ impl World {
             ..down(1)
         };
         self.send(who, Event::Changed);
+    }
+
+    /// Somebody reloads it: that is to be seen of it for 100 ms.
+    fn reload(&mut self, who: &Subject) {
+        self.show(who, ActiveState::Reloading);
+        self.later(Duration::from_millis(100), Coming::Reloaded(who.clone()));
+    }
+
+    fn show(&mut self, who: &Subject, active: ActiveState) {
+        self.unit(who).active = active;
+        self.send(who, Event::Changed);
+    }
+
+    fn incidents(&self) -> Vec<&str> {
+        let opened = self.records.iter().filter(|record| record.event == EventKind::IncidentOpened);
+        opened.map(|record| record.text.as_str()).collect()
     }
 
     fn admin_stop(&mut self, who: &Subject) {
@@ -320,6 +344,37 @@ fn a_proxy_whose_configuration_is_broken_is_never_restarted() {
     let broken = world.alerts().iter().filter(|text| text.contains("could not be reloaded")).count();
     assert_eq!(broken, 1, "{:#?}", world.alerts());
     world.nobody_touches_the_apps();
+    assert_eq!(world.incidents().len(), 1, "{:#?}", world.records);
+    world.reload(&nginx());
+    world.run_for(seconds(5));
+    assert_eq!(world.verdict(&nginx()), Verdict::Frozen, "nor does a reload by somebody make it well");
+    assert_eq!(world.conditions("shop"), [Condition::ProxyDown]);
+    world.all_see.clear();
+    world.run_for(seconds(200));
+    assert_eq!(world.incidents().len(), 1, "{:#?}", world.records);
+    assert_eq!((world.verdict(&nginx()), world.conditions("shop")), (Verdict::Healthy, vec![]));
+}
+
+#[test]
+fn what_is_wrong_with_a_proxy_is_the_same_incident_over_a_restart_of_the_monitor() {
+    let mut world = World::new(&["shop"]);
+    world.fails = Some("reload");
+    world.all_see.insert(CheckKind::Proxy, silent());
+    world.run_for(seconds(100));
+    assert_eq!(world.incidents().len(), 1, "{:#?}", world.records);
+    let memory = world.host.memory(super::super::memory::Clocks::default());
+    let members = [app("shop"), leaned("nginx.service", Role::Proxy { of: "shop".parse().unwrap() })];
+    world.host = Host::new(members, 1, memory, false, world.now);
+    world.coming.clear();
+    let effects = world.host.handle_all(world.now, &Event::SignalsLost);
+    world.carry_out(effects);
+    world.run_for(seconds(300));
+    assert_eq!(world.verdict(&nginx()), Verdict::Frozen);
+    assert_eq!(world.incidents().len(), 1, "{:#?}", world.records);
+    world.all_see.clear();
+    world.run_for(seconds(200));
+    let over = world.records.iter().filter(|record| record.event == EventKind::IncidentClosed).count();
+    assert_eq!((world.incidents().len(), over), (1, 1), "{:#?}", world.records);
 }
 
 #[test]
