@@ -89,9 +89,10 @@ impl Machine {
         for (path, text) in app.files() {
             self.write(&path, &text);
         }
-        let enable = if app.enabled { "systemctl --quiet enable" } else { "true" };
+        // Otherwise each of the two has systemd read everything again.
+        let enable = if app.enabled { "systemctl --quiet --no-reload enable" } else { "true" };
         self.must(&format!(
-            "systemctl daemon-reload && {enable} {unit} && systemctl start {unit}",
+            "{enable} {unit} && systemctl daemon-reload && systemctl start {unit}",
             unit = app.unit()
         ));
         if app.start_delay.is_zero() {

@@ -1,8 +1,20 @@
 //! What a machine's journal says, as text and as app-monitor's events.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Machine, now};
+
+/// An entry: its fields.
+type Fields = serde_json::Map<String, serde_json::Value>;
+
+/// What journalctl said, by its arguments, as long as nothing is written to the journal: scenarios wait
+/// by asking again and again, and most of the time there is nothing new.
+#[derive(Default)]
+pub(super) struct Said {
+    mark: Option<Vec<u8>>,
+    entries: BTreeMap<String, Vec<Fields>>,
+}
 
 /// One of app-monitor's journal entries about an app.
 #[derive(Debug, Clone)]
@@ -16,7 +28,7 @@ pub struct Event {
     /// MESSAGE=.
     pub message: String,
     /// All fields of the entry.
-    pub fields: serde_json::Map<String, serde_json::Value>,
+    pub fields: Fields,
 }
 
 impl Event {
@@ -39,7 +51,19 @@ impl Machine {
 
     /// Entries that match journalctl arguments, oldest first.
     #[track_caller]
-    pub fn entries(&self, arguments: &str) -> Vec<serde_json::Map<String, serde_json::Value>> {
+    pub fn entries(&self, arguments: &str) -> Vec<Fields> {
+        // What is written while journalctl reads is there the next time.
+        let mark = self.journal_mark();
+        let mut said = self.said.borrow_mut();
+        if mark.is_none() || said.mark != mark {
+            *said = Said { mark, entries: BTreeMap::new() };
+        }
+        let entries =
+            said.entries.entry(arguments.to_owned()).or_insert_with(|| self.read_entries(arguments));
+        entries.clone()
+    }
+
+    fn read_entries(&self, arguments: &str) -> Vec<Fields> {
         self.run(&format!("journalctl --no-pager --all -o json {arguments}"))
             .stdout
             .lines()

@@ -29,9 +29,9 @@ pub use {
 
 use builder::stage_files;
 use host::{is_init, requirements, sweep};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -79,6 +79,7 @@ pub struct Machine {
     leader: Cell<u32>,
     wait: Option<JoinHandle<std::process::ExitStatus>>,
     settle: bool,
+    said: RefCell<journal::Said>,
 }
 
 /// Boots a machine with the package installed, runs the scenario in it, and removes it.
@@ -151,6 +152,7 @@ impl Machine {
             leader: Cell::new(0),
             wait: Some(wait),
             settle: builder.settle,
+            said: RefCell::default(),
         };
         machine.wait_until_up(0);
         machine
@@ -189,7 +191,8 @@ impl Machine {
                     self.console()
                 );
             }
-            std::thread::sleep(Duration::from_millis(20));
+            // Asking costs as much as what is waited for.
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -240,7 +243,7 @@ impl Machine {
             // no unit, yet dies with the machine.
             .arg("-c")
             .arg(
-                "mkdir -p \"$0\" && echo 0 >\"$0/cgroup.procs\" || exit 125
+                "[ -d \"$0\" ] || mkdir -p \"$0\"; echo 0 >\"$0/cgroup.procs\" || exit 125
                  exec timeout --kill-after=2 \"$1\" nsenter --all --target \"$2\" \
                  -- \"${@:3}\"",
             )
@@ -279,6 +282,29 @@ impl Machine {
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
         }
+    }
+
+    /// Changes with each entry that journald writes: the headers of its files, which have the numbers of
+    /// the last one. None where there are none yet.
+    fn journal_mark(&self) -> Option<Vec<u8>> {
+        // `struct Header` of systemd's documentation of the journal file format.
+        const HEADER: u64 = 272;
+        let root = PathBuf::from(format!("/proc/{}/root", self.leader()));
+        let mut mark = Vec::new();
+        for folder in ["run/log/journal", "var/log/journal"] {
+            for of_machine in fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
+                let files = fs::read_dir(of_machine.path()).into_iter().flatten().flatten();
+                let mut files: Vec<PathBuf> = files.map(|file| file.path()).collect();
+                files.sort();
+                for path in files {
+                    mark.extend(path.as_os_str().as_encoded_bytes());
+                    let mut header = Vec::new();
+                    fs::File::open(&path).ok()?.take(HEADER).read_to_end(&mut header).ok()?;
+                    mark.append(&mut header);
+                }
+            }
+        }
+        (!mark.is_empty()).then_some(mark)
     }
 
     /// Copies a file of the host into the machine.

@@ -151,10 +151,12 @@ pub(super) fn recovered(m: &Machine, at: Duration) -> Seen {
 
 /// Waits until the app is called that, for `patience`, then whether more is done than is right.
 pub(super) fn called_within(m: &Machine, at: Duration, patience: Duration, verdict: &str) -> Seen {
+    // A stop by somebody is told by a name of its own.
+    let told = |event: &Event| matches!(event.name.as_str(), "verdict-changed" | "stopped-by-admin");
     let came = until(patience, || {
         m.events_since("web", at)
             .iter()
-            .any(|event| event.name == "verdict-changed" && event.field("APP_MONITOR_VERDICT") == verdict)
+            .any(|event| told(event) && event.field("APP_MONITOR_VERDICT") == verdict)
     });
     if came {
         let_pass(QUIET);

@@ -133,7 +133,7 @@ fn overloaded(m: &Machine) -> Seen {
 /// How long an overloaded app is looked at; the claim is five minutes.
 fn patience() -> Duration {
     let seconds = std::env::var("APP_MONITOR_LAB_OVERLOAD").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(45))
+    Duration::from_secs(seconds.unwrap_or(15))
 }
 
 fn frozen_beside(m: &Machine) -> Seen {

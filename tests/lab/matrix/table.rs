@@ -27,8 +27,17 @@ fn line(cells: [&str; 3], marks: &str, actions: &str) -> String {
     format!("{}  {marks}  {actions}\n", cells.join("  "))
 }
 
-/// The lines of a row: one when all suites agree. Gives whether all is well, too.
-fn shown(row: &Row) -> (String, bool) {
+/// How a row came out on all its suites.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Well,
+    Wrong,
+    /// A virtual machine's, which is run on its own.
+    NotRun,
+}
+
+/// The lines of a row: one when all suites agree.
+fn shown(row: &Row) -> (String, Came) {
     let vm = matches!(row.place, Place::Vm);
     let suites: Vec<&str> = if vm { vec!["vm"] } else { SUITES.map(|suite| suite.0).to_vec() };
     let seen: Vec<Option<Outcome>> = suites.iter().map(|suite| outcome::read(suite, row.name)).collect();
@@ -56,7 +65,9 @@ fn shown(row: &Row) -> (String, bool) {
                 let (verdict, note) = seen.as_ref().map_or(("", String::new()), |seen| {
                     (seen.verdict.as_str(), format!("{}: {}", seen.actions, seen.note))
                 });
-                let note = if *mark == "none" {
+                let note = if *mark == "none" && vm {
+                    format!("not run (tests/run vm); right is: {}", acts(row.actions, row.starts))
+                } else if *mark == "none" {
                     format!("did not run; right is: {}", acts(row.actions, row.starts))
                 } else {
                     note
@@ -65,7 +76,12 @@ fn shown(row: &Row) -> (String, bool) {
             }
         }
     }
-    (text, well)
+    let came = match marks[..] {
+        _ if well => Came::Well,
+        ["none"] if vm => Came::NotRun,
+        _ => Came::Wrong,
+    };
+    (text, came)
 }
 
 /// Prints the table, and keeps it as target/matrix/table.txt. Fails when a row is missing or wrong,
@@ -74,14 +90,15 @@ fn shown(row: &Row) -> (String, bool) {
 #[ignore = "looks at what the rows left behind, when they are done"]
 fn table() {
     let mut text = line(["fault", "expected", "verdict"], "252   257 ", "actions taken");
-    let (mut rows, mut wrong) = (0, 0);
+    let (mut rows, mut wrong, mut not_run) = (0, 0, 0);
     for (title, section) in SECTIONS {
         let _ = writeln!(text, "\n{title}");
         for row in *section {
-            let (lines, well) = shown(row);
+            let (lines, came) = shown(row);
             text += &lines;
             rows += 1;
-            wrong += usize::from(!well);
+            wrong += usize::from(came == Came::Wrong);
+            not_run += usize::from(came == Came::NotRun);
         }
     }
     let words = Verdict::ALL.iter().map(|verdict| verdict.word());
@@ -98,6 +115,9 @@ fn table() {
         let _ = writeln!(text, "\nwithout a row: {}", absent.join(", "));
     }
     let _ = writeln!(text, "\n{rows} rows, {wrong} wrong or missing");
+    if not_run > 0 {
+        let _ = writeln!(text, "{not_run} rows of virtual machines were not run: tests/run vm matrix");
+    }
     std::fs::create_dir_all(outcome::folder()).expect("target/ can be written");
     std::fs::write(outcome::folder().join("table.txt"), &text).expect("target/ can be written");
     assert!(wrong == 0 && absent.is_empty(), "the matrix has gaps:\n{text}");

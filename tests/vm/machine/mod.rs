@@ -76,6 +76,7 @@ pub struct Machine {
     port: Port,
     console: Arc<Mutex<Vec<u8>>>,
     booted: RefCell<String>,
+    said: RefCell<journal::Said>,
 }
 
 impl Machine {
@@ -109,7 +110,14 @@ impl Machine {
             std::thread::spawn(move || keep_end(stderr, &console));
         }
         let port = Port::new(qemu.stdin.take(), qemu.stdout.take());
-        let machine = Self { name: name.to_owned(), qemu, port, console, booted: RefCell::default() };
+        let machine = Self {
+            name: name.to_owned(),
+            qemu,
+            port,
+            console,
+            booted: RefCell::default(),
+            said: RefCell::default(),
+        };
         machine.wait_until_up();
         machine
     }
@@ -143,6 +151,11 @@ impl Machine {
     pub fn console(&self) -> String {
         let console = self.console.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&console).into_owned()
+    }
+
+    /// What is in the machine's memory cannot be seen from here: its journal is read each time.
+    fn journal_mark(&self) -> Option<Vec<u8>> {
+        None
     }
 
     #[track_caller]
