@@ -119,7 +119,7 @@ impl App {
         self.press_for_trouble();
         for kind in self.target.errands().collect::<Vec<_>>() {
             let timeout = self.errand_timeout(kind);
-            let due = self.errand_due(kind).is_some_and(|due| due <= now);
+            let due = self.errand_due(kind).is_some_and(|due| due <= now + self.errand_rides(now, kind));
             let errand = self.errands.errands.entry(kind).or_default();
             if errand.under_way.is_some_and(|(_, began)| now.since(began) >= timeout + LOST_AFTER) {
                 errand.under_way = None;
@@ -162,11 +162,19 @@ impl App {
         }
     }
 
-    fn errand_due(&self, kind: CheckKind) -> Option<Moment> {
+    /// How much too early it may go out: with the round that is nearest, which saves the host a wake-up
+    /// of its own for each.
+    fn errand_rides(&self, now: Moment, kind: CheckKind) -> Duration {
+        let pace = self.errand_pace(kind).filter(|_| self.round_began_at(now)).unwrap_or_default();
+        pace.min(self.policy.check_interval) / 2
+    }
+
+    /// How often it goes out by now; none while it does not.
+    fn errand_pace(&self, kind: CheckKind) -> Option<Duration> {
         let unit = self.unit.as_ref()?;
         let pressing = self.errands.is_pressing(kind);
         let up = matches!(unit.active, ActiveState::Active | ActiveState::Reloading);
-        let pace = match kind {
+        Some(match kind {
             CheckKind::Disk if !pressing => self.policy.check_interval.max(DISK_EVERY),
             CheckKind::Preflight if pressing => HELPER_EVERY,
             _ if pressing => self.policy.confirm_interval,
@@ -178,7 +186,12 @@ impl App {
             // An idle app would be woken by it, and one that is down does not answer anybody.
             CheckKind::Public | CheckKind::Proxy if up => self.policy.public_interval,
             _ => return None,
-        };
+        })
+    }
+
+    fn errand_due(&self, kind: CheckKind) -> Option<Moment> {
+        let pace = self.errand_pace(kind)?;
+        let pressing = self.errands.is_pressing(kind);
         let last = self.errands.errands.get(&kind).and_then(|errand| errand.last_began);
         match last {
             None => Some(Moment::default()),

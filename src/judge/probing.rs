@@ -130,6 +130,11 @@ impl App {
         due
     }
 
+    /// A round goes out at this moment.
+    pub(super) fn round_began_at(&self, now: Moment) -> bool {
+        self.probing.last_began == Some(now)
+    }
+
     /// When the app's next round begins; for `status`.
     #[must_use]
     pub(super) fn round_due(&self) -> Option<Moment> {

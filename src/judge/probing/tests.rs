@@ -137,3 +137,29 @@ fn the_port_of_an_app_that_went_down_is_looked_at_at_once() {
     let effects = other.handle(at(100_500), Event::Unit(Box::new(idle)));
     assert_eq!(checks(&effects), [], "its socket holds it");
 }
+
+/// Whatever their pace, errands go out with a round: it wakes the host once.
+#[test]
+fn an_errand_rides_with_the_nearest_round() {
+    let target = Target { min_disk: 1 << 20, ..target() };
+    let ever_good = target.round().chain(target.errands()).map(|kind| target.signature(kind)).collect();
+    let memory = AppMemory { ever_good, ..AppMemory::default() };
+    let policy = Policy { check_interval: Duration::from_secs(7), ..Policy::default() };
+    let mut app = App::new("web".parse().unwrap(), policy, target, memory, at(0));
+    let (mut rounds, mut errands) = (Vec::new(), Vec::new());
+    let mut now = at(50);
+    while now < at(400_000) {
+        let mut effects = app.handle(now, Event::Tick);
+        if effects.contains(&Effect::ReadUnit) {
+            effects.extend(app.handle(now, Event::Unit(Box::new(up(1)))));
+        }
+        for (_, kinds) in checks(&effects) {
+            if kinds == [CheckKind::Disk] { &mut errands } else { &mut rounds }.push(now);
+        }
+        let _ = answer(&mut app, now, &effects, None);
+        now = app.next_wake().max(now + Duration::from_millis(2));
+    }
+    assert!((10..=15).contains(&errands.len()), "{errands:?}");
+    let alone = errands.iter().skip(1).filter(|at| !rounds.contains(at)).count();
+    assert_eq!(alone, 0, "{errands:?} {rounds:?}");
+}
