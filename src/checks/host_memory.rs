@@ -1,6 +1,7 @@
 //! Memory of the host: what is available, and how long all work waits for it (PSI).
 //!
-//! All is well: two small reads. Who uses the most is looked for only while memory is short.
+//! All is well: two small reads, and two for the app's own size. Who uses the most is looked for only
+//! while memory is short.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::Probe;
 use super::identity::{Identity, unit_of};
-use super::memory::{number_after, of_cgroup, resident};
+use super::memory::{number_after, of_cgroup, resident, weigh};
 use super::text::{bounded, size, size_up};
 use super::world::World;
-use crate::judge::{Detail, Fault, HostMemory, Observation};
+use crate::judge::{Detail, Fault, HostMemory, Observation, Role};
 
 /// Work that waits for memory for a larger part of the last minute makes the host short of it
 /// (JUDGEMENT, `host-memory`), in percent.
@@ -35,7 +36,7 @@ pub(super) fn check(probe: &Probe) -> Observation {
     };
     let pressure = pressure(world);
     let (few, pressed) = (available < least, pressure.is_some_and(|share| share > MOST_PRESSURE));
-    let mut seen = HostMemory { available, pressure, biggest: Vec::new() };
+    let mut seen = HostMemory { available, pressure, biggest: Vec::new(), own: own(probe) };
     let waits = match pressure {
         Some(share) if share > 0 => format!(", work waits for memory {share} % of the time"),
         _ => String::new(),
@@ -71,6 +72,15 @@ fn pressure(world: &World) -> Option<u32> {
     let whole: u32 = whole.parse().ok()?;
     let more = fraction.bytes().any(|digit| digit != b'0');
     Some((whole + u32::from(more)).min(100))
+}
+
+/// What the app's unit uses, unless the check of its memory tells.
+fn own(probe: &Probe) -> Option<u64> {
+    if probe.target.max_memory.is_some() || probe.target.role != Role::App {
+        return None;
+    }
+    let (used, _) = weigh(&probe.world, probe.control_group.as_deref()?).ok()?;
+    Some(used)
 }
 
 /// The biggest users: units by their cgroup where the kernel weighs those, else by their processes;
@@ -205,7 +215,8 @@ mod tests {
         weighed(&fake, "system.slice/web.service", 312);
         let (finding, text, detail) = look(fake);
         assert_eq!((finding, text.as_str()), (Finding::Good, "412 MiB available, at least 100 MiB wanted"));
-        assert_eq!(detail, HostMemory { available: 412 * MIB, pressure: Some(0), biggest: Vec::new() });
+        let known = HostMemory { available: 412 * MIB, pressure: Some(0), ..HostMemory::default() };
+        assert_eq!(detail, known);
         assert_eq!(look(host(100 * MIB, "20.00")).0, Finding::Good);
     }
 
@@ -241,6 +252,28 @@ mod tests {
         fs::remove_file(fake.dir.path().join("proc/pressure/memory")).unwrap();
         let (finding, _, detail) = look(fake);
         assert_eq!((finding, detail.pressure), (Finding::Good, None));
+    }
+
+    #[test]
+    fn the_app_is_weighed_while_all_is_well() {
+        let own = |max_memory, role| {
+            let fake = host(412 * MIB, "0.00");
+            weighed(&fake, "system.slice/web.service", 312);
+            let target = Target { max_memory, role, ..Target::of_unit("web.service".parse().unwrap()) };
+            let probe = Probe {
+                target: Arc::new(target),
+                control_group: Some("/system.slice/web.service".to_owned()),
+                world: Arc::new(fake.world),
+                ..Probe::of_nothing()
+            };
+            match check(&probe).detail.map(|detail| *detail) {
+                Some(Detail::HostMemory(detail)) => detail.own,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(own(None, Role::App), Some(312 * MIB));
+        assert_eq!(own(Some(MIB), Role::App), None, "the check of its memory tells");
+        assert_eq!(own(None, Role::Proxy { of: "web".parse().unwrap() }), None, "it is never accused");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(super) fn check(probe: &Probe) -> Observation {
 }
 
 /// Memory of a cgroup with all below it, and by which means it was found.
-fn weigh(world: &World, control_group: &str) -> io::Result<(u64, String)> {
+pub(super) fn weigh(world: &World, control_group: &str) -> io::Result<(u64, String)> {
     let dir = world.cgroup(control_group).ok_or(io::ErrorKind::InvalidInput)?;
     if let Some(used) = of_cgroup(world, &dir) {
         return Ok((used, "cgroup".to_owned()));

@@ -96,8 +96,10 @@ impl App {
         {
             return Some(*bytes);
         }
+        let host = self.host_memory()?;
         let unit = self.target.unit.as_str();
-        self.host_memory()?.biggest.iter().find(|(name, _)| name == unit).map(|(_, bytes)| *bytes)
+        let named = || host.biggest.iter().find(|(name, _)| name == unit).map(|(_, bytes)| *bytes);
+        host.own.or_else(named)
     }
 
     fn note_size(&mut self, now: Moment) {

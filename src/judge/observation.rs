@@ -183,6 +183,9 @@ pub struct HostMemory {
     /// The biggest users, units by name or processes outside of units, with their bytes, biggest
     /// first; at most three. Only looked for while memory is short.
     pub biggest: Vec<(String, u64)>,
+    /// What the app's own unit uses, in bytes: how much it has grown can only be told of one that was
+    /// weighed before. None where its memory is a check of its own, or cannot be told.
+    pub own: Option<u64>,
 }
 
 /// The outcome of one check.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use app_monitor::judge::{ActiveState, CheckKind, Detail, Fault, HostMemory, Observation};
+use app_monitor::judge::{ActiveState, CheckKind, Detail, Fault, HostMemory, Observation, Role};
 
 use crate::process::Mood;
 use crate::world::{M, U, World, millis, seconds};
@@ -232,12 +232,15 @@ impl World {
     }
 
     fn sees_host_memory(&self, member: M) -> Sight {
-        let short = self.around.available < self.members[member].target.min_available;
+        let at = &self.members[member];
+        let short = self.around.available < at.target.min_available;
+        let own = at.target.max_memory.is_none() && at.target.role == Role::App;
         let presses = self.around.pressure > 20;
         let mut host = HostMemory {
             available: self.around.available,
             pressure: Some(self.around.pressure),
             biggest: Vec::new(),
+            own: own.then(|| self.units[at.unit].process.uses(self.now)),
         };
         let seen = if short || presses {
             let mut biggest: Vec<(String, u64)> = self

@@ -456,6 +456,7 @@ fn short(biggest: &[(&str, u64)], pressure: u32) -> Observation {
         available: 10 << 20,
         pressure: Some(pressure),
         biggest: biggest.iter().map(|(name, mib)| ((*name).to_owned(), mib << 20)).collect(),
+        own: None,
     };
     Observation::bad(Fault::ShortOfMemory, "10 MiB available").with(Detail::HostMemory(memory))
 }
@@ -467,7 +468,12 @@ fn the_app_that_grew_and_starves_the_host_is_restarted_after_a_minute() {
         let seen = short(&[("shop.service", mib), ("blog.service", 100)], pressure);
         world.all_see.insert(CheckKind::HostMemory, seen);
     };
-    show(&mut world, 300, 0);
+    // Nobody is short of anything yet; that is when it settles.
+    let plenty = HostMemory { available: 900 << 20, own: Some(300 << 20), ..HostMemory::default() };
+    let plenty = Observation::good("900 MiB available").with(Detail::HostMemory(plenty));
+    world.all_see.insert(CheckKind::HostMemory, plenty);
+    world.run_for(seconds(20));
+    show(&mut world, 440, 0);
     world.run_for(seconds(100));
     assert_eq!(world.conditions("shop"), [Condition::HostMemory]);
     assert_eq!(world.alerts(), ["host-memory: 10 MiB available"]);
