@@ -1,12 +1,11 @@
 //! `app-monitor incidents`: what happened, newest first; one incident whole.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::incidents::{self, Incident, Outcome, Summary, day_and_time, list, read};
+use crate::incidents::{self, Incident, Outcome, Places, Summary, day_and_time};
 use crate::judge::{EventKind, Level, Span};
 
 use super::terminal::{Terminal, Tone};
@@ -31,7 +30,7 @@ pub struct Incidents {
 
 /// Shows incidents. Exit status 1 when there is none of that name, or they may not be read.
 pub fn run(command: &Incidents) -> u8 {
-    match show(command, Path::new(incidents::DIRECTORY), Terminal::of_stdout()) {
+    match show(command, &Places::system(), Terminal::of_stdout()) {
         Ok((text, remarks)) => {
             remarks.iter().for_each(complain);
             print_text(&text);
@@ -46,12 +45,12 @@ pub fn run(command: &Incidents) -> u8 {
 
 fn show(
     command: &Incidents,
-    directory: &Path,
+    places: &Places,
     terminal: Terminal,
 ) -> Result<(String, Vec<String>), incidents::ReadError> {
     let json = |value: serde_json::Result<String>| format!("{}\n", value.unwrap_or_default());
     if let Some(id) = &command.id {
-        let incident = read(directory, id)?;
+        let incident = places.read(id)?;
         let text = if command.json {
             json(serde_json::to_string_pretty(&incident))
         } else {
@@ -59,7 +58,7 @@ fn show(
         };
         return Ok((text, Vec::new()));
     }
-    let mut listed = list(directory)?;
+    let mut listed = places.list()?;
     if let Some(app) = &command.app {
         listed.incidents.retain(|one| one.app.as_str() == app);
     }
@@ -245,7 +244,7 @@ pub(super) mod tests {
         serde_json::from_value(incident).unwrap()
     }
 
-    fn put(directory: &Path, id: &str, app: &str, opened: i64) {
+    fn put(directory: &std::path::Path, id: &str, app: &str, opened: i64) {
         let mut one = recovered();
         (one.id, one.app, one.opened_seconds) = (id.to_owned(), app.parse().unwrap(), opened);
         std::fs::write(directory.join(format!("{id}.json")), serde_json::to_vec(&one).unwrap()).unwrap();
@@ -260,7 +259,7 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), "web-12", "web", 1_795_329_612);
         put(folder.path(), "api-1", "api", 1_795_329_600);
-        let shown = |command: &Incidents| show(command, folder.path(), PLAIN).unwrap().0;
+        let shown = |command: &Incidents| show(command, &Places::below(folder.path()), PLAIN).unwrap().0;
         assert_eq!(
             shown(&command(None, 20, false)),
             "ID      OPENED (UTC)         LASTED        VERDICT           OUTCOME          WHAT WAS SEEN\n\
@@ -310,7 +309,7 @@ Evidence, gathered at +0.080 s
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), "recovered-1", "recovered", 5);
         let colour = Terminal { colour: true, width: None, is_terminal: true };
-        let text = show(&command(None, 20, false), folder.path(), colour).unwrap().0;
+        let text = show(&command(None, 20, false), &Places::below(folder.path()), colour).unwrap().0;
         assert!(text.contains("\nrecovered-1  ") && text.contains("\u{1b}[32mrecovered\u{1b}[0m"), "{text}");
     }
 }

@@ -1,12 +1,11 @@
 //! `app-monitor why`: the last recovery of an app in a few plain sentences.
 
-use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::incidents::{self, Entry, Incident, Outcome, day_and_time, list, read};
+use crate::incidents::{self, Entry, Incident, Outcome, Places, day_and_time};
 use crate::judge::{AppView, EventKind, Mode, Span};
 
 use super::client::Client;
@@ -40,7 +39,7 @@ pub async fn run(command: &Why) -> u8 {
     };
     let known = view.as_ref().is_none_or(|views| views.iter().any(|view| view.app.as_str() == command.app));
     let view = view.and_then(|views| views.into_iter().find(|view| view.app.as_str() == command.app));
-    let incident = match last(Path::new(incidents::DIRECTORY), &command.app) {
+    let incident = match last(&Places::system(), &command.app) {
         Ok(incident) => incident,
         Err(error) => {
             complain(error);
@@ -75,11 +74,11 @@ fn wall() -> i64 {
 }
 
 /// The newest incident of that app in which there was a recovery; else the newest one.
-fn last(directory: &Path, app: &str) -> Result<Option<Incident>, incidents::ReadError> {
-    let heads = list(directory)?.incidents;
+fn last(places: &Places, app: &str) -> Result<Option<Incident>, incidents::ReadError> {
+    let heads = places.list()?.incidents;
     let mut newest = None;
     for head in heads.iter().filter(|head| head.app.as_str() == app) {
-        let Ok(incident) = read(directory, &head.id) else { continue };
+        let Ok(incident) = places.read(&head.id) else { continue };
         if incident.recoveries > 0 {
             return Ok(Some(incident));
         }
@@ -272,7 +271,7 @@ mod tests {
         {
             put(id, app, opened, recoveries);
         }
-        let id = |app: &str| last(folder.path(), app).unwrap().map(|one| one.id);
+        let id = |app: &str| last(&Places::below(folder.path()), app).unwrap().map(|one| one.id);
         assert_eq!(id("web").as_deref(), Some("web-2"));
         assert_eq!(id("api").as_deref(), Some("api-1"));
         assert_eq!(id("db"), None);

@@ -21,7 +21,7 @@ use super::helping::Gathering;
 use super::link::{self, Link};
 use super::performing::{self, Performance};
 use super::requests::{apps_of, targets_of};
-use super::start::{Refusal, directory};
+use super::start::{Refusal, directory, incident_places};
 use super::state::{self, Saved, Saver};
 use super::{clock, service, telling};
 
@@ -107,9 +107,9 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
     }
     let saver = Saver::start(directories).map_err(other("start the thread that writes the state"))?;
     let now = clock::now();
-    let told = telling::once("cannot write incidents; the latest stay in memory and are tried again");
-    let folder = state_directory.join(incidents::FOLDER);
-    let (incidents, remarks) = incidents::Keeper::open(folder, now, clock::wall_ms(), told)
+    let told =
+        telling::once("cannot write incidents; the latest are kept in the runtime directory and tried again");
+    let (incidents, remarks) = incidents::Keeper::open(incident_places(), now, clock::wall_ms(), told)
         .map_err(other("start the thread that writes incidents"))?;
     remarks.into_iter().for_each(|remark| telling::say(Level::Warn, remark));
     let memory = loaded.memory.at(&clock::clocks());

@@ -18,7 +18,7 @@ use crate::systemd::Bus;
 
 use super::clock;
 use super::looping::Happening;
-use super::start::directory;
+use super::start::incident_places;
 use super::telling;
 
 /// Well-known name of the service.
@@ -239,8 +239,8 @@ impl Manager {
     async fn incidents(&self) -> fdo::Result<Vec<IncidentRow>> {
         // One at a time: reading them is work, and anybody may ask.
         let _turn = self.reading.lock().await;
-        let folder = directory("STATE_DIRECTORY", "/var/lib/app-monitor").join(incidents::FOLDER);
-        let listed = tokio::task::spawn_blocking(move || incidents::list(&folder));
+        let places = incident_places();
+        let listed = tokio::task::spawn_blocking(move || places.list());
         let listed = tokio::time::timeout(ANSWER_WITHIN, listed)
             .await
             .map_err(|_| fdo::Error::TimedOut("the disk does not answer".into()))?

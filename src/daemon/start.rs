@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::config::resolved;
+use crate::incidents::{self, Places};
 use crate::judge::{EventKind, Level};
 use crate::systemd::journal;
 
@@ -85,4 +86,12 @@ fn settings_in_force() -> Result<Settings, Refusal> {
 pub(super) fn directory(variable: &str, default: &str) -> PathBuf {
     let first = std::env::var(variable).ok().and_then(|paths| paths.split(':').next().map(PathBuf::from));
     first.filter(|path| path.is_absolute()).unwrap_or_else(|| default.into())
+}
+
+/// Where incidents lie.
+pub(super) fn incident_places() -> Places {
+    Places {
+        directory: directory("STATE_DIRECTORY", "/var/lib/app-monitor").join(incidents::FOLDER),
+        aside: directory("RUNTIME_DIRECTORY", "/run/app-monitor").join(incidents::FOLDER),
+    }
 }

@@ -1,19 +1,20 @@
 //! Keeps the files of a directory as the book has them.
 //!
 //! Written by a thread of its own, so that a disk that hangs blinds nobody. What cannot be written is
-//! kept in memory, the latest of each incident, and tried again.
+//! kept, the latest of each incident, and tried again: in memory, and aside, in the runtime folder, so
+//! that a restart of the monitor loses none of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::book::{Book, Now, Page};
 use super::file::Evidence;
-use super::{MOST, reading, subject_of};
+use super::{MOST, Places, reading, subject_of};
 use crate::files::write_whole;
 use crate::judge::{Moment, Record, Subject, UnitName};
 
@@ -21,6 +22,8 @@ use crate::judge::{Moment, Record, Subject, UnitName};
 const AGAIN: Duration = Duration::from_secs(30);
 /// Incidents that wait for the disk.
 const WAITING: usize = 64;
+/// Most files that lie aside, which is memory of the host.
+const MOST_ASIDE: usize = 32;
 
 /// What came of writing: nothing to say, or why not.
 pub type Outcome = Result<(), String>;
@@ -29,7 +32,7 @@ pub type Outcome = Result<(), String>;
 pub struct Keeper {
     book: Book,
     desk: Arc<Desk>,
-    directory: PathBuf,
+    places: Places,
 }
 
 /// What lies between the loop and the thread.
@@ -61,37 +64,39 @@ impl Desk {
 
 impl Keeper {
     /// Opens the directory, which is made where it is not there, and goes on with the incidents in it
-    /// that are not over. `told` hears what comes of each writing. Remarks are for the journal.
+    /// that are not over, and with what lies aside. `told` hears what comes of each writing. Remarks are for the journal.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn open(
-        directory: PathBuf,
+        places: Places,
         moment: Moment,
         wall_ms: i64,
         told: impl FnMut(Outcome) + Send + 'static,
     ) -> io::Result<(Self, Vec<String>)> {
         let mut book = Book::default();
-        let remarks = match reading::open_ones(&directory) {
+        let remarks = match places.open_ones() {
             Ok(listed) => {
                 book.restore(listed.incidents, Now { moment, wall_ms });
                 listed.remarks
             }
             Err(error) => vec![error.to_string()],
         };
-        let desk = Arc::new(Desk::default());
-        let (for_thread, of_thread) = (Arc::clone(&desk), directory.clone());
+        let pages = waiting(&places.aside);
+        let tray = Tray { fresh: !pages.is_empty(), pages, open: book.open(), ..Tray::default() };
+        let desk = Arc::new(Desk { tray: Mutex::new(tray), bell: Condvar::new() });
+        let (for_thread, of_thread) = (Arc::clone(&desk), places.clone());
         std::thread::Builder::new()
             .name("incidents".into())
             .stack_size(128 * 1024)
             .spawn(move || serve(&of_thread, &for_thread, told))?;
-        Ok((Self { book, desk, directory }, remarks))
+        Ok((Self { book, desk, places }, remarks))
     }
 
     /// Where the files are.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.places.directory
     }
 
     /// The highest number that any incident of a subject has here, so that none is used twice even
@@ -99,7 +104,8 @@ impl Keeper {
     #[must_use]
     pub fn highest(&self) -> BTreeMap<Subject, u64> {
         let mut highest = BTreeMap::new();
-        for id in reading::ids(&self.directory).unwrap_or_default() {
+        let all = [&self.places.directory, &self.places.aside];
+        for id in all.into_iter().flat_map(|directory| reading::ids(directory).unwrap_or_default()) {
             if let Some((subject, number)) = subject_of(&id) {
                 let known: &mut u64 = highest.entry(subject).or_default();
                 *known = number.max(*known);
@@ -154,7 +160,7 @@ impl Drop for Keeper {
     }
 }
 
-fn serve(directory: &Path, desk: &Desk, mut told: impl FnMut(Outcome)) {
+fn serve(places: &Places, desk: &Desk, mut told: impl FnMut(Outcome)) {
     loop {
         let (pages, open) = {
             let mut tray = desk.tray();
@@ -181,9 +187,16 @@ fn serve(directory: &Path, desk: &Desk, mut told: impl FnMut(Outcome)) {
         let mut outcome = Ok(());
         let mut left = BTreeMap::new();
         for (id, text) in pages {
-            if let Err(error) = put(directory, &id, &text, &open) {
-                outcome = Err(format!("{}: {error}", directory.join(format!("{id}.json")).display()));
-                left.insert(id, text);
+            let aside = places.aside.join(format!("{id}.json"));
+            match put(&places.directory, &id, &text, &open) {
+                Ok(()) => drop(fs::remove_file(aside)),
+                Err(error) => {
+                    let path = places.directory.join(format!("{id}.json"));
+                    outcome = Err(format!("{}: {error}", path.display()));
+                    // As long as there is room; nobody could do more about it.
+                    let _ = put_aside(&places.aside, &id, &text);
+                    left.insert(id, text);
+                }
             }
         }
         {
@@ -203,14 +216,38 @@ fn put(directory: &Path, id: &str, text: &[u8], open: &BTreeSet<String>) -> io::
     let name = format!("{id}.json");
     let new = !directory.join(&name).exists();
     if new {
-        // The package makes it, with group adm; without that, only its owner reads.
-        match DirBuilder::new().mode(0o750).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+        make(directory)?;
         prune(directory, open);
     }
     write_whole(directory, &name, text)
+}
+
+fn put_aside(aside: &Path, id: &str, text: &[u8]) -> io::Result<()> {
+    let name = format!("{id}.json");
+    make(aside)?;
+    let full = reading::ids(aside).is_ok_and(|ids| ids.len() >= MOST_ASIDE);
+    if full && !aside.join(&name).exists() {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    write_whole(aside, &name, text)
+}
+
+/// What an earlier monitor put aside.
+fn waiting(aside: &Path) -> BTreeMap<String, Vec<u8>> {
+    let ids = reading::ids(aside).unwrap_or_default();
+    let page = |id: String| {
+        let text = reading::read(aside, &id).ok()?.bounded_text();
+        Some((id, text))
+    };
+    ids.into_iter().filter_map(page).take(MOST_ASIDE).collect()
+}
+
+/// The package makes the one for good, with group adm; without that, only its owner reads.
+fn make(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o750).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes room for one more.
@@ -221,9 +258,9 @@ fn prune(directory: &Path, open: &BTreeSet<String>) {
         return;
     }
     // What cannot be read is somebody's to look at: it is never deleted.
-    let Ok(listed) = reading::list(directory) else { return };
+    let Ok(heads) = reading::heads(directory) else { return };
     let is_open = |id: &String| open.contains(id);
-    let oldest_first = || listed.incidents.iter().rev().map(|one| &one.id);
+    let oldest_first = || heads.iter().rev().map(|one| &one.id);
     let order = oldest_first().filter(|id| !is_open(id)).chain(oldest_first().filter(|id| is_open(id)));
     for id in order {
         if over == 0 {
@@ -241,7 +278,6 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
 
     use super::super::file::tests::incident;
-    use super::super::{list, read};
     use super::*;
     use crate::judge::{EventKind, Level, Verdict};
 
@@ -264,7 +300,7 @@ mod tests {
     fn keeper(directory: &Path) -> (Keeper, Receiver<Outcome>) {
         let (told, outcomes) = channel();
         let tell = move |outcome| told.send(outcome).unwrap_or(());
-        let (keeper, remarks) = Keeper::open(directory.to_owned(), Moment::default(), 0, tell).unwrap();
+        let (keeper, remarks) = Keeper::open(Places::below(directory), Moment::default(), 0, tell).unwrap();
         assert!(remarks.is_empty(), "{remarks:?}");
         (keeper, outcomes)
     }
@@ -291,7 +327,7 @@ mod tests {
         second.take(&closed, Moment::from_micros(5), 5);
         second.flush(Duration::from_secs(10));
         assert_eq!(soon(&outcomes), Ok(()));
-        let whole = read(&directory, "web-7").unwrap();
+        let whole = Places::below(&directory).read("web-7").unwrap();
         assert_eq!((whole.timeline.len(), whole.is_open()), (2, false));
     }
 
@@ -305,7 +341,46 @@ mod tests {
         fs::create_dir(folder.path().join("not-there")).unwrap();
         keeper.take(&opened("web-2"), Moment::default(), 0);
         assert_eq!(soon(&outcomes), Ok(()));
-        assert_eq!(list(&directory).unwrap().incidents.len(), 2);
+        assert_eq!(Places::below(&directory).list().unwrap().incidents.len(), 2);
+    }
+
+    #[test]
+    fn what_a_disk_refuses_outlasts_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, aside) = (folder.path().join("not-there/incidents"), folder.path().join("aside"));
+        let places = Places { directory, aside };
+        let open = || {
+            let (told, outcomes) = channel();
+            let tell = move |outcome| told.send(outcome).unwrap_or(());
+            (Keeper::open(places.clone(), Moment::default(), 0, tell).unwrap().0, outcomes)
+        };
+        let (mut first, outcomes) = open();
+        first.take(&opened("web-1"), Moment::default(), 0);
+        assert!(soon(&outcomes).is_err());
+        let mode = fs::metadata(places.aside.join("web-1.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o137, 0, "{mode:o}");
+        drop(first);
+
+        let (mut second, outcomes) = open();
+        assert!(soon(&outcomes).is_err(), "it is tried at once");
+        assert_eq!(second.highest(), [("web".parse().unwrap(), 1)].into());
+        fs::create_dir(folder.path().join("not-there")).unwrap();
+        let closed = Record { event: EventKind::IncidentClosed, ..opened("web-1") };
+        second.take(&closed, Moment::from_micros(5), 5);
+        assert_eq!(soon(&outcomes), Ok(()));
+        assert_eq!(fs::read_dir(&places.aside).unwrap().count(), 0);
+        let whole = reading::read(&places.directory, "web-1").unwrap();
+        assert_eq!((whole.timeline.len(), whole.is_open()), (2, false));
+    }
+
+    #[test]
+    fn what_lies_aside_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..=MOST_ASIDE {
+            let put = put_aside(folder.path(), &format!("web-{number}"), b"{}");
+            assert_eq!(put.is_ok(), number < MOST_ASIDE);
+        }
+        assert!(put_aside(folder.path(), "web-0", b"{}").is_ok(), "what is there may change");
     }
 
     #[test]
@@ -323,7 +398,8 @@ mod tests {
         let (mut keeper, outcomes) = {
             let (told, outcomes) = channel();
             let tell = move |outcome| told.send(outcome).unwrap_or(());
-            let (keeper, remarks) = Keeper::open(directory.to_owned(), Moment::default(), 0, tell).unwrap();
+            let (keeper, remarks) =
+                Keeper::open(Places::below(directory), Moment::default(), 0, tell).unwrap();
             assert_eq!(remarks.len(), 1);
             (keeper, outcomes)
         };

@@ -13,13 +13,16 @@ mod stamp;
 pub use book::Book;
 pub use file::{Entry, Evidence, Incident, Outcome, StepDone, Summary, VERSION};
 pub use keeper::Keeper;
-pub use reading::{Listed, ReadError, list, open_ones, read};
+pub use reading::{Listed, Places, ReadError};
 pub use stamp::{day_and_time, rfc3339};
 
 /// Below the state directory.
 pub const FOLDER: &str = "incidents";
 /// Where the files lie, as the system knows it. root:adm 2750, files 0640.
 pub const DIRECTORY: &str = "/var/lib/app-monitor/incidents";
+/// What that could not take, a full disk for one, until it can; as the system knows it. In the folder
+/// FOLDER of the runtime directory.
+pub const ASIDE: &str = "/run/app-monitor/incidents";
 /// Most files; of those over it, the oldest closed ones go first.
 pub const MOST: usize = 200;
 /// Most bytes of one file.

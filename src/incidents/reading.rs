@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::file::{Incident, Summary, VERSION};
-use super::{LARGEST, is_id};
+use super::{ASIDE, DIRECTORY, LARGEST, is_id};
 
 /// Files of a directory that are looked at: what is over it, somebody else has put there.
 const LOOKED_AT: usize = 4096;
@@ -52,33 +52,85 @@ pub struct Listed<T> {
     pub remarks: Vec<String>,
 }
 
-/// The heads of all incidents, newest first. A directory that is not there yet has none.
-///
-/// # Errors
-/// [`ReadError::Denied`] and [`ReadError::Unreadable`].
-pub fn list(directory: &Path) -> Result<Listed<Summary>, ReadError> {
-    let mut listed = all::<Summary>(directory)?;
+/// Where incidents lie.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// All of them.
+    pub directory: PathBuf,
+    /// What that could not take. It is put there when the directory can take it again, so what lies
+    /// here is the later one.
+    pub aside: PathBuf,
+}
+
+impl Places {
+    /// As the system has them.
+    #[must_use]
+    pub fn system() -> Self {
+        Self { directory: DIRECTORY.into(), aside: ASIDE.into() }
+    }
+
+    /// For tests.
+    #[cfg(test)]
+    pub(crate) fn below(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), aside: directory.join("aside") }
+    }
+
+    /// The heads of all incidents, newest first. A directory that is not there yet has none.
+    ///
+    /// # Errors
+    /// [`ReadError::Denied`] and [`ReadError::Unreadable`], of the directory.
+    pub fn list(&self) -> Result<Listed<Summary>, ReadError> {
+        let mut listed = self.heads()?;
+        newest_first(&mut listed.incidents);
+        Ok(listed)
+    }
+
+    /// All incidents that are not over.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn open_ones(&self) -> Result<Listed<Incident>, ReadError> {
+        let heads = self.heads()?;
+        let open = heads.incidents.iter().filter(|one| one.closed.is_none());
+        let incidents = open.filter_map(|one| self.read(&one.id).ok()).collect();
+        Ok(Listed { incidents, remarks: heads.remarks })
+    }
+
+    /// One incident, whole.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn read(&self, id: &str) -> Result<Incident, ReadError> {
+        read(&self.aside, id).or_else(|_| read(&self.directory, id))
+    }
+
+    /// In no order. That somebody may not look at what lies aside, or that there is none, is no reason
+    /// to show nothing.
+    fn heads(&self) -> Result<Listed<Summary>, ReadError> {
+        let mut listed = all::<Summary>(&self.directory)?;
+        if let Ok(aside) = all::<Summary>(&self.aside) {
+            listed.incidents.retain(|one| aside.incidents.iter().all(|later| later.id != one.id));
+            listed.incidents.extend(aside.incidents);
+            listed.remarks.extend(aside.remarks);
+        }
+        Ok(listed)
+    }
+}
+
+fn newest_first(heads: &mut [Summary]) {
     let number = |id: &str| super::subject_of(id).map_or(0, |(_, number)| number);
-    listed.incidents.sort_by_key(|one| std::cmp::Reverse((one.opened_seconds, number(&one.id))));
-    Ok(listed)
+    heads.sort_by_key(|one| std::cmp::Reverse((one.opened_seconds, number(&one.id))));
 }
 
-/// All incidents that are not over.
-///
-/// # Errors
-/// As [`list`].
-pub fn open_ones(directory: &Path) -> Result<Listed<Incident>, ReadError> {
-    let heads = all::<Summary>(directory)?;
-    let open = heads.incidents.iter().filter(|one| one.closed.is_none());
-    let incidents = open.filter_map(|one| read(directory, &one.id).ok()).collect();
-    Ok(Listed { incidents, remarks: heads.remarks })
+/// The heads of a directory's incidents, newest first.
+pub(super) fn heads(directory: &Path) -> Result<Vec<Summary>, ReadError> {
+    let mut heads = all(directory)?.incidents;
+    newest_first(&mut heads);
+    Ok(heads)
 }
 
-/// One incident, whole.
-///
-/// # Errors
-/// Why not.
-pub fn read(directory: &Path, id: &str) -> Result<Incident, ReadError> {
+/// One incident of a directory, whole.
+pub(super) fn read(directory: &Path, id: &str) -> Result<Incident, ReadError> {
     if !is_id(id) {
         return Err(ReadError::NoSuch(id.to_owned()));
     }
@@ -195,20 +247,40 @@ mod tests {
         fs::copy(directory.join("web-9.json"), directory.join("web-5.json")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", directory.join("web-6.json")).unwrap();
         fs::write(directory.join("notes.txt"), b"of somebody").unwrap();
-        let listed = list(directory).unwrap();
+        let listed = Places::below(directory).list().unwrap();
         let ids: Vec<&str> = listed.incidents.iter().map(|one| one.id.as_str()).collect();
         assert_eq!(ids, ["api-1", "web-10", "web-9", "web@1-1"]);
         assert_eq!(listed.remarks.len(), 4, "{:?}", listed.remarks);
-        assert_eq!(open_ones(directory).unwrap().incidents.len(), 4);
+        assert_eq!(Places::below(directory).open_ones().unwrap().incidents.len(), 4);
         assert!(directory.join("web-3.json").exists(), "what cannot be read is never deleted");
+    }
+
+    #[test]
+    fn what_lies_aside_is_the_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places::below(folder.path());
+        fs::create_dir(&places.aside).unwrap();
+        for (directory, id, opened) in [
+            (&places.directory, "web-1", 1),
+            (&places.directory, "web-2", 2),
+            (&places.aside, "web-2", 3),
+            (&places.aside, "web-3", 4),
+        ] {
+            put(directory, id, opened);
+        }
+        let heads = places.list().unwrap().incidents;
+        let heads: Vec<_> = heads.iter().map(|one| (one.id.as_str(), one.opened_seconds)).collect();
+        assert_eq!(heads, [("web-3", 4), ("web-2", 3), ("web-1", 1)]);
+        let opened = |id| places.read(id).unwrap().opened_seconds;
+        assert_eq!([opened("web-1"), opened("web-2"), opened("web-3")], [1, 3, 4]);
     }
 
     #[test]
     fn what_is_not_there_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(list(&folder.path().join("none")).unwrap().incidents.is_empty());
+        assert!(Places::below(&folder.path().join("none")).list().unwrap().incidents.is_empty());
         for id in ["web-1", "../web-1", "", "/etc/passwd"] {
-            let error = read(folder.path(), id).unwrap_err().to_string();
+            let error = Places::below(folder.path()).read(id).unwrap_err().to_string();
             assert!(error.contains("no incident is called"), "{error}");
         }
     }
