@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Machine, now};
+use super::{LOOK, Machine, now};
 
 /// An entry: its fields.
 type Fields = serde_json::Map<String, serde_json::Value>;
@@ -130,7 +130,7 @@ impl Machine {
                 let seen: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
                 panic!("no event {name} of {app} within {deadline:?}; seen since: {seen:?}");
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(LOOK);
         }
     }
 
@@ -153,7 +153,7 @@ impl Machine {
                     .collect();
                 panic!("{app} did not become {verdict} within {deadline:?}; seen since: {seen:?}");
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(LOOK);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::time::Duration;
 
-use crate::machine::{AppSpec, Event, Machine, now};
+use crate::machine::{AppSpec, Event, LOOK, Machine, now};
 use crate::support::{let_pass, said_at, watch};
 
 /// How long a fault may take until it is named, and until it is over.
@@ -114,7 +114,7 @@ pub(super) fn until(patience: Duration, mut probe: impl FnMut() -> bool) -> bool
         if now() > end {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(LOOK.max(Duration::from_millis(200)));
     }
 }
 

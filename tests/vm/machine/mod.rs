@@ -35,6 +35,9 @@ const BOOT: Duration = Duration::from_secs(150);
 const APP_START: Duration = Duration::from_secs(60);
 /// How long one command in a machine may take unless it says otherwise.
 const COMMAND: Duration = Duration::from_secs(60);
+/// The journal is looked at so often while something is waited for. Each look is work that the machine
+/// has to do besides.
+pub const LOOK: Duration = Duration::from_secs(1);
 /// What is given on top to the way there and back.
 const WAY: Duration = Duration::from_secs(30);
 /// How much of the console is kept.
@@ -56,7 +59,7 @@ pub fn now() -> Duration {
     host_now().saturating_sub(BEGAN.get())
 }
 
-/// Asks `probe` every 200 ms until it gives something; panics after `deadline`, naming `what`.
+/// Asks `probe` every 500 ms until it gives something; panics after `deadline`, naming `what`.
 #[track_caller]
 pub fn wait_for<T>(deadline: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let end = host_now() + deadline;
@@ -65,7 +68,7 @@ pub fn wait_for<T>(deadline: Duration, what: &str, mut probe: impl FnMut() -> Op
             return found;
         }
         assert!(host_now() < end, "waited {deadline:?} in vain: {what}");
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(500));
     }
 }
 
