@@ -11,8 +11,8 @@ use crate::support::table;
 pub const SOON: Duration = Duration::from_secs(90);
 
 const DEFAULTS: &str = "[defaults]\ncheck_interval = \"2s\"\nconfirm_interval = \"1s\"\n\
-    startup_interval = \"1s\"\nsuspect_after = \"8s\"\ntimeout = \"8s\"\nstartup_grace = \"30s\"\n\
-    verify_within = \"60s\"\nmin_uptime = \"2s\"\ncooldown = \"1s\"\ncooldown_max = \"1s\"\n\
+    startup_interval = \"1s\"\nsuspect_after = \"8s\"\ntimeout = \"8s\"\nstartup_grace = \"90s\"\n\
+    verify_within = \"90s\"\nmin_uptime = \"2s\"\ncooldown = \"1s\"\ncooldown_max = \"1s\"\n\
     stop_timeout = \"20s\"\n";
 
 /// The app `web` on port 3000 at that pace, with further keys of its table.
@@ -40,5 +40,11 @@ pub fn watch(m: &Machine, app: &AppSpec, keys: &str) {
 #[track_caller]
 pub fn watch_anew(m: &Machine, keys: &str) {
     m.configure(&config(keys));
-    m.must("app-monitor wait web --for 60s");
+    healthy(m, "web");
+}
+
+/// Waits until the app is seen healthy, as long as it may take to start on a busy host.
+#[track_caller]
+pub fn healthy(m: &Machine, app: &str) {
+    m.run_for(Duration::from_secs(130), &format!("app-monitor wait {app} --for 120s")).expect_ok();
 }
