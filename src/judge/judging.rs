@@ -598,6 +598,6 @@ impl App {
             self.name
         );
         self.tell_all(out, EventKind::BreakerOpened, Level::Error, text, true);
-        out.extend(self.policy.on_give_up.iter().cloned().map(Effect::Hook));
+        self.set_off(&self.policy.on_give_up, out);
     }
 }

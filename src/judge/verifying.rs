@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::app::{App, SETTLE};
 use super::effect::Effect;
 use super::level::Level;
+use super::names::UnitName;
 use super::observation::Finding;
 use super::plan::Step;
 use super::policy::Mode;
@@ -216,9 +217,7 @@ impl App {
         );
         self.tell(out, EventKind::RecoveryVerified, Level::Info, text);
         let policy = self.policy.clone();
-        for hook in &policy.after_recovery {
-            out.push(Effect::Hook(hook.clone()));
-        }
+        self.set_off(&policy.after_recovery, out);
         if recovery.intent.attempt.is_some() && self.budget_for(recovery.intent.memory).verified(now) {
             let text = "more than 10 recoveries within an hour; from now on they count as attempts";
             self.tell_all(out, EventKind::RecoveryVerified, Level::Warn, text.into(), true);
@@ -229,6 +228,19 @@ impl App {
         // Where nothing can prove its health, that it stayed up is what the recovery was for.
         if (self.verdict.is_well() || self.verdict == Verdict::Unknown) && !self.is_unheard() {
             self.close_incident(now, out);
+        }
+    }
+
+    /// Hooks behind a recovery: they are started, and nothing waits for them.
+    pub(super) fn set_off(&self, hooks: &[UnitName], out: &mut Vec<Effect>) {
+        for hook in hooks {
+            self.tell(
+                out,
+                EventKind::StepDone,
+                Level::Info,
+                format!("start hook {hook}: nothing waits for it"),
+            );
+            out.push(Effect::Hook(hook.clone()));
         }
     }
 

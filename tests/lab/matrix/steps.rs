@@ -12,7 +12,7 @@ rows! {
     Lab straggler: "crash, a straggler outside of any unit holds the port" => "port-taken", "end stragglers, reset-failed, start", 1;
     Lab port_taken: "crash, another unit took the port" => "port-taken", "none", 0;
     Lab caches: "answers 500 beyond the first restart" => "erroring", "restart, stop, clear caches, reset-failed, start", 2;
-    Lab hooks: "exits with status 1, hooks configured" => "crashed", "hook before.service, reset-failed, start", 1;
+    Lab hooks: "exits with status 1, hooks configured" => "crashed", "hook before.service, reset-failed, start, hook after.service", 1;
     Lab key_missing: "crash, a required key is gone" => "config-missing", "none", 0;
     Lab file_missing: "crash, a required file is gone" => "config-missing", "none", 0;
     Lab given_up: "every start fails" => "crashed", "reset-failed, start, reset-failed, start, reset-failed, start", 3;
