@@ -12,9 +12,16 @@ fn never_on_unknown_alone() {
     let mut world = World::new(Policy::default());
     world.run_for(seconds(30));
     world.answer = Answer::Blind;
+    world.run_for(seconds(290));
+    assert_eq!(world.conditions(), [""; 0]);
     world.run_for(seconds(7_200));
     assert!(world.acts.is_empty());
-    assert_eq!(world.verdict(), "unknown");
+    assert_eq!((world.verdict(), world.conditions()), ("unknown", vec!["blind".to_owned()]));
+    assert_eq!(world.alerts(EventKind::ConditionBegan), 1);
+    world.answer = Answer::Well(3);
+    world.run_for(seconds(60));
+    assert_eq!((world.verdict(), world.conditions()), ("healthy", vec![]));
+    assert_eq!(world.alerts(EventKind::ConditionEnded), 1);
 }
 
 #[test]
