@@ -67,6 +67,7 @@ impl App {
             attempt,
             memory,
             before: unit.invocation,
+            run: None,
         };
         let recovery = Recovery { intent, phase: Phase::Acting, step_since: now };
         let doing = recovery.doing();
@@ -315,7 +316,9 @@ impl App {
         if recovery.intent.attempt.is_some() {
             self.budget_for(recovery.intent.memory).withdraw();
         }
-        if recovery.intent.cause == Verdict::CrashLooping && !recovery.stopped_it() {
+        if recovery.stopped_it() {
+            self.life.ended_by_us(recovery.intent.before);
+        } else if recovery.intent.cause == Verdict::CrashLooping {
             self.loops.spared();
         }
         self.dirty = true;

@@ -423,7 +423,7 @@ impl App {
     /// What a gap voids: rounds under way, and time that nobody could use.
     fn take_gap(&mut self, now: Moment, length: Duration) {
         self.probing.void(now);
-        self.errands.void();
+        self.errands.void(now);
         if let Some(recovery) = &mut self.recovery {
             recovery.prolong(length);
         }

@@ -95,6 +95,12 @@ impl Companion {
         self.witnessed
     }
 
+    /// Looks who can tell how it is at the moment. True: that is not as it was.
+    pub fn look_for_witnesses(&mut self, reports: &[Report<'_>]) -> bool {
+        let witnessed = reports.iter().any(Report::is_witness);
+        std::mem::replace(&mut self.witnessed, witnessed) != witnessed
+    }
+
     /// There is a report of that app that was not taken yet.
     pub fn is_news(&self, from: &Subject, began: Moment) -> bool {
         self.taken.get(from).is_none_or(|taken| *taken < began)
@@ -108,7 +114,7 @@ impl Companion {
     /// Takes reports in: nothing, or what a whole round of them says. Silence counts once every
     /// witness has found it since the last time, and none has found anything else.
     fn take(&mut self, reports: &[Report<'_>], not_before: Moment) -> Option<RoundResult> {
-        self.witnessed = reports.iter().any(Report::is_witness);
+        self.look_for_witnesses(reports);
         let mut alive = false;
         for report in reports {
             let news = self.is_news(report.from, report.began);

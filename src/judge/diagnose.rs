@@ -94,7 +94,7 @@ pub fn diagnose(facts: &Facts<'_>) -> (Verdict, String) {
     if let Some(text) = changing(facts, unit) {
         return (Verdict::Changing, text);
     }
-    let failing = unit.auto_restarting() || facts.confirmed.is_some();
+    let failing = unit.auto_restarting() || facts.confirmed.is_some() || facts.held.is_some();
     if failing && let Some(needed) = wanting(facts, unit) {
         return needed;
     }
@@ -413,6 +413,7 @@ mod tests {
             active: ActiveState::Failed,
             job: false,
             needed: true,
+            left: None,
         };
         let unit =
             UnitReading { inactive_exit: None, invocation: None, dependencies: vec![needs], ..down(1) };

@@ -54,6 +54,8 @@ pub(super) struct Errands {
     errands: BTreeMap<CheckKind, Errand>,
     /// Those whose answer something waits for: they go out at `confirm_interval`.
     pressing: BTreeSet<CheckKind>,
+    /// When those under way were voided last: what waits for an answer waits for the next one.
+    voided: Option<Moment>,
 }
 
 impl Errands {
@@ -87,8 +89,9 @@ impl Errands {
     }
 
     /// Forgets those under way: their answers will mean nothing.
-    pub fn void(&mut self) {
+    pub fn void(&mut self, now: Moment) {
         self.errands.values_mut().for_each(|errand| errand.under_way = None);
+        self.voided = Some(now);
     }
 
     /// Takes an answer in. False: it was not awaited.
@@ -223,6 +226,7 @@ impl App {
     pub(super) fn errand_awaited_until(&self, kind: CheckKind) -> Option<Moment> {
         let since = self.trouble_since.filter(|_| self.target.has(kind))?;
         let most = self.errand_timeout(kind) + Duration::from_secs(1);
-        self.errands.seen_since(kind, since).is_none().then(|| since + most)
+        let asked = self.errands.voided.map_or(since, |voided| voided.max(since));
+        self.errands.seen_since(kind, since).is_none().then(|| asked + most)
     }
 }

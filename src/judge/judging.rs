@@ -24,6 +24,8 @@ const OURS_ON_TOP: Duration = Duration::from_secs(30);
 const INFINITE: Duration = Duration::from_secs(600);
 /// Verdicts in between, one after the other, that are worth a line each.
 const RESTLESS: u32 = 8;
+/// Being well for so long is no pause between two of them.
+const CALM: Duration = Duration::from_secs(60);
 /// Blindness that lasts so long is told.
 const BLIND_FOR: Duration = Duration::from_secs(300);
 /// A unit that was not started is given so long: at boot, its turn may still come.
@@ -60,6 +62,10 @@ pub struct Incident {
     pub swap_reclaimed: bool,
 }
 
+fn in_between(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Starting | Verdict::SystemdRestarting | Verdict::Changing)
+}
+
 impl App {
     /// Reaches a verdict and tells what changed.
     pub(super) fn judge(&mut self, now: Moment, out: &mut Vec<Effect>) {
@@ -92,6 +98,7 @@ impl App {
             self.healthy_since = None;
         }
         self.keep_incident(now, out);
+        self.tell_calm(now, out);
         self.tell_long_stop(now, out);
         if let Some(since) = self.healthy_since
             && now.since(since) >= self.policy.healthy_for
@@ -251,7 +258,7 @@ impl App {
     }
 
     fn target_is_unit_only(&self) -> bool {
-        self.target.kinds().is_empty() && !self.companion.is_fed()
+        self.target.kinds().is_empty() && !(self.companion.is_fed() && self.companion.is_witnessed())
     }
 
     pub(super) fn all_unknown(&self) -> bool {
@@ -280,7 +287,7 @@ impl App {
         let first = !std::mem::replace(&mut self.judged, true);
         let before = std::mem::replace(&mut self.verdict, verdict);
         self.verdict_text = text;
-        self.verdict_since = now;
+        let lasted = now.since(std::mem::replace(&mut self.verdict_since, now));
         self.would_told = None;
         let line = match verdict {
             Verdict::Healthy if first || before == Verdict::Starting => format!("healthy{}", self.evidence()),
@@ -292,16 +299,12 @@ impl App {
             _ => self.headline(),
         };
         // Faults are told with their incident; repeating each of them as a warning would be noise.
-        let in_between =
-            matches!(verdict, Verdict::Starting | Verdict::SystemdRestarting | Verdict::Changing);
-        let again = if verdict.is_well() && !in_between {
+        if before.is_well() && !in_between(before) && lasted >= CALM {
             self.restless = 0;
             self.named.clear();
-            false
-        } else {
-            self.restless = self.restless.saturating_add(1);
-            !self.named.insert(verdict)
-        };
+        }
+        self.restless = self.restless.saturating_add(1);
+        let again = !self.named.insert(verdict);
         // An app that systemd restarts for ever must not fill the journal for ever.
         let level = if again && self.restless > RESTLESS { Level::Debug } else { Level::Info };
         match verdict {
@@ -420,6 +423,17 @@ impl App {
         self.dirty = true;
         // Whether we may act by now shows when something is needed again.
         self.note(now, Condition::MayNotAct, None, out);
+    }
+
+    /// So many verdicts went by that not each was told: where they have led.
+    fn tell_calm(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let lasts = self.verdict == Verdict::Healthy;
+        if self.restless > RESTLESS && lasts && now.since(self.verdict_since) >= CALM {
+            self.restless = 0;
+            self.named.clear();
+            let text = format!("healthy for {} now{}", Span(CALM), self.evidence());
+            self.tell(out, EventKind::VerdictChanged, Level::Info, text);
+        }
     }
 
     fn tell_long_stop(&mut self, now: Moment, out: &mut Vec<Effect>) {
@@ -555,6 +569,9 @@ impl App {
         due.extend(self.overdue_at().filter(|at| *at > now));
         if self.verdict == Verdict::Starting {
             due.extend(self.grace_from.map(|from| from + self.grace()));
+        }
+        if self.restless > RESTLESS && self.verdict == Verdict::Healthy {
+            due.push(self.verdict_since + CALM);
         }
         if self.verdict == Verdict::NotStarted && self.incident.is_none() {
             due.push(self.verdict_since + NOT_STARTED_FOR);

@@ -122,9 +122,7 @@ impl Host {
                 Some((app.name().clone(), seen, counts))
             })
             .collect();
-        if !reports.iter().any(|(from, seen, _)| companion.companion.is_news(from, seen.began)) {
-            return false;
-        }
+        let news = reports.iter().any(|(from, seen, _)| companion.companion.is_news(from, seen.began));
         let reports: Vec<Report<'_>> = reports
             .iter()
             .map(|(from, seen, counts)| Report {
@@ -135,8 +133,15 @@ impl Host {
             })
             .collect();
         let Some(companion) = self.apps.get_mut(proxy) else { return false };
-        out.extend(named(proxy, companion.take_reports(now, &reports)));
-        true
+        let others = companion.companion.look_for_witnesses(&reports);
+        if news {
+            out.extend(named(proxy, companion.take_reports(now, &reports)));
+        } else if others {
+            let mut effects = Vec::new();
+            companion.follow(now, &mut effects);
+            out.extend(named(proxy, effects));
+        }
+        news || others
     }
 
     /// Tells a database whether an app is down because of it.

@@ -5,12 +5,19 @@
 //! before the unit leaves `active`.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::mutation::{Mutation, active};
 use super::names::UnitName;
-use super::unit::{ActiveState, Exit, InvocationId, JobId, JobResult, UnitReading};
+use super::time::Moment;
+use super::unit::{ActiveState, Dependency, Exit, InvocationId, JobId, JobResult, UnitReading};
+
+/// What takes a unit down leaves `active` no longer than that before the unit does, or is down,
+const BEFORE: Duration = Duration::from_millis(50);
+/// and no longer than that afterwards. Two calls of systemctl take longer.
+const AFTER: Duration = Duration::from_millis(5);
 
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -83,8 +90,9 @@ pub struct Life {
     was_auto_restarting: bool,
     /// The job of the automatic restart: the first since its pause was seen. A further one is somebody's.
     healing_job: Option<JobId>,
-    /// The run that was seen on its way down under a job that is not ours.
-    taken_down: Option<InvocationId>,
+    /// The run that was seen on its way down under a job that is not ours, the job, and what it depends on
+    /// that was going down, or was about to, just then.
+    taken_down: Option<(InvocationId, JobId, Vec<UnitName>)>,
     restarts: u32,
     looked: bool,
 }
@@ -138,6 +146,13 @@ impl Life {
         self.ours.push_back(job);
         if self.ours.len() > 16 {
             self.ours.pop_front();
+        }
+    }
+
+    /// That run was ended by a stop of ours, and its start was given up: nobody else wants it to be down.
+    pub fn ended_by_us(&mut self, run: Option<InvocationId>) {
+        if self.memory.last_up == run && self.memory.end.is_none() {
+            self.memory.end = Some((run, Ending::ByItself));
         }
     }
 
@@ -204,7 +219,7 @@ impl Life {
             if !self.ours.contains(&job) && !acting && !healed {
                 self.foreign = Some(job);
                 if stopping {
-                    self.taken_down = unit.invocation;
+                    self.take_down(unit, job);
                 }
             }
         } else {
@@ -231,6 +246,22 @@ impl Life {
         self.restarts = unit.restarts;
         self.looked = true;
         change
+    }
+
+    /// It is on its way down under a job that is not ours. The first look at it tells what goes with it:
+    /// what is stopped later, by another job, was not the reason.
+    fn take_down(&mut self, unit: &UnitReading, job: JobId) {
+        let known = |run| self.taken_down.as_ref().is_some_and(|taken| (taken.0, taken.1) == (run, job));
+        let Some(run) = unit.invocation.filter(|run| !known(*run)) else { return };
+        let going = unit
+            .dependencies
+            .iter()
+            .filter(|other| other.active.is_down() || other.active == ActiveState::Deactivating || other.job);
+        self.taken_down = Some((run, job, going.map(|other| other.unit.clone()).collect()));
+    }
+
+    fn was_taken_down(&self, run: InvocationId) -> bool {
+        self.taken_down.as_ref().is_some_and(|(taken, ..)| *taken == run)
     }
 
     fn up(&mut self, unit: &UnitReading, acting: bool) -> Option<Change> {
@@ -271,8 +302,9 @@ impl Life {
     }
 
     fn conclude(&mut self, unit: &UnitReading) -> Option<Change> {
+        let done = self.foreign_done.is_some();
         // One whose end was not told is believed if the timestamps say the same.
-        let asked = self.foreign_done.is_some() || self.foreign_gone.is_some();
+        let asked = done || self.foreign_gone.is_some();
         self.pass();
         if let Some((invocation, ending)) = &self.memory.end
             && *invocation == unit.invocation
@@ -290,26 +322,36 @@ impl Life {
                 *invocation = None;
                 return None;
             }
-            // Never ran in this boot, unless we saw it run.
-            return self.memory.last_up.is_some().then(|| self.end(unit, Ending::Unloaded));
+            // Never ran in this boot, unless we saw it run. Who stops it all the same wants it to stay so.
+            let unwanted = done && !unit.condition_failed;
+            return match self.memory.last_up {
+                Some(_) => Some(self.end(unit, Ending::Unloaded)),
+                None => unwanted.then(|| self.end(unit, Ending::Stopped)),
+            };
         }
+        let taken_down = unit.invocation.is_some_and(|run| self.was_taken_down(run));
         let stopped = if self.continuous {
             // The moment of a crash may coincide with somebody's reload or restart: then the
             // timestamps have the last word. Where they say nothing, a run that began under the job was
             // started by it, not stopped. In the pause before Restart= jobs say nothing, since the
             // restart itself is one.
-            let same_run = self.memory.last_up == unit.invocation
-                || (self.taken_down.is_some() && self.taken_down == unit.invocation);
+            let same_run = self.memory.last_up == unit.invocation;
             // Where nothing was told of its end, or not of the job that SIGTERM must have come from, the
             // signals were lost.
             let by_job = stopped_by_job(unit);
             let terminated = unit.exit == Some(Exit::Signal(15));
             let unheard = (!self.told || terminated) && by_job == Some(true) && !is_systemds_doing(unit);
-            asked && by_job.unwrap_or(same_run) || unheard || stopped_before_it_ran(unit)
+            // A start that came to nothing ends in `failed`, and so does a loop that systemd gave up.
+            let of_this_run = taken_down || done && same_run && unit.active == ActiveState::Inactive;
+            asked && by_job.unwrap_or(of_this_run) || unheard || stopped_on_its_way_up(unit)
         } else {
             match stopped_by_job(unit) {
                 Some(stopped) => stopped && !is_systemds_doing(unit),
-                None => stopped_before_it_ran(unit) || unit.result == "success" && unit.main_exit.is_none(),
+                None => {
+                    asked && taken_down
+                        || stopped_on_its_way_up(unit)
+                        || unit.result == "success" && unit.main_exit.is_none()
+                }
             }
         };
         let ending = if stopped && !active(Mutation::AdminStopIgnored) {
@@ -321,11 +363,13 @@ impl Life {
     }
 
     fn stopped_with(&self, unit: &UnitReading) -> Ending {
-        let gone =
-            unit.dependencies.iter().filter(|dependency| !self.ran_without.contains(&dependency.unit)).find(
-                |dependency| dependency.active.is_down() || dependency.active == ActiveState::Deactivating,
-            );
-        gone.map_or(Ending::Stopped, |dependency| Ending::StoppedWith(dependency.unit.clone()))
+        let seen = self.taken_down.as_ref().filter(|(run, ..)| Some(*run) == unit.invocation);
+        let took = |other: &&Dependency| match seen {
+            Some((.., going)) => going.contains(&other.unit),
+            None => took_down(unit, other),
+        };
+        let mut others = unit.dependencies.iter().filter(|other| !self.ran_without.contains(&other.unit));
+        others.find(took).map_or(Ending::Stopped, |other| Ending::StoppedWith(other.unit.clone()))
     }
 
     fn end(&mut self, unit: &UnitReading, ending: Ending) -> Change {
@@ -346,258 +390,31 @@ fn is_systemds_doing(unit: &UnitReading) -> bool {
     matches!(unit.result.as_str(), "watchdog" | "oom-kill" | "start-limit-hit")
 }
 
-/// It was on its way up, no process of it had begun yet, and it went down without having failed:
-/// somebody stopped it during the pause before `Restart=`, or before its turn had come.
-fn stopped_before_it_ran(unit: &UnitReading) -> bool {
-    let nothing_ran = match (unit.inactive_exit, unit.main_exit) {
-        (Some(began), Some(exited)) => exited < began,
-        _ => false,
-    };
-    nothing_ran
+/// It was on its way up, and went down without having failed: somebody stopped it during the pause before
+/// `Restart=`, before its turn had come, or before it was ready. A process that ends before it is ready
+/// fails by that, how ever it ends.
+fn stopped_on_its_way_up(unit: &UnitReading) -> bool {
+    let Some((began, exited)) = unit.inactive_exit.zip(unit.main_exit) else { return false };
+    let was_up = unit.active_enter.is_some_and(|entered| entered >= began);
+    let clean = unit.result == "success" && matches!(unit.exit, Some(Exit::Signal(15) | Exit::Status(0)));
+    let before_it_was_ready = !was_up && clean;
+    (exited < began || before_it_was_ready)
         && unit.active == ActiveState::Inactive
         && !unit.condition_failed
         && unit.result != "exec-condition"
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::testing::{down, up};
-    use super::super::time::Moment;
-    use super::super::unit::Dependency;
-    use super::*;
-
-    fn at(micros: i64) -> Option<Moment> {
-        Some(Moment::from_micros(micros))
-    }
-
-    /// A unit that ran as invocation 1 and is down; `left` and `exited` are its timestamps.
-    fn ended(left: i64, exited: i64) -> UnitReading {
-        UnitReading { active_exit: at(left), main_exit: at(exited), ..down(1) }
-    }
-
-    #[test]
-    fn an_end_of_which_nothing_was_told_is_read_from_its_timestamps() {
-        for (unit, ending) in [(ended(19, 20), Ending::Stopped), (ended(20, 19), Ending::ByItself)] {
-            let mut life = Life::default();
-            let _ = life.read(&up(1), false, true);
-            assert_eq!(life.read(&unit, false, true), Some(Change::Ended(ending)));
-        }
-        // An app that says STOPPING=1 by itself leaves `active` before it ends; that nobody asked is told.
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        life.told();
-        assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::ByItself)));
-    }
-
-    #[test]
-    fn the_end_of_a_job_is_enough_and_counts_once() {
-        let mut life = Life::default();
-        let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
-        let fallen = needs(ActiveState::Inactive, ended(19, 20));
-        life.job_removed(JobId(7), JobResult::Done);
-        let with = Ending::StoppedWith("db.service".parse().unwrap());
-        assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(with.clone())));
-        life.job_removed(JobId(7), JobResult::Done);
-        assert_eq!(life.read(&fallen, false, true), None, "the same job again");
-        assert_eq!(life.ending(), Some(&with));
-    }
-
-    #[test]
-    fn down_without_a_job_nobody_asked() {
-        let mut life = Life::default();
-        assert_eq!(life.read(&up(1), false, true), Some(Change::Started(Starter::BeforeUs)));
-        life.told();
-        assert_eq!(life.read(&ended(20, 19), false, false), None, "not settled yet");
-        assert_eq!(life.read(&ended(20, 19), false, true), Some(Change::Ended(Ending::ByItself)));
-        assert_eq!(life.read(&ended(20, 19), false, true), None, "told once");
-    }
-
-    #[test]
-    fn down_under_a_foreign_job_is_a_stop() {
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        life.job_new(JobId(7));
-        life.job_removed(JobId(7), JobResult::Done);
-        assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::Stopped)));
-    }
-
-    #[test]
-    fn a_foreign_restart_is_one_job_and_a_new_invocation() {
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        life.job_new(JobId(7));
-        let between = UnitReading { job: Some(JobId(7)), ..ended(19, 20) };
-        assert_eq!(life.read(&between, false, true), None, "never judged at the inactive in between");
-        life.job_removed(JobId(7), JobResult::Done);
-        assert_eq!(life.read(&up(2), false, true), Some(Change::Started(Starter::Somebody)));
-    }
-
-    #[test]
-    fn a_watchdog_kill_is_no_stop_though_its_timestamps_look_like_one() {
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        let killed = UnitReading { result: "watchdog".into(), ..ended(19, 20) };
-        assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::ByItself)));
-        let mut away = Life::restore(life.memory().clone());
-        away.memory.end = None;
-        assert_eq!(away.read(&killed, false, true), Some(Change::Ended(Ending::ByItself)));
-    }
-
-    #[test]
-    fn a_restart_that_ran_into_the_start_limit_while_we_were_away_is_no_stop() {
-        let refused =
-            UnitReading { active: ActiveState::Failed, result: "start-limit-hit".into(), ..ended(19, 20) };
-        let mut life = Life::restore(LifeMemory { last_up: refused.invocation, end: None });
-        assert_eq!(life.read(&refused, false, true), Some(Change::Ended(Ending::ByItself)));
-    }
-
-    #[test]
-    fn while_we_were_away_the_timestamps_tell() {
-        for (unit, ending) in [
-            (ended(19, 20), Ending::Stopped),
-            (UnitReading { active: ActiveState::Failed, ..ended(19, 20) }, Ending::Stopped),
-            (ended(20, 20), Ending::ByItself),
-            (UnitReading { active: ActiveState::Failed, ..ended(20, 19) }, Ending::ByItself),
-        ] {
-            let mut life = Life::restore(LifeMemory { last_up: unit.invocation, end: None });
-            assert_eq!(life.read(&unit, false, true), Some(Change::Ended(ending)));
-        }
-    }
-
-    #[test]
-    fn a_unit_that_systemd_forgot_was_stopped() {
-        let gone = UnitReading { invocation: None, inactive_exit: None, active_exit: None, ..down(1) };
-        let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
-        assert_eq!(life.read(&gone, false, true), Some(Change::Ended(Ending::Unloaded)));
-        let mut fresh = Life::default();
-        assert_eq!(fresh.read(&gone, false, true), None, "never ran in this boot");
-    }
-
-    /// The auto-restart state began at 21, after the crash.
-    fn healing() -> UnitReading {
-        let healing = UnitReading { inactive_exit: at(21), ..ended(20, 19) };
-        UnitReading { active: ActiveState::Activating, sub: "auto-restart".into(), ..healing }
-    }
-
-    #[test]
-    fn a_stop_during_the_pause_before_an_automatic_restart_is_a_stop() {
-        let stopped = UnitReading { inactive_exit: at(21), result: "exit-code".into(), ..ended(20, 19) };
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        assert_eq!(life.read(&healing(), false, true), None);
-        life.job_new(JobId(9));
-        life.job_removed(JobId(9), JobResult::Done);
-        assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
-        let mut away = Life::restore(LifeMemory { last_up: stopped.invocation, end: None });
-        assert_eq!(away.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
-    }
-
-    #[test]
-    fn a_stop_at_the_moment_of_an_automatic_restart_is_a_stop() {
-        // It was on its way up again, so that ActiveExitTimestamp is still that of the crash.
-        let began = |unit| UnitReading { inactive_exit: at(21), invocation: up(2).invocation, ..unit };
-        let going =
-            UnitReading { active: ActiveState::Deactivating, job: Some(JobId(10)), ..began(ended(20, 19)) };
-        let stopped = began(ended(20, 30));
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        assert_eq!(life.read(&healing(), false, true), None);
-        life.job_new(JobId(9));
-        life.job_removed(JobId(9), JobResult::Canceled);
-        life.job_new(JobId(10));
-        assert_eq!(life.read(&going, false, true), None);
-        assert_eq!(life.foreign_job(), Some(JobId(10)));
-        life.job_removed(JobId(10), JobResult::Done);
-        assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
-    }
-
-    #[test]
-    fn an_automatic_restart_that_is_refused_is_no_stop() {
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        assert_eq!(life.read(&healing(), false, true), None);
-        life.job_new(JobId(9));
-        life.job_removed(JobId(9), JobResult::Failed);
-        let refused =
-            UnitReading { active: ActiveState::Failed, result: "start-limit-hit".into(), ..healing() };
-        let refused = UnitReading { sub: "failed".into(), ..refused };
-        assert_eq!(life.read(&refused, false, true), Some(Change::Ended(Ending::ByItself)));
-    }
-
-    #[test]
-    fn a_reading_may_overtake_the_end_of_the_job() {
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        life.job_new(JobId(7));
-        assert_eq!(life.read(&ended(19, 20), false, false), None);
-        life.job_removed(JobId(7), JobResult::Done);
-        assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::Stopped)));
-    }
-
-    #[test]
-    fn what_it_ran_without_did_not_take_it_down() {
-        let db =
-            |active| Dependency { unit: "db.service".parse().unwrap(), active, job: false, needed: true };
-        let with = |unit, active| UnitReading { dependencies: vec![db(active)], ..unit };
-        for (before, expected) in [
-            (ActiveState::Active, Ending::StoppedWith("db.service".parse().unwrap())),
-            (ActiveState::Failed, Ending::Stopped),
-        ] {
-            let mut life = Life::default();
-            let _ = life.read(&with(up(1), before), false, true);
-            life.job_new(JobId(7));
-            life.job_removed(JobId(7), JobResult::Done);
-            let down = with(ended(19, 20), ActiveState::Failed);
-            assert_eq!(life.read(&down, false, true), Some(Change::Ended(expected)));
-        }
-    }
-
-    #[test]
-    fn a_reload_explains_no_later_crash() {
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        life.job_new(JobId(7));
-        life.job_removed(JobId(7), JobResult::Done);
-        let _ = life.read(&up(1), false, true);
-        assert_eq!(life.read(&ended(20, 19), false, true), Some(Change::Ended(Ending::ByItself)));
-    }
-
-    #[test]
-    fn ours_is_known_whichever_comes_first() {
-        let mut life = Life::default();
-        let _ = life.read(&up(1), false, true);
-        life.job_new(JobId(7));
-        life.ours(JobId(7));
-        assert_eq!(life.foreign_job(), None);
-        life.job_removed(JobId(7), JobResult::Done);
-        assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::ByItself)));
-    }
-
-    fn needs(active: ActiveState, unit: UnitReading) -> UnitReading {
-        let database = Dependency { unit: "db.service".parse().unwrap(), active, job: false, needed: true };
-        UnitReading { dependencies: vec![database], ..unit }
-    }
-
-    #[test]
-    fn a_stop_of_what_went_down_with_another_is_a_stop() {
-        let mut life = Life::default();
-        let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
-        let fallen = needs(ActiveState::Inactive, ended(19, 20));
-        life.job_new(JobId(7));
-        life.job_removed(JobId(7), JobResult::Done);
-        let with = Ending::StoppedWith("db.service".parse().unwrap());
-        assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(with)));
-        life.job_new(JobId(8));
-        life.job_removed(JobId(8), JobResult::Done);
-        assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(Ending::Stopped)));
-    }
-
-    #[test]
-    fn a_known_stop_stays_known_when_systemd_forgets_the_unit() {
-        let end = Some((up(1).invocation, Ending::StoppedWith("db.service".parse().unwrap())));
-        let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: end.clone() });
-        let gone = UnitReading { invocation: None, inactive_exit: None, active_exit: None, ..down(1) };
-        assert_eq!(life.read(&gone, false, true), None);
-        assert_eq!(life.ending(), end.as_ref().map(|(_, ending)| ending));
-    }
+/// By its timestamps, what it depends on and that did not go down together. Those that are stopped by one
+/// job leave `active` side by side, or one after the other without a pause, as `After=` has it.
+fn took_down(unit: &UnitReading, other: &Dependency) -> bool {
+    let down = other.active.is_down() || other.active == ActiveState::Deactivating;
+    let Some(left) = other.left else { return down };
+    let began = unit.inactive_exit.unwrap_or_default();
+    let from = unit.active_exit.filter(|exit| *exit >= began).unwrap_or(began);
+    let until = unit.inactive_enter.unwrap_or(from);
+    let near = |moment: Moment| left + BEFORE >= moment && left <= moment + AFTER;
+    near(from) || near(until)
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,9 @@ impl App {
                 self.dependency_starts = None;
                 self.owed_start = false;
                 self.around.begin();
+                if let Some(recovery) = &mut self.recovery {
+                    recovery.began_run(unit.invocation);
+                }
                 self.begin_invocation(now, &unit, starter);
                 if starter == Starter::Somebody {
                     self.foreign_start(now, out);

@@ -32,6 +32,9 @@ pub struct Intent {
     pub memory: bool,
     /// The invocation that was up, or the last one, when it began.
     pub before: Option<InvocationId>,
+    /// The one that its start has begun, once it was seen.
+    #[serde(default)]
+    pub run: Option<InvocationId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,6 +126,13 @@ impl Recovery {
     pub fn skip_to_start(&mut self) {
         if let Some(start) = self.intent.steps.iter().rposition(|step| *step == Step::Start) {
             self.intent.next = self.intent.next.max(start.saturating_sub(1));
+        }
+    }
+
+    /// A run began while it was starting it.
+    pub fn began_run(&mut self, run: Option<InvocationId>) {
+        if self.phase == Phase::Acting && matches!(self.current(), Some(Step::Start | Step::Restart { .. })) {
+            self.intent.run = run;
         }
     }
 

@@ -198,6 +198,8 @@ pub struct Dependency {
     /// Ours goes down with it, and needs it to be up (`Requires=`, `Requisite=`, `BindsTo=`);
     /// false where it is only `PartOf=`.
     pub needed: bool,
+    /// `ActiveExitTimestampMonotonic` of it: it last stopped being up.
+    pub left: Option<Moment>,
 }
 
 /// One coherent reading of a unit.

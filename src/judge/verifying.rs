@@ -74,7 +74,12 @@ impl App {
             return;
         }
         let (Some(unit), Some(recovery)) = (self.unit.clone(), self.recovery.as_ref()) else { return };
-        let restarted = unit.invocation.is_some() && unit.invocation != recovery.intent.before;
+        // What systemd has forgotten since was started all the same, if that was seen.
+        let forgotten = unit.invocation.is_none() && unit.inactive_exit.is_none();
+        let restarted = match unit.invocation {
+            Some(run) => Some(run) != recovery.intent.before,
+            None => forgotten && recovery.intent.run.is_some(),
+        };
         let step = recovery.current();
         if let Some(job) = unit.job {
             let has_stop = matches!(step, Some(Step::Restart { .. } | Step::Stop { .. }));

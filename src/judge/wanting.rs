@@ -19,8 +19,10 @@ use super::verdict::Verdict;
 
 /// How often an instance that waits for its turn looks whether it has come.
 const TURN: Duration = Duration::from_secs(5);
-/// A reading that a recovery begins on is no older.
+/// A reading that a recovery begins on came no longer ago,
 const FRESH: Duration = Duration::from_secs(1);
+/// and was no longer under way. systemd may be slow to answer, but it has answered.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// Starts without a database, or because it is back, that wait for nothing.
 const DATABASE_STARTS: u32 = 6;
@@ -123,7 +125,8 @@ impl App {
     /// Its unit was read a moment ago. What sends no signal (a frozen cgroup, a debugger) may have changed
     /// since an older reading, and signals can be lost.
     pub(super) fn is_fresh(&self, now: Moment) -> bool {
-        self.read_begun.is_some_and(|begun| now.since(begun) <= FRESH)
+        let came = self.read_at.filter(|came| now.since(*came) <= FRESH);
+        came.zip(self.read_begun).is_some_and(|(came, begun)| came.since(begun) <= SLOW)
     }
 
     /// Nothing but a fresh reading is missing for its recovery: asks for it.
@@ -231,12 +234,13 @@ impl App {
         self.read_asked.is_some() || self.end_is_unclear()
     }
 
-    /// It is down, and who ended its last run is not known yet; what is known of a run before that says
-    /// nothing.
+    /// It is down, and who ended its last run is not known yet, or what somebody's job on it means; what is
+    /// known of a run before that says nothing.
     pub(super) fn end_is_unclear(&self) -> bool {
         self.unit.as_ref().is_some_and(|unit| {
             let down = unit.active.is_down() && !unit.auto_restarting();
-            down && unit.job.is_none() && unit.inactive_exit.is_some() && !self.life.knows_end_of(unit)
+            let known = self.life.knows_end_of(unit) && !self.life.interfered();
+            down && unit.job.is_none() && unit.inactive_exit.is_some() && !known
         })
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct FakeUnit {
     pub(crate) sub: &'static str,
     pub(crate) result: &'static str,
     pub(crate) invocation: u8,
+    /// Microseconds at which it last left `active`; 0 is never.
+    pub(crate) left: u64,
     pub(crate) job: u32,
     pub(crate) timeout_start: Duration,
     pub(crate) condition_failed: bool,
@@ -41,6 +43,7 @@ impl Default for FakeUnit {
             sub: "running",
             result: "success",
             invocation: 1,
+            left: 0,
             job: 0,
             timeout_start: Duration::from_secs(90),
             condition_failed: false,
@@ -305,6 +308,7 @@ fn all(unit: Option<&FakeUnit>, interface: &str) -> HashMap<&'static str, Varian
             ("LoadState", Variant::from("not-found")),
             ("ActiveState", Variant::from("inactive")),
             ("Job", Variant::from((0_u32, ObjectPath::try_from("/").unwrap()))),
+            ("ActiveExitTimestampMonotonic", Variant::from(0_u64)),
         ]
         .into();
     };
@@ -335,6 +339,7 @@ fn all(unit: Option<&FakeUnit>, interface: &str) -> HashMap<&'static str, Varian
         ("SubState", Variant::from(unit.sub)),
         ("InvocationID", Variant::from(vec![unit.invocation; 16])),
         ("Job", Variant::from((unit.job, ObjectPath::try_from("/").unwrap()))),
+        ("ActiveExitTimestampMonotonic", Variant::from(unit.left)),
         ("ConditionResult", Variant::from(!unit.condition_failed)),
         ("ConditionTimestampMonotonic", Variant::from(5_u64)),
         ("Requires", Variant::from(unit.requires.clone())),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fake::{Fake, FakeUnit};
 use super::*;
-use crate::judge::{ActiveState, JobId, JobResult, LoadState, UnitName};
+use crate::judge::{ActiveState, JobId, JobResult, LoadState, Moment, UnitName};
 
 fn unit(name: &str) -> UnitName {
     name.parse().unwrap()
@@ -25,7 +25,7 @@ async fn a_reading_goes_over_the_wire() {
         "web.service",
         FakeUnit { job: 4, requires, triggered_by, working_directory, ..FakeUnit::default() },
     );
-    fake.set("db.service", FakeUnit { active: "failed", ..FakeUnit::default() });
+    fake.set("db.service", FakeUnit { active: "failed", left: 9_000_100, ..FakeUnit::default() });
     fake.set("web.socket", FakeUnit::default());
     let bus = fake.bus().await;
     let reading = bus.read_unit(&unit("web.service")).await.unwrap();
@@ -43,6 +43,7 @@ async fn a_reading_goes_over_the_wire() {
     assert_eq!(reading.dependencies[0].unit, unit("db.service"));
     assert_eq!(reading.dependencies[0].active, ActiveState::Failed);
     assert!(reading.dependencies[0].needed && !reading.dependencies[0].job);
+    assert_eq!(reading.dependencies[0].left, Some(Moment::from_micros(9_000_100)));
 
     let missing = bus.read_unit(&unit("nobody.service")).await.unwrap();
     assert_eq!(missing.load, LoadState::NotFound);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 use zbus::Variant;
 
 use super::bus::{Bus, SYSTEMD};
@@ -115,9 +115,18 @@ impl Bus {
     }
 
     async fn dependency(&self, unit: UnitName, needed: bool) -> Result<Dependency, Error> {
-        let (active, job) = join(self.active_state(&unit), self.property(&unit, "Job")).await;
+        let (active, job, left) = join3(
+            self.active_state(&unit),
+            self.property(&unit, "Job"),
+            self.property(&unit, "ActiveExitTimestampMonotonic"),
+        )
+        .await;
         let job = matches!(job?, Some(Value::Number(id)) if id != 0);
-        Ok(Dependency { active: active?, job, needed, unit })
+        let left = match left? {
+            Some(Value::Number(micros)) => Moment::from_systemd(u64::try_from(micros).unwrap_or_default()),
+            _ => None,
+        };
+        Ok(Dependency { active: active?, job, needed, left, unit })
     }
 }
 

@@ -189,6 +189,7 @@ fn never_again_and_again_because_a_dependency_is_back() {
         active: ActiveState::Active,
         job: false,
         needed: true,
+        left: None,
     };
     world.unit.dependencies = vec![database.clone()];
     world.changed();

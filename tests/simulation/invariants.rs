@@ -88,6 +88,8 @@ fn left_alone_when_stopped(world: &World, deed: &Deed<'_>) -> Holds {
     match unit.wish {
         // Whoever took it down is up again: it may follow.
         Wish::StoppedWith(other) if world.units[other].is_up() => Ok(()),
+        // A person may have it without what it went down with.
+        Wish::StoppedWith(_) if deed.asked => Ok(()),
         // What systemd forgot, and we, too, is up to whoever asks.
         _ if deed.asked && unit.says.inactive_enter.is_none() => Ok(()),
         Wish::StoppedWith(_) | Wish::Stopped { .. } => {
@@ -120,7 +122,8 @@ fn left_alone_when_changing(world: &World, deed: &Deed<'_>) -> Holds {
 fn nothing_while_paused(world: &World, deed: &Deed<'_>) -> Holds {
     let known = &world.ledger.members[deed.member];
     let unit = &world.units[world.members[deed.member].unit];
-    let frozen = unit.frozen.is_some_and(|since| deed.at - since > 1_100_000);
+    // It sends no signal.
+    let frozen = unit.frozen.is_some_and(|since| known.looked > since || deed.at - since > 7_000_000);
     let paused = known.paused_until.is_some_and(|until| deed.at < until);
     holds(!deed.begins || deed.asked || !(paused || frozen), || "somebody works on it".into())
 }
@@ -176,12 +179,21 @@ fn one_instance(world: &World, deed: &Deed<'_>) -> Holds {
     }
     let other = (0..world.members.len()).find(|other| {
         let sibling = *other != deed.member && world.members[*other].name.app() == name.app();
-        sibling && world.ledger.members[*other].open.as_ref().is_some_and(|open| !open.asked)
+        let recovered = world.ledger.members[*other].open.as_ref().is_some_and(|open| !open.asked);
+        sibling && recovered && !waits_for_people(world, *other, deed.at)
     });
     match other {
         Some(other) => Err(format!("{} is being recovered", world.members[other].name)),
         None => Ok(()),
     }
+}
+
+/// Whether a recovery helped cannot be seen while somebody works on the unit, or nothing gets through.
+fn waits_for_people(world: &World, member: M, at: i64) -> bool {
+    let unit = &world.units[world.members[member].unit];
+    let known = &world.ledger.members[member];
+    let paused = known.paused_until.is_some_and(|until| at < until);
+    paused || unit.frozen.is_some() || unit.foreign_job().is_some() || world.around.hung
 }
 
 /// What spoke against it when the recovery began.
@@ -253,6 +265,11 @@ fn uncounted(world: &World, deed: &Deed<'_>) -> Holds {
     let unit = &world.units[member.unit];
     let known = &world.ledger.members[deed.member];
     if matches!(unit.wish, Wish::StoppedWith(_) | Wish::Off) {
+        return Ok(());
+    }
+    // systemd has forgotten it since, the monitor has not.
+    let needed = unit.requires.is_some_and(|needed| world.units[needed].is_up());
+    if deed.cause == Verdict::StoppedWithDependency && unit.wish == Wish::Forgotten && needed {
         return Ok(());
     }
     if deed.cause == Verdict::CrashLooping {

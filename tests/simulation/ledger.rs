@@ -20,6 +20,8 @@ pub struct Round {
     pub began: Moment,
     /// The run that was asked; none while the unit was not up.
     pub run: Option<InvocationId>,
+    /// It was at work when it was asked, and behind with it.
+    overloaded: bool,
     waiting: usize,
     answers: Vec<(CheckKind, Finding)>,
 }
@@ -54,6 +56,8 @@ pub struct Open {
     /// It is for memory's sake, which has a budget of its own.
     pub memory: bool,
     pub cause: Verdict,
+    /// A step of it was not to be had: it is given up, and does not count.
+    pub given_up: bool,
     /// Why the unit must not be interrupted by it, as things stood when it began.
     pub objection: Option<(&'static str, String)>,
 }
@@ -120,8 +124,11 @@ impl Budget {
 /// What is known of one member.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// The latest reading that reached the judge.
+    /// The latest reading that reached the judge, and when that was so (absolute).
     pub reading: Option<UnitReading>,
+    pub looked: i64,
+    /// Since when it is known to be down as it is now.
+    pub down_since: Option<Moment>,
     pub jobs_begun: VecDeque<JobId>,
     pub jobs_ended: VecDeque<JobId>,
     /// Those that began on a unit that was known to be down.
@@ -178,6 +185,8 @@ impl Ledger {
     pub fn new(members: usize) -> Self {
         let known = Known {
             reading: None,
+            looked: 0,
+            down_since: None,
             jobs_begun: VecDeque::new(),
             jobs_ended: VecDeque::new(),
             jobs_on_down: VecDeque::new(),
@@ -241,12 +250,8 @@ impl Known {
             seen.active.is_down() && seen.inactive_enter == says.inactive_enter && seen.job.is_none()
         });
         match wish {
-            Wish::Stopped { was_up: true, job, .. } => {
-                // Unless it was there, it cannot tell whether another unit took it down that is down, too.
-                let alone =
-                    |seen: &UnitReading| seen.dependencies.iter().all(|other| !other.active.is_down());
-                read.is_some_and(|seen| alone(seen) || self.jobs_ended.contains(&job))
-            }
+            // What it needs went down in the same moment: that may have taken it down.
+            Wish::Stopped { was_up: true, .. } => read.is_some_and(|seen| !fell_together(seen)),
             Wish::StoppedWith(_) => read.is_some(),
             Wish::Stopped { job, .. } => self.jobs_on_down.contains(&job) && self.jobs_ended.contains(&job),
             Wish::Off => true,
@@ -257,6 +262,17 @@ impl Known {
     pub fn is_masked(&self) -> bool {
         self.reading.as_ref().is_some_and(|seen| seen.load == LoadState::Masked)
     }
+}
+
+/// Something that it needs left `active` so shortly before it, or after it was down, that one job may have
+/// stopped both.
+fn fell_together(seen: &UnitReading) -> bool {
+    let Some(until) = seen.inactive_enter else { return false };
+    let from = seen.active_exit.max(seen.inactive_exit).unwrap_or(until);
+    let near = |left: Moment| {
+        [from, until].iter().any(|moment| left + millis(50) >= *moment && left <= *moment + millis(5))
+    };
+    seen.dependencies.iter().any(|other| other.left.map_or(other.active.is_down(), near))
 }
 
 fn bounded(list: &mut VecDeque<JobId>, id: JobId) {
@@ -278,8 +294,10 @@ impl World {
             let known = &mut self.ledger.members[member];
             // It was healthy for so long already, as far as the old monitor knew.
             forgive_if_healthy(known, at, &self.members[member].policy);
+            let well = known.good_since_start;
             known.forget_rounds();
             known.reading = None;
+            known.down_since = None;
             known.jobs_begun.clear();
             known.jobs_ended.clear();
             known.jobs_on_down.clear();
@@ -300,6 +318,13 @@ impl World {
             let acting = known.open.is_some();
             let open = known.open.as_ref();
             if open.is_some_and(|open| intent.is_none_or(|intent| intent.act != open.act)) {
+                if let Some(open) = open.filter(|open| open.counted).cloned() {
+                    match (open.given_up, well) {
+                        (true, _) => known.budget_for(open.memory).withdrawn(),
+                        (false, true) => known.budget_for(open.memory).verified(at),
+                        (false, false) => {}
+                    }
+                }
                 known.open = None;
                 known.budget.half_open = true;
                 known.memory_budget.half_open = true;
@@ -309,7 +334,8 @@ impl World {
                 let counted = intent.attempt.is_some();
                 let (act, memory, cause) = (intent.act, intent.memory, intent.cause);
                 let asked = !counted;
-                known.open = Some(Open { act, counted, asked, memory, cause, objection: None });
+                let given_up = false;
+                known.open = Some(Open { act, counted, asked, memory, cause, given_up, objection: None });
                 if counted {
                     let budget = known.budget_for(memory);
                     budget.attempts.push(at);
@@ -326,11 +352,14 @@ impl World {
                 // Whose stop that is, nobody can tell any more.
                 unit.wish = Wish::Forgotten;
             }
+            if lost && unit.says.inactive_enter.is_none() && matches!(unit.wish, Wish::Stopped { .. }) {
+                // systemd has forgotten it, and so have we.
+                unit.wish = Wish::Forgotten;
+            }
             if lost || stale {
                 known.broke_loop = None;
                 known.budget = Budget::new(if lost { 1 } else { allowed });
                 known.memory_budget = known.budget.clone();
-                known.open = None;
                 known.paused_until = kept.and_then(|kept| kept.pause.as_ref()).map(|_| 0);
             }
         }
@@ -364,6 +393,9 @@ impl World {
         let known = &mut self.ledger.members[member];
         if !reading.active.is_down() {
             known.unsure = false;
+            known.down_since = None;
+        } else if known.reading.as_ref().is_none_or(|seen| seen.inactive_enter != reading.inactive_enter) {
+            known.down_since = Some(self.now);
         }
         known.reading = Some(reading.clone());
     }
@@ -374,7 +406,7 @@ impl World {
         let known = &mut self.ledger.members[member];
         bounded(&mut known.jobs_begun, id);
         // A job that comes within moments of a crash may as well have been the cause of it.
-        let settled = says.inactive_enter.is_some_and(|since| now.since(since) > millis(100));
+        let settled = known.down_since.is_some_and(|since| now.since(since) > millis(100));
         let read = known.reading.as_ref();
         let read =
             read.is_some_and(|seen| seen.active.is_down() && seen.inactive_enter == says.inactive_enter);
@@ -419,6 +451,7 @@ impl World {
             id: round,
             began: self.now,
             run,
+            overloaded: unit.process.mood == Mood::Overloaded,
             waiting: kinds.len(),
             answers: Vec::new(),
         });
@@ -429,7 +462,6 @@ impl World {
         let policy = &self.members[member].policy;
         let unit = &self.units[self.members[member].unit];
         let absolute = self.absolute();
-        let overloaded = unit.process.mood == Mood::Overloaded;
         let known = &mut self.ledger.members[member];
         known.database_good |= kind == CheckKind::Database && seen.finding == Finding::Good;
         let Some(at) = known.under_way.iter().position(|round| round.id == id) else { return };
@@ -451,6 +483,10 @@ impl World {
         // The first that was ever good decides; where there is none, the app is as well as its unit.
         let mut own = [CheckKind::Http, CheckKind::Port, CheckKind::Processes].into_iter();
         let decisive = own.find(|kind| target.has(*kind) && known.proven.contains(kind));
+        // An errand says nothing of the app itself.
+        if !round.answers.iter().any(|(kind, _)| target.round().any(|other| other == *kind)) {
+            return;
+        }
         let Some(found) = decisive.map_or(Some(Finding::Good), of) else { return };
         if round.run.is_none() || round.run != unit.says.invocation {
             return;
@@ -475,6 +511,7 @@ impl World {
         }
         let place = known.said.partition_point(|other| other.began <= round.began);
         let memory = memory || host;
+        let overloaded = round.overloaded && unit.process.mood == Mood::Overloaded;
         known.said.insert(place, Answered { began: round.began, at: absolute, said, memory, overloaded });
         if known.said.len() > 64 {
             known.said.remove(0);
@@ -508,7 +545,8 @@ impl World {
             let mut objections =
                 objections.filter_map(|(rule, holds)| Some((*rule, holds(self, &deed).err()?)));
             let objection = objections.next();
-            self.ledger.members[member].open = Some(Open { act, counted, asked, memory, cause, objection });
+            self.ledger.members[member].open =
+                Some(Open { act, counted, asked, memory, cause, given_up: false, objection });
         }
         let all = invariants::of_acts().iter();
         let mut broken = all.filter_map(|(rule, holds)| Some((*rule, holds(self, &deed).err()?)));
@@ -527,11 +565,26 @@ impl World {
             budget.attempts.push(at);
             budget.since_healthy += 1;
             budget.last = Some(at);
-        } else if cause == Verdict::CrashLooping {
-            known.broke_loop = Some(at);
-        } else if !asked {
+        } else if matches!(cause, Verdict::DatabaseDown | Verdict::Crashed) && !asked {
             let times = if known.outage.0 == outages { known.outage.1 } else { 0 };
             known.outage = (outages, times + 1);
+        }
+    }
+
+    /// A stop of ours ended; `done`: it took the unit down.
+    pub fn ledger_stopped(&mut self, member: M, done: bool) {
+        let at = self.absolute();
+        let known = &mut self.ledger.members[member];
+        let of_loop = known.open.as_ref().is_some_and(|open| open.cause == Verdict::CrashLooping);
+        if done && of_loop {
+            known.broke_loop = Some(at);
+        }
+    }
+
+    /// A step of ours was not to be had.
+    pub fn ledger_given_up(&mut self, member: M, given_up: bool) {
+        if let Some(open) = &mut self.ledger.members[member].open {
+            open.given_up |= given_up;
         }
     }
 

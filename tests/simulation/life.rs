@@ -1,5 +1,6 @@
 //! The life of a host: bad luck, alone and in combination, then all is mended and it must get well.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -87,13 +88,45 @@ pub struct Lives {
     pub lives: u64,
     pub years: f64,
     pub turns: u64,
-    /// The seed of the first life, in their order, that must not be, and why.
-    pub violation: Option<(u64, String)>,
+    /// The lives that must not be, in their order: their seeds, and why.
+    pub violations: Vec<(u64, String)>,
+}
+
+impl Lives {
+    /// How often each invariant was broken, most often first, with the first seeds.
+    pub fn told(&self) -> String {
+        let mut rules: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for (seed, what) in &self.violations {
+            rules.entry(rule(what)).or_default().push(*seed);
+        }
+        let mut rules: Vec<_> = rules.into_iter().collect();
+        rules.sort_by_key(|(_, seeds)| std::cmp::Reverse(seeds.len()));
+        let mut told = String::new();
+        for (rule, seeds) in rules {
+            let first: Vec<String> = seeds.iter().take(8).map(u64::to_string).collect();
+            told += &format!("{:>6}  {rule} (seeds {})\n", seeds.len(), first.join(", "));
+        }
+        told
+    }
+}
+
+/// The invariant that a violation is of.
+pub fn rule(what: &str) -> &str {
+    what.split(": ").next().unwrap_or_default()
+}
+
+/// When to stop looking.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// All faults have struck.
+    End,
+    /// Something was that must not be.
+    FirstViolation,
 }
 
 /// So many faults, over as many hosts as it takes, on all cores. What comes out does not depend on
 /// how many there are.
-pub fn lives(seed: u64, faults: u64, prepare: impl Fn() + Sync) -> Lives {
+pub fn lives(seed: u64, faults: u64, until: Until, prepare: impl Fn() + Sync) -> Lives {
     let count = faults.div_ceil(FAULTS_A_LIFE);
     let next = AtomicU64::new(0);
     let first_bad = AtomicU64::new(u64::MAX);
@@ -105,7 +138,8 @@ pub fn lives(seed: u64, faults: u64, prepare: impl Fn() + Sync) -> Lives {
                 prepare();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count || number > first_bad.load(Ordering::Relaxed) {
+                    let enough = until == Until::FirstViolation && number > first_bad.load(Ordering::Relaxed);
+                    if number >= count || enough {
                         return;
                     }
                     let share = FAULTS_A_LIFE.min(faults - number * FAULTS_A_LIFE);
@@ -124,7 +158,10 @@ pub fn lives(seed: u64, faults: u64, prepare: impl Fn() + Sync) -> Lives {
     });
     let (faults, lived, turns, mut violations) = sum.into_inner().unwrap();
     violations.sort();
+    if until == Until::FirstViolation {
+        violations.truncate(1);
+    }
     let years = lived as f64 / 1e6 / 86_400.0 / 365.25;
-    let violation = violations.into_iter().next().map(|(number, what)| (seed.wrapping_add(number), what));
-    Lives { faults, lives: count, years, turns, violation }
+    let violations = violations.into_iter().map(|(number, what)| (seed.wrapping_add(number), what)).collect();
+    Lives { faults, lives: count, years, turns, violations }
 }

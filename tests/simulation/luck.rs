@@ -259,9 +259,6 @@ impl World {
     }
 
     fn reboot(&mut self) {
-        let kept = self.monitor.kept.as_ref();
-        let written = kept.map(|kept| (self.before + kept.clocks.monotonic.as_micros(), kept.clocks.clone()));
-        let same_boot = written.as_ref().is_some_and(|(_, clocks)| clocks.boot == self.clocks().boot);
         self.kill_monitor();
         let left: Vec<(Duration, Coming)> = std::mem::take(&mut self.coming)
             .into_iter()
@@ -274,14 +271,6 @@ impl World {
         self.monitor.forget_clock();
         for (after, coming) in left {
             self.later(after, coming);
-        }
-        match written {
-            // What the judge will believe to have been away, and what it was.
-            Some((at, clocks)) if same_boot => {
-                let believed = (self.clocks().wall - clocks.wall).max(0) * 1_000_000;
-                self.ledger_reboots(believed - (self.absolute() - at));
-            }
-            _ => self.ledger.stale = true,
         }
         // What others need comes up before them.
         for unit in (0..self.units.len()).rev() {
@@ -298,9 +287,6 @@ impl World {
             self.carry_out_deed(Deed::Thaw(seconds(1)));
         }
         self.carry_out_deed(Deed::Hung(false));
-        self.coming.retain(|_, coming| {
-            !matches!(coming, Coming::Deed(deed) if !matches!(deed, Deed::Thaw(_) | Deed::LastStart(..) | Deed::LateJob(_)))
-        });
         self.around.mend();
         for unit in 0..self.units.len() {
             let sim = &mut self.units[unit];
@@ -312,6 +298,9 @@ impl World {
             }
         }
         self.database_changed();
+        self.coming.retain(|_, coming| {
+            !matches!(coming, Coming::Deed(deed) if !matches!(deed, Deed::Thaw(_) | Deed::LastStart(..) | Deed::LateJob(_)))
+        });
         self.monitor.dies_in = None;
         if !self.monitor.is_up() {
             self.start_monitor();
@@ -329,6 +318,7 @@ impl World {
             // A database is started for an app that is down with it, not for its own sake.
             let ours = apps.contains(&unit) && !watched && database != Some(unit);
             if sim.is_down() && (!ours || sim.wish == Wish::Off) {
+                self.reset_failed(unit);
                 self.carry_out_deed(Deed::Job(unit, Kind::Start));
             }
             if watched && matches!(self.units[unit].says.active, ActiveState::Active) {

@@ -19,6 +19,8 @@ mod surroundings;
 mod systemd;
 mod world;
 
+use life::Until;
+
 /// A number out of the environment.
 fn given(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -35,7 +37,7 @@ fn cpu_seconds() -> u64 {
 fn years_of_bad_luck() {
     let faults = given("APP_MONITOR_SIMULATION_FAULTS").unwrap_or(600);
     let seed = given("APP_MONITOR_SIMULATION_SEED").unwrap_or(1);
-    let lives = life::lives(seed, faults, || ());
+    let lives = life::lives(seed, faults, Until::End, || ());
     println!(
         "simulation: {} faults on {} hosts, {:.2} machine-years, {} turns of the judge, {} s of CPU, seed {seed}",
         lives.faults,
@@ -44,7 +46,8 @@ fn years_of_bad_luck() {
         lives.turns,
         cpu_seconds()
     );
-    if let Some((seed, what)) = lives.violation {
-        panic!("{what}\nagain: tests/run simulation --faults {} --seed {seed}", life::FAULTS_A_LIFE);
+    if let Some((seed, what)) = lives.violations.first() {
+        let again = format!("again: tests/run simulation --faults {} --seed {seed}", life::FAULTS_A_LIFE);
+        panic!("{what}\n{again}\nin all:\n{}", lives.told());
     }
 }

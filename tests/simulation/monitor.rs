@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use app_monitor::judge::{
     ActId, CheckKind, Effect, Effects, Event, Host, InvocationId, JobId, JobResult, Memory, Moment,
-    Observation, Outcome, Request, RoundId, Step,
+    Observation, Outcome, Request, RoundId, Step, UnitReading,
 };
 
 use crate::systemd::{JobMode, Kind, Refusal, Who};
 use crate::world::{Coming, M, Signal, Trace, U, World, millis, seconds};
+
+/// By so much an answer may overtake a signal.
+const OVERTAKES: Duration = Duration::from_millis(3);
 
 /// A step that is being carried out.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct Monitor {
     pub generation: u64,
     /// What was written last; nothing when it was lost.
     pub kept: Option<Memory>,
+    /// When that was (absolute).
+    pub kept_at: i64,
     pub works: Vec<Option<Performance>>,
     serial: u64,
     /// Nobody lets it run until then.
@@ -63,6 +68,7 @@ impl Monitor {
             host: None,
             generation: 0,
             kept: Some(Memory::default()),
+            kept_at: 0,
             works: vec![None; members],
             serial: 0,
             stalled: None,
@@ -107,6 +113,14 @@ impl World {
             return;
         }
         let lost = self.monitor.kept.is_none();
+        let clocks = self.clocks();
+        let before = self.monitor.kept.as_ref().map(|kept| &kept.clocks);
+        if let Some(before) = before.filter(|before| !before.boot.is_empty() && before.boot != clocks.boot) {
+            // What the judge will believe to have been away, and what it was.
+            let believed = (clocks.wall - before.wall).max(0) * 1_000_000;
+            let longer = believed - (self.absolute() - self.monitor.kept_at);
+            self.ledger_reboots(longer);
+        }
         let memory = self.monitor.kept.clone().unwrap_or_default().at(&self.clocks());
         self.ledger_restarts(&memory, lost);
         let configured = self.configured();
@@ -167,6 +181,8 @@ impl World {
         let memory = host.memory(self.clocks());
         if self.around.writable {
             self.monitor.kept = Some(memory);
+            self.monitor.kept_at = self.absolute();
+            self.ledger.stale = false;
         }
         self.kill_monitor();
         for (unit, kill) in wills {
@@ -210,6 +226,8 @@ impl World {
             && let Some(host) = &self.monitor.host
         {
             self.monitor.kept = Some(host.memory(clocks));
+            self.monitor.kept_at = self.absolute();
+            self.ledger.stale = false;
         }
     }
 
@@ -247,10 +265,25 @@ impl World {
                 active: other.says.active,
                 job: other.job.is_some(),
                 needed: true,
+                left: other.says.active_exit,
             }];
         }
         let after = Duration::from_micros(u64::try_from(300 + self.chance.below(1_500)).unwrap());
-        self.later(after, Coming::Deliver(generation, member, Box::new(Event::Unit(Box::new(reading)))));
+        // On its way to us no answer overtakes a signal, but for moments within the monitor itself.
+        let at = (self.now + after).max(self.monitor.tail - OVERTAKES);
+        self.at(at, Coming::Reading(generation, member, self.absolute(), Box::new(reading)));
+    }
+
+    pub fn take_reading(&mut self, generation: u64, member: M, looked: i64, seen: Box<UnitReading>) {
+        if generation != self.monitor.generation || !self.monitor.is_up() {
+            return;
+        }
+        if let Some(until) = self.monitor.stalled {
+            self.at(until, Coming::Reading(generation, member, looked, seen));
+            return;
+        }
+        self.ledger.members[member].looked = looked;
+        self.deliver(generation, member, Event::Unit(seen));
     }
 
     // Signals.
@@ -359,10 +392,16 @@ impl World {
             return;
         }
         let (name, now) = (self.members[member].name.clone(), self.now);
+        let paused = self.ledger.members[member].paused_until;
         self.ledger_asked(member, &request);
         let Some(host) = &mut self.monitor.host else { return };
         if let Ok(effects) = host.ask(now, &name, request) {
             self.carry_out(effects);
+        }
+        let kept = self.monitor.kept.as_ref().and_then(|kept| kept.apps.get(&name));
+        if !self.monitor.is_up() && kept.is_none_or(|kept| kept.pause.is_none()) {
+            // It was killed before it could answer.
+            self.ledger.members[member].paused_until = paused;
         }
         self.ledger.members[member].asked = false;
     }
@@ -430,6 +469,11 @@ impl World {
                     self.ledger.members[member].reload_worked = Some(worked);
                 }
                 self.ledger.members[member].unsure |= matches!(outcome, Outcome::Unknown(_));
+                let stopped = matches!(work.step, Step::Stop { .. }) && outcome == Outcome::Done;
+                self.ledger_stopped(member, stopped);
+                let given_up =
+                    matches!(outcome, Outcome::Refused(_) | Outcome::Canceled | Outcome::Conflict(_));
+                self.ledger_given_up(member, given_up);
                 self.deliver(generation, member, Event::StepEnded(work.act, outcome));
             }
             Work::Deadline => {

@@ -55,6 +55,8 @@ pub struct Job {
     pub who: Who,
     /// It found the unit up, or on its way.
     pub was_up: bool,
+    /// It came with the stop of what the unit needs.
+    pub with: bool,
 }
 
 /// Why no job was queued.
@@ -233,7 +235,7 @@ impl World {
         }
         self.jobs += 1;
         let id = JobId(self.jobs);
-        self.units[unit].job = Some(Job { id, kind, who, was_up: false });
+        self.units[unit].job = Some(Job { id, kind, who, was_up: false, with: false });
         self.units[unit].says.job = Some(id);
         self.note(Trace::Job(unit, kind.word(), id));
         self.signal(unit, Signal::JobNew(id));
@@ -243,9 +245,16 @@ impl World {
                 (0..self.units.len()).filter(|other| self.units[*other].requires == Some(unit)).collect();
             for other in dependents {
                 if !self.units[other].is_down() {
-                    let _ = self.enqueue(other, Kind::Stop, JobMode::Replace, who);
-                    if self.units[other].wish == Wish::Up {
-                        self.units[other].wish = Wish::StoppedWith(unit);
+                    let before = self.units[other].job.as_ref().map(|job| job.id);
+                    let queued = self.enqueue(other, Kind::Stop, JobMode::Replace, who);
+                    let sim = &mut self.units[other];
+                    if let Some(job) = sim.job.as_mut().filter(|job| queued == Ok(job.id)) {
+                        job.with |= before != Some(job.id);
+                    }
+                    if sim.wish == Wish::Up {
+                        // What somebody was taking down already may have gone down for either reason.
+                        let going = sim.says.active == ActiveState::Deactivating;
+                        sim.wish = if going { Wish::Forgotten } else { Wish::StoppedWith(unit) };
                     }
                 }
             }
@@ -263,7 +272,7 @@ impl World {
             // Even if it did not work.
             *wish = Wish::Up;
         }
-        if stopped && !matches!(wish, Wish::StoppedWith(_)) {
+        if stopped && !job.with {
             // Who stops what is stopped already wishes nothing new.
             let known = matches!(wish, Wish::Stopped { was_up: true, .. } | Wish::Off);
             if !known {
@@ -273,6 +282,9 @@ impl World {
         self.note(Trace::Ended(unit, job.id, result));
         self.signal(unit, Signal::JobRemoved(job.id, result));
         self.signal(unit, Signal::Changed);
+        if !self.monitor.is_up() && self.units[unit].says.active == ActiveState::Inactive {
+            self.unload(unit);
+        }
     }
 
     pub fn timer(&mut self, unit: U, epoch: u64, timer: Timer) {
@@ -297,7 +309,7 @@ impl World {
                 if self.units[unit].job.is_none() {
                     let id = JobId(self.jobs);
                     self.units[unit].job =
-                        Some(Job { id, kind: Kind::Restart, who: Who::Systemd, was_up: false });
+                        Some(Job { id, kind: Kind::Restart, who: Who::Systemd, was_up: false, with: false });
                     self.units[unit].says.job = Some(id);
                     self.signal(unit, Signal::JobNew(id));
                 }

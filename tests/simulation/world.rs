@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use app_monitor::judge::{Clocks, Event, EventKind, JobId, JobResult, Moment, Policy, Step, Subject, Target};
+use app_monitor::judge::{
+    Clocks, Event, EventKind, JobId, JobResult, Moment, Policy, Step, Subject, Target, UnitReading,
+};
 
 use crate::chance::Chance;
 use crate::ledger::Ledger;
@@ -52,6 +54,8 @@ pub enum Coming {
     Signal(u64, U, Signal),
     /// systemd looks at the unit for that monitor.
     Look(u64, M, Moment),
+    /// What it saw then (absolute) reaches the monitor.
+    Reading(u64, M, i64, Box<UnitReading>),
     /// An event reaches the monitor.
     Deliver(u64, M, Box<Event>),
     /// Something about a step of that monitor is due.
@@ -172,6 +176,11 @@ impl World {
                 text += &format!("  {}  {}\n", stamp(*at), self.told(trace));
             }
             text += &format!("  {}  here", stamp(self.absolute()));
+            if crate::given("APP_MONITOR_SIMULATION_BOOKS").is_some() {
+                for (member, known) in self.members.iter().zip(&self.ledger.members) {
+                    text += &format!("\n{} {:?} {:?}: {known:?}", member.name, member.target, member.policy);
+                }
+            }
             self.violation = Some(text);
         }
     }
@@ -249,6 +258,9 @@ impl World {
             Coming::Timer(unit, epoch, timer) => self.timer(unit, epoch, timer),
             Coming::Signal(generation, unit, signal) => self.take_signal(generation, unit, signal),
             Coming::Look(generation, member, begun) => self.look_at_unit(generation, member, begun),
+            Coming::Reading(generation, member, looked, seen) => {
+                self.take_reading(generation, member, looked, seen);
+            }
             Coming::Deliver(generation, member, event) => self.deliver(generation, member, *event),
             Coming::Work(generation, member, serial, work) => self.work(generation, member, serial, work),
             Coming::MonitorStarts => self.start_monitor(),

@@ -35,6 +35,7 @@ fn taken_over_with(
         attempt: Some(1),
         memory: false,
         before: up(1).invocation,
+        run: None,
     };
     let memory = AppMemory { intent: Some(intent), ..AppMemory::default() };
     let target = Target::of_unit("web.service".parse().unwrap());
@@ -78,6 +79,31 @@ fn an_app_that_we_started_and_somebody_stopped_while_we_were_away_stays_down() {
     }
     let (_, effects) = taken_over_with(Policy::default(), steps, 1, soon, down(1));
     assert_eq!(performed(&effects), [Step::Start], "what was not started yet is");
+}
+
+#[test]
+fn an_app_that_we_started_and_systemd_forgot_since_was_stopped_by_somebody() {
+    let intent = |run| Intent {
+        act: ActId(4),
+        cause: Verdict::Crashed,
+        text: String::new(),
+        steps: vec![Step::ResetFailed, Step::Start],
+        next: 1,
+        began: Moment::from_micros(100),
+        attempt: Some(1),
+        memory: false,
+        before: up(1).invocation,
+        run,
+    };
+    let gone = UnitReading { invocation: None, inactive_exit: None, active_enter: None, ..down(1) };
+    for (run, steps) in [(None, vec![Step::Start]), (up(2).invocation, vec![])] {
+        let memory = AppMemory { intent: Some(intent(run)), ..AppMemory::default() };
+        let target = Target::of_unit("web.service".parse().unwrap());
+        let now = Moment::from_micros(2_000_000);
+        let mut app = App::new("web".parse().unwrap(), Policy::default(), target, memory, now);
+        let effects = app.handle(now, Event::Unit(Box::new(gone.clone())));
+        assert_eq!(performed(&effects), steps);
+    }
 }
 
 #[test]
@@ -193,6 +219,7 @@ fn a_stop_of_the_monitor_before_is_remembered_by_one_that_ends_at_once() {
         attempt: Some(1),
         memory: false,
         before: up(1).invocation,
+        run: None,
     };
     let will = |next| {
         let memory = AppMemory { intent: Some(intent(next)), ..AppMemory::default() };

@@ -99,6 +99,7 @@ fn what_a_start_of_ours_fails_before_its_job_ends_is_forgiven() {
         attempt: Some(1),
         memory: false,
         before: up(1).invocation,
+        run: None,
     }));
     let began = at(1_000);
     let started =

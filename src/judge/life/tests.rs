@@ -1,0 +1,383 @@
+//! Runs that end in every way, live and read afterwards.
+
+use super::super::testing::{down, up};
+use super::super::time::Moment;
+use super::super::unit::Dependency;
+use super::*;
+
+fn at(micros: i64) -> Option<Moment> {
+    Some(Moment::from_micros(micros))
+}
+
+/// A unit that ran as invocation 1 and is down; `left` and `exited` are its timestamps.
+fn ended(left: i64, exited: i64) -> UnitReading {
+    UnitReading { active_exit: at(left), main_exit: at(exited), ..down(1) }
+}
+
+#[test]
+fn an_end_of_which_nothing_was_told_is_read_from_its_timestamps() {
+    for (unit, ending) in [(ended(19, 20), Ending::Stopped), (ended(20, 19), Ending::ByItself)] {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        assert_eq!(life.read(&unit, false, true), Some(Change::Ended(ending)));
+    }
+    // An app that says STOPPING=1 by itself leaves `active` before it ends; that nobody asked is told.
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.told();
+    assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn the_end_of_a_job_is_enough_and_counts_once() {
+    let mut life = Life::default();
+    let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+    let fallen = needs(ActiveState::Inactive, ended(19, 20));
+    life.job_removed(JobId(7), JobResult::Done);
+    let with = Ending::StoppedWith("db.service".parse().unwrap());
+    assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(with.clone())));
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&fallen, false, true), None, "the same job again");
+    assert_eq!(life.ending(), Some(&with));
+}
+
+#[test]
+fn down_without_a_job_nobody_asked() {
+    let mut life = Life::default();
+    assert_eq!(life.read(&up(1), false, true), Some(Change::Started(Starter::BeforeUs)));
+    life.told();
+    assert_eq!(life.read(&ended(20, 19), false, false), None, "not settled yet");
+    assert_eq!(life.read(&ended(20, 19), false, true), Some(Change::Ended(Ending::ByItself)));
+    assert_eq!(life.read(&ended(20, 19), false, true), None, "told once");
+}
+
+#[test]
+fn down_under_a_foreign_job_is_a_stop() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn a_foreign_restart_is_one_job_and_a_new_invocation() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    let between = UnitReading { job: Some(JobId(7)), ..ended(19, 20) };
+    assert_eq!(life.read(&between, false, true), None, "never judged at the inactive in between");
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&up(2), false, true), Some(Change::Started(Starter::Somebody)));
+}
+
+#[test]
+fn a_watchdog_kill_is_no_stop_though_its_timestamps_look_like_one() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    let killed = UnitReading { result: "watchdog".into(), ..ended(19, 20) };
+    assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::ByItself)));
+    let mut away = Life::restore(life.memory().clone());
+    away.memory.end = None;
+    assert_eq!(away.read(&killed, false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn a_restart_that_ran_into_the_start_limit_while_we_were_away_is_no_stop() {
+    let refused =
+        UnitReading { active: ActiveState::Failed, result: "start-limit-hit".into(), ..ended(19, 20) };
+    let mut life = Life::restore(LifeMemory { last_up: refused.invocation, end: None });
+    assert_eq!(life.read(&refused, false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn while_we_were_away_the_timestamps_tell() {
+    for (unit, ending) in [
+        (ended(19, 20), Ending::Stopped),
+        (UnitReading { active: ActiveState::Failed, ..ended(19, 20) }, Ending::Stopped),
+        (ended(20, 20), Ending::ByItself),
+        (UnitReading { active: ActiveState::Failed, ..ended(20, 19) }, Ending::ByItself),
+    ] {
+        let mut life = Life::restore(LifeMemory { last_up: unit.invocation, end: None });
+        assert_eq!(life.read(&unit, false, true), Some(Change::Ended(ending)));
+    }
+}
+
+#[test]
+fn a_unit_that_systemd_forgot_was_stopped() {
+    let gone = UnitReading { invocation: None, inactive_exit: None, active_exit: None, ..down(1) };
+    let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+    assert_eq!(life.read(&gone, false, true), Some(Change::Ended(Ending::Unloaded)));
+    let mut fresh = Life::default();
+    assert_eq!(fresh.read(&gone, false, true), None, "never ran in this boot");
+}
+
+/// The auto-restart state began at 21, after the crash.
+fn healing() -> UnitReading {
+    let healing = UnitReading { inactive_exit: at(21), ..ended(20, 19) };
+    UnitReading { active: ActiveState::Activating, sub: "auto-restart".into(), ..healing }
+}
+
+#[test]
+fn a_stop_during_the_pause_before_an_automatic_restart_is_a_stop() {
+    let stopped = UnitReading { inactive_exit: at(21), result: "exit-code".into(), ..ended(20, 19) };
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    assert_eq!(life.read(&healing(), false, true), None);
+    life.job_new(JobId(9));
+    life.job_removed(JobId(9), JobResult::Done);
+    assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
+    let mut away = Life::restore(LifeMemory { last_up: stopped.invocation, end: None });
+    assert_eq!(away.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn a_stop_at_the_moment_of_an_automatic_restart_is_a_stop() {
+    // It was on its way up again, so that ActiveExitTimestamp is still that of the crash.
+    let began = |unit| UnitReading { inactive_exit: at(21), invocation: up(2).invocation, ..unit };
+    let going =
+        UnitReading { active: ActiveState::Deactivating, job: Some(JobId(10)), ..began(ended(20, 19)) };
+    let stopped = began(ended(20, 30));
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    assert_eq!(life.read(&healing(), false, true), None);
+    life.job_new(JobId(9));
+    life.job_removed(JobId(9), JobResult::Canceled);
+    life.job_new(JobId(10));
+    assert_eq!(life.read(&going, false, true), None);
+    assert_eq!(life.foreign_job(), Some(JobId(10)));
+    life.job_removed(JobId(10), JobResult::Done);
+    assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn an_automatic_restart_that_is_refused_is_no_stop() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    assert_eq!(life.read(&healing(), false, true), None);
+    life.job_new(JobId(9));
+    life.job_removed(JobId(9), JobResult::Failed);
+    let refused = UnitReading { active: ActiveState::Failed, result: "start-limit-hit".into(), ..healing() };
+    let refused = UnitReading { sub: "failed".into(), ..refused };
+    assert_eq!(life.read(&refused, false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn a_reading_may_overtake_the_end_of_the_job() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    assert_eq!(life.read(&ended(19, 20), false, false), None);
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn what_it_ran_without_did_not_take_it_down() {
+    let db = |active| Dependency {
+        unit: "db.service".parse().unwrap(),
+        active,
+        job: false,
+        needed: true,
+        left: None,
+    };
+    let with = |unit, active| UnitReading { dependencies: vec![db(active)], ..unit };
+    for (before, expected) in [
+        (ActiveState::Active, Ending::StoppedWith("db.service".parse().unwrap())),
+        (ActiveState::Failed, Ending::Stopped),
+    ] {
+        let mut life = Life::default();
+        let _ = life.read(&with(up(1), before), false, true);
+        life.job_new(JobId(7));
+        life.job_removed(JobId(7), JobResult::Done);
+        let down = with(ended(19, 20), ActiveState::Failed);
+        assert_eq!(life.read(&down, false, true), Some(Change::Ended(expected)));
+    }
+}
+
+#[test]
+fn a_reload_explains_no_later_crash() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    let _ = life.read(&up(1), false, true);
+    assert_eq!(life.read(&ended(20, 19), false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn ours_is_known_whichever_comes_first() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    life.ours(JobId(7));
+    assert_eq!(life.foreign_job(), None);
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+fn needs(active: ActiveState, unit: UnitReading) -> UnitReading {
+    let database =
+        Dependency { unit: "db.service".parse().unwrap(), active, job: false, needed: true, left: None };
+    UnitReading { dependencies: vec![database], ..unit }
+}
+
+#[test]
+fn a_stop_of_what_went_down_with_another_is_a_stop() {
+    let mut life = Life::default();
+    let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+    let fallen = needs(ActiveState::Inactive, ended(19, 20));
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    let with = Ending::StoppedWith("db.service".parse().unwrap());
+    assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(with)));
+    life.job_new(JobId(8));
+    life.job_removed(JobId(8), JobResult::Done);
+    assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn a_known_stop_stays_known_when_systemd_forgets_the_unit() {
+    let end = Some((up(1).invocation, Ending::StoppedWith("db.service".parse().unwrap())));
+    let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: end.clone() });
+    let gone = UnitReading { invocation: None, inactive_exit: None, active_exit: None, ..down(1) };
+    assert_eq!(life.read(&gone, false, true), None);
+    assert_eq!(life.ending(), end.as_ref().map(|(_, ending)| ending));
+}
+
+fn needs_that_left(active: ActiveState, left: i64, unit: UnitReading) -> UnitReading {
+    let mut unit = needs(active, unit);
+    unit.dependencies[0].left = at(left);
+    unit
+}
+
+/// Down since 40,020 µs, by a job of somebody since 40,000.
+fn stopped() -> UnitReading {
+    UnitReading { inactive_enter: at(40_020), ..ended(40_000, 40_010) }
+}
+
+#[test]
+fn what_it_needs_took_it_down_if_both_went_together_and_may_be_up_again() {
+    let with = || Ending::StoppedWith("db.service".parse().unwrap());
+    for (active, left, ending) in [
+        (ActiveState::Inactive, 40_000, with()),
+        (ActiveState::Active, 40_000, with()),
+        // After=: it went once ours was down.
+        (ActiveState::Active, 40_900, with()),
+        // It was stopped by another call, later or before.
+        (ActiveState::Inactive, 70_000, Ending::Stopped),
+        (ActiveState::Active, -60_000, Ending::Stopped),
+    ] {
+        let mut away = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+        let fallen = needs_that_left(active, left, stopped());
+        assert_eq!(away.read(&fallen, false, true), Some(Change::Ended(ending)), "{active:?} {left}");
+    }
+}
+
+#[test]
+fn what_was_seen_while_it_went_down_says_more_than_timestamps() {
+    for (seen, ending) in [
+        (ActiveState::Deactivating, Ending::StoppedWith("db.service".parse().unwrap())),
+        (ActiveState::Active, Ending::Stopped),
+    ] {
+        let mut life = Life::default();
+        let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+        life.job_new(JobId(7));
+        let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(7)), ..up(1) };
+        let _ = life.read(&needs(seen, going.clone()), false, true);
+        // Another look under the same job changes nothing.
+        let _ = life.read(&needs(ActiveState::Deactivating, going), false, true);
+        life.job_removed(JobId(7), JobResult::Done);
+        let fallen = needs_that_left(ActiveState::Active, 40_000, stopped());
+        assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(ending)));
+    }
+}
+
+/// Stopped while it was starting: it never was up.
+fn stopped_while_starting() -> UnitReading {
+    let began = UnitReading { inactive_exit: at(50), active_enter: at(10), ..ended(40, 60) };
+    UnitReading { exit: Some(Exit::Signal(15)), ..began }
+}
+
+#[test]
+fn a_stop_before_it_was_ready_is_a_stop_whoever_watched() {
+    let unit = stopped_while_starting();
+    let mut away = Life::restore(LifeMemory { last_up: unit.invocation, end: None });
+    assert_eq!(away.read(&unit, false, true), Some(Change::Ended(Ending::Stopped)));
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.told();
+    assert_eq!(life.read(&unit, false, true), Some(Change::Ended(Ending::Stopped)));
+    // A start that fails ends in `failed`.
+    let failed = UnitReading { active: ActiveState::Failed, result: "exit-code".into(), ..unit };
+    let mut life = Life::restore(LifeMemory { last_up: failed.invocation, end: None });
+    assert_eq!(life.read(&failed, false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn a_stop_that_was_seen_is_believed_where_timestamps_say_nothing() {
+    let going =
+        UnitReading { active: ActiveState::Deactivating, job: Some(JobId(7)), ..stopped_while_starting() };
+    let mut life = Life::default();
+    assert_eq!(life.read(&going, false, true), None, "signals were lost before that");
+    life.job_removed(JobId(7), JobResult::Done);
+    let killed = UnitReading {
+        active: ActiveState::Failed,
+        result: "timeout".into(),
+        exit: Some(Exit::Signal(9)),
+        ..stopped_while_starting()
+    };
+    assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn a_start_of_somebody_that_came_to_nothing_is_no_stop() {
+    let began = |unit| UnitReading { inactive_exit: at(50), ..unit };
+    let given_up = UnitReading { active: ActiveState::Failed, result: "exit-code".into(), ..ended(40, 39) };
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&began(given_up), false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn a_job_whose_end_was_not_told_is_no_stop_of_what_was_not_seen_going_down() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    let starting = UnitReading { active: ActiveState::Activating, job: Some(JobId(7)), ..up(1) };
+    let _ = life.read(&starting, false, true);
+    let given_up = UnitReading {
+        inactive_exit: at(50),
+        active: ActiveState::Failed,
+        result: "exit-code".into(),
+        ..ended(40, 39)
+    };
+    assert_eq!(life.read(&given_up, false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn a_stop_of_what_never_ran_is_a_wish_that_it_stays_so() {
+    let never = UnitReading { invocation: None, inactive_exit: None, active_enter: None, ..down(1) };
+    let mut life = Life::default();
+    assert_eq!(life.read(&never, false, true), None);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    let unmet = UnitReading { condition_failed: true, ..never.clone() };
+    assert_eq!(life.clone().read(&unmet, false, true), None, "a start whose condition is not met");
+    assert_eq!(life.read(&never, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn what_a_stop_of_ours_left_down_is_wanted_by_nobody() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.ended_by_us(up(1).invocation);
+    let unit = UnitReading { exit: Some(Exit::Signal(15)), ..ended(19, 20) };
+    assert_eq!(life.read(&unit, false, true), None);
+    assert_eq!(life.ending(), Some(&Ending::ByItself));
+    // It is known to the next monitor as well.
+    let mut next = Life::restore(life.memory().clone());
+    assert_eq!(next.read(&unit, false, true), None);
+    assert_eq!(next.ending(), Some(&Ending::ByItself));
+}
