@@ -10,7 +10,7 @@ use super::policy::Policy;
 use super::target::{Role, Target};
 use super::time::Moment;
 use super::verdict::Verdict;
-use super::view::AppView;
+use super::view::{AppView, ConditionView};
 
 impl Host {
     /// The instances of an app, or the app itself.
@@ -104,13 +104,24 @@ impl Host {
 }
 
 impl AppView {
-    /// An app is as its worst instance is, and as well as all of them are.
+    /// An app is as its worst instance is, and as well as all of them are; what holds for any of them
+    /// holds for it.
     fn take_in(&mut self, instance: Self) {
         self.well &= instance.well;
+        let mut conditions = std::mem::take(&mut self.conditions);
+        let known = |new: &ConditionView, conditions: &[ConditionView]| {
+            conditions.iter().any(|known| known.condition == new.condition)
+        };
+        for condition in &instance.conditions {
+            if !known(condition, &conditions) {
+                conditions.push(condition.clone());
+            }
+        }
         if instance.verdict < self.verdict {
             let before = std::mem::take(&mut self.instances);
             *self = Self { well: self.well, instances: before, instance: None, ..instance.clone() };
         }
+        self.conditions = conditions;
         self.instances.push(instance);
     }
 }
@@ -140,6 +151,7 @@ mod tests {
     use super::super::memory::Memory;
     use super::super::testing::{down, up};
     use super::super::unit::{ActiveState, UnitReading};
+    use super::super::verdict::Condition;
     use super::*;
 
     fn at(millis: i64) -> Moment {
@@ -213,6 +225,25 @@ mod tests {
         assert_eq!(views[0].unit, "web@2.service");
         assert!(!views[0].well);
         assert_eq!(views[0].instances[1].instance.as_deref(), Some("web@2"));
+    }
+
+    #[test]
+    fn what_holds_for_one_of_them_holds_for_all() {
+        let mut host = host();
+        for (number, text) in [(1, "of one"), (2, "of two")] {
+            let app = host.apps.get_mut(&name(number)).unwrap();
+            app.note(at(50), Condition::Slow, Some(text.to_owned()), &mut Vec::new());
+        }
+        host.apps.get_mut(&name(3)).unwrap().note(
+            at(50),
+            Condition::PortForeign,
+            Some("of three".to_owned()),
+            &mut Vec::new(),
+        );
+        let _ = falls(&mut host, 2, 100);
+        let view = &host.views(at(200))[0];
+        let held: Vec<&str> = view.conditions.iter().map(|held| held.text.as_str()).collect();
+        assert_eq!(held, ["of one", "of three"]);
     }
 
     #[test]
