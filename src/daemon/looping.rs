@@ -278,10 +278,21 @@ impl Daemon {
         let _ = self.notifier.status(&line);
     }
 
+    /// SIGTERM overtakes the signal that the host goes down, which comes by way of the bus.
+    async fn learn_why(&mut self) {
+        let Some(link) = self.link.as_ref().filter(|_| !self.stopping) else { return };
+        let state = tokio::time::timeout(Duration::from_millis(200), link.bus.system_state()).await;
+        if state.is_ok_and(|state| state.is_ok_and(|state| state == "stopping")) {
+            let effects = self.set_stopping(clock::now(), true);
+            self.carry_out(effects);
+        }
+    }
+
     /// Gone within a second, unless an app would stay stopped by our doing.
     async fn end(mut self) {
         let _ = self.notifier.stopping();
         let _ = self.notifier.status("stopping");
+        self.learn_why().await;
         if let Some(link) = &self.link
             && !self.stopping
         {
