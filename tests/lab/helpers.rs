@@ -87,7 +87,9 @@ fn helpers_spare_who_answers_well_and_who_lives_in_a_service() {
 #[test]
 fn helpers_clear_caches_from_the_second_attempt() {
     scenario("caches", |m| {
-        watch(m, &AppSpec::new("web", 3000), "caches = [\".next/cache\"]");
+        // Time enough to look between the two attempts, and to mend it.
+        let pause = "cooldown = \"6s\"\ncooldown_max = \"6s\"";
+        watch(m, &AppSpec::new("web", 3000), &format!("caches = [\".next/cache\"]\n{pause}"));
         m.write("/srv/web/.next/cache/broken", "x");
         m.write("/srv/web/.next/kept", "x");
         m.break_starts("web", "status 500");

@@ -62,7 +62,8 @@ fn port_taken(m: &Machine) -> Seen {
 fn caches(m: &Machine) -> Seen {
     m.write("/srv/web/.next/cache/broken", "x");
     m.write("/srv/web/kept", "x");
-    healthy(m, "verify_within = \"4s\"");
+    // Time enough to mend it between the two attempts.
+    healthy(m, "verify_within = \"4s\"\ncooldown = \"6s\"\ncooldown_max = \"6s\"");
     m.break_starts("web", "status 500");
     let at = m.fault("web", "status 500");
     m.wait_event(SOON, "web", "recovery-failed", at);
