@@ -324,10 +324,12 @@ impl App {
                 self.ask_reading(now, &mut out);
             }
             Event::JobNew(job) => {
+                self.conclude_first(now, &mut out);
                 self.life.job_new(job);
                 self.ask_reading(now, &mut out);
             }
             Event::JobRemoved(job, result) => {
+                self.conclude_first(now, &mut out);
                 if self.life.foreign_job() == Some(job) {
                     self.job_over = Some(now);
                 }
@@ -423,6 +425,7 @@ impl App {
     /// What a gap voids: rounds under way, and time that nobody could use.
     fn take_gap(&mut self, now: Moment, length: Duration) {
         self.probing.void(now);
+        self.history.clear();
         self.errands.void(now);
         if let Some(recovery) = &mut self.recovery {
             recovery.prolong(length);

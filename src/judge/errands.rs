@@ -54,7 +54,7 @@ pub(super) struct Errands {
     errands: BTreeMap<CheckKind, Errand>,
     /// Those whose answer something waits for: they go out at `confirm_interval`.
     pressing: BTreeSet<CheckKind>,
-    /// When those under way were voided last: what waits for an answer waits for the next one.
+    /// When those under way were voided last: what waits for an answer waits for a newer one.
     voided: Option<Moment>,
 }
 
@@ -90,7 +90,11 @@ impl Errands {
 
     /// Forgets those under way: their answers will mean nothing.
     pub fn void(&mut self, now: Moment) {
-        self.errands.values_mut().for_each(|errand| errand.under_way = None);
+        for (kind, errand) in &mut self.errands {
+            if errand.under_way.take().is_some() || self.pressing.contains(kind) {
+                errand.last_began = None;
+            }
+        }
         self.voided = Some(now);
     }
 
@@ -227,6 +231,6 @@ impl App {
         let since = self.trouble_since.filter(|_| self.target.has(kind))?;
         let most = self.errand_timeout(kind) + Duration::from_secs(1);
         let asked = self.errands.voided.map_or(since, |voided| voided.max(since));
-        self.errands.seen_since(kind, since).is_none().then(|| asked + most)
+        self.errands.seen_since(kind, asked).is_none().then(|| asked + most)
     }
 }

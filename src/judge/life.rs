@@ -90,6 +90,10 @@ pub struct Life {
     was_auto_restarting: bool,
     /// The job of the automatic restart: the first since its pause was seen. A further one is somebody's.
     healing_job: Option<JobId>,
+    /// That pause: since when, and how many restarts there were before it.
+    pause: Option<(Option<Moment>, u32)>,
+    /// A job of somebody failed: it was to start the unit, since none that stops it ever does.
+    start_failed: bool,
     /// The run that was seen on its way down under a job that is not ours, the job, and what it depends on
     /// that was going down, or was about to, just then.
     taken_down: Option<(InvocationId, JobId, Vec<UnitName>)>,
@@ -202,6 +206,7 @@ impl Life {
         if known && result == JobResult::Done {
             self.foreign_done = Some(job);
         }
+        self.start_failed |= known && result == JobResult::Failed;
     }
 
     /// Takes a reading. `acting`: a recovery of ours is between its first and its last step, so an
@@ -209,6 +214,16 @@ impl Life {
     /// reading already, so that the signals which belong to its end have been taken in.
     pub fn read(&mut self, unit: &UnitReading, acting: bool, settled: bool) -> Option<Change> {
         let healing = unit.auto_restarting();
+        if healing {
+            let pause = (unit.inactive_exit, unit.restarts);
+            if self.pause.replace(pause) != Some(pause) {
+                self.healing_job = None;
+            }
+            if unit.job.is_none() {
+                // Whatever ended before the pause explains nothing that comes after it.
+                self.pass();
+            }
+        }
         if let Some(job) = unit.job {
             // An automatic restart takes nothing down.
             let stopping = unit.active == ActiveState::Deactivating;
@@ -216,6 +231,10 @@ impl Life {
                 || (self.was_auto_restarting
                     && !stopping
                     && self.healing_job.is_none_or(|healing| healing == job));
+            let healed = healed || self.healing_job == Some(job);
+            if healed && !healing {
+                self.healing_job = Some(job);
+            }
             if !self.ours.contains(&job) && !acting && !healed {
                 self.foreign = Some(job);
                 if stopping {
@@ -238,8 +257,10 @@ impl Life {
             None
         };
         if !unit.active.is_down() || change.is_some() {
-            if !healing {
-                self.healing_job = None;
+            if !healing && self.healing_job.is_some() && unit.job != self.healing_job {
+                // Should its end be told of later, it means nothing any more.
+                self.past.extend(self.healing_job.take());
+                self.bound_past();
             }
             self.was_auto_restarting = healing;
         }
@@ -249,14 +270,19 @@ impl Life {
     }
 
     /// It is on its way down under a job that is not ours. The first look at it tells what goes with it:
-    /// what is stopped later, by another job, was not the reason.
+    /// what is stopped later, by another job, was not the reason, nor what left long before or since.
     fn take_down(&mut self, unit: &UnitReading, job: JobId) {
         let known = |run| self.taken_down.as_ref().is_some_and(|taken| (taken.0, taken.1) == (run, job));
         let Some(run) = unit.invocation.filter(|run| !known(*run)) else { return };
-        let going = unit
-            .dependencies
-            .iter()
-            .filter(|other| other.active.is_down() || other.active == ActiveState::Deactivating || other.job);
+        let began = unit.inactive_exit.unwrap_or_default();
+        let from = unit.active_exit.filter(|exit| *exit >= began);
+        let goes = |other: &&Dependency| match (other.left, from) {
+            // A job on one that is down starts it.
+            _ if other.job && !other.active.is_down() => true,
+            (Some(left), Some(from)) => is_near(left, from),
+            _ => other.active.is_down() || other.active == ActiveState::Deactivating,
+        };
+        let going = unit.dependencies.iter().filter(goes);
         self.taken_down = Some((run, job, going.map(|other| other.unit.clone()).collect()));
     }
 
@@ -281,6 +307,7 @@ impl Life {
             // A job that ended while it stayed up (a reload) explains no later end.
             self.pass();
             self.told = false;
+            self.start_failed = false;
         }
         self.continuous = true;
         // A run that the monitor before us knew is still news to us: it may be in its grace.
@@ -295,14 +322,19 @@ impl Life {
     fn pass(&mut self) {
         for job in [self.foreign_done.take(), self.foreign_gone.take()].into_iter().flatten() {
             self.past.push_back(job);
-            if self.past.len() > 16 {
-                self.past.pop_front();
-            }
+        }
+        self.bound_past();
+    }
+
+    fn bound_past(&mut self) {
+        while self.past.len() > 16 {
+            self.past.pop_front();
         }
     }
 
     fn conclude(&mut self, unit: &UnitReading) -> Option<Change> {
         let done = self.foreign_done.is_some();
+        let start_failed = std::mem::take(&mut self.start_failed);
         // One whose end was not told is believed if the timestamps say the same.
         let asked = done || self.foreign_gone.is_some();
         self.pass();
@@ -313,6 +345,10 @@ impl Life {
             if asked && matches!(ending, Ending::ByItself | Ending::StoppedWith(_)) && !unit.condition_failed
             {
                 return Some(self.end(unit, Ending::Stopped));
+            }
+            // Somebody wants it up again, and it failed by that (the start limit does so).
+            if start_failed && *ending != Ending::ByItself && unit.active == ActiveState::Failed {
+                return Some(self.end(unit, Ending::ByItself));
             }
             return None;
         }
@@ -412,8 +448,12 @@ fn took_down(unit: &UnitReading, other: &Dependency) -> bool {
     let began = unit.inactive_exit.unwrap_or_default();
     let from = unit.active_exit.filter(|exit| *exit >= began).unwrap_or(began);
     let until = unit.inactive_enter.unwrap_or(from);
-    let near = |moment: Moment| left + BEFORE >= moment && left <= moment + AFTER;
-    near(from) || near(until)
+    is_near(left, from) || is_near(left, until)
+}
+
+/// What left then went together with what was to go, or was down, at that moment.
+fn is_near(left: Moment, moment: Moment) -> bool {
+    left + BEFORE >= moment && left <= moment + AFTER
 }
 
 #[cfg(test)]

@@ -77,7 +77,30 @@ impl App {
         let settled = self.down_seen.is_some_and(|seen| now.since(seen) >= SETTLE);
         self.down_seen = down.then(|| self.down_seen.unwrap_or(now));
         let acting = self.recovery.as_ref().is_some_and(Recovery::is_acting);
-        match self.life.read(&unit, acting, settled) {
+        let change = self.life.read(&unit, acting, settled);
+        self.take_change(now, change, &unit, out);
+        // What Type=notify takes until it is up is its own; the grace is for what it needs beyond.
+        let was_activating =
+            self.unit.as_ref().is_some_and(|before| before.active == ActiveState::Activating);
+        if was_activating && unit.active == ActiveState::Active && !self.good_since_start {
+            self.grace_from = Some(up_since(&unit, now));
+        }
+        if unit.active.is_down() && unit.inactive_exit.is_none() {
+            self.kept_down |= unit.dependencies.iter().any(|other| other.needed && other.active.is_down());
+        } else {
+            self.kept_down = false;
+        }
+        self.unit = Some(unit);
+    }
+
+    fn take_change(
+        &mut self,
+        now: Moment,
+        change: Option<Change>,
+        unit: &UnitReading,
+        out: &mut Vec<Effect>,
+    ) {
+        match change {
             Some(Change::Started(starter)) => {
                 self.dirty = true;
                 if starter != Starter::BeforeUs {
@@ -92,7 +115,7 @@ impl App {
                 if let Some(recovery) = &mut self.recovery {
                     recovery.began_run(unit.invocation);
                 }
-                self.begin_invocation(now, &unit, starter);
+                self.begin_invocation(now, unit, starter);
                 if starter == Starter::Somebody {
                     self.foreign_start(now, out);
                 }
@@ -109,18 +132,18 @@ impl App {
             }
             None => {}
         }
-        // What Type=notify takes until it is up is its own; the grace is for what it needs beyond.
-        let was_activating =
-            self.unit.as_ref().is_some_and(|before| before.active == ActiveState::Activating);
-        if was_activating && unit.active == ActiveState::Active && !self.good_since_start {
-            self.grace_from = Some(up_since(&unit, now));
+    }
+
+    /// A job is told of on a unit that is known to be down for longer than signals take: that job did not
+    /// end its run, which is concluded first, should that not have come to pass yet.
+    pub(super) fn conclude_first(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let settled = self.down_seen.is_some_and(|seen| now.since(seen) >= SETTLE);
+        if !settled || self.is_acting() || self.life.interfered() || !self.end_is_unclear() {
+            return;
         }
-        if unit.active.is_down() && unit.inactive_exit.is_none() {
-            self.kept_down |= unit.dependencies.iter().any(|other| other.needed && other.active.is_down());
-        } else {
-            self.kept_down = false;
-        }
-        self.unit = Some(unit);
+        let Some(unit) = self.unit.clone() else { return };
+        let change = self.life.read(&unit, false, true);
+        self.take_change(now, change, &unit, out);
     }
 
     /// Who stopped what is told during a pause as well, where no verdict says so.

@@ -83,7 +83,8 @@ impl App {
         let step = recovery.current();
         if let Some(job) = unit.job {
             let has_stop = matches!(step, Some(Step::Restart { .. } | Step::Stop { .. }));
-            if unit.active == ActiveState::Deactivating && !restarted && has_stop {
+            let usable = self.load_bad_since.is_none();
+            if unit.active == ActiveState::Deactivating && !restarted && has_stop && usable {
                 // Asked for again it merges into the job that is pending, and is helped along with
                 // SIGKILL where that is due; against somebody else's stop it is refused.
                 self.go_on(now, out);

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::app::App;
 use super::budget::Gate;
 use super::effect::Effect;
+use super::errands::Seen;
 use super::level::Level;
 use super::life::Ending;
 use super::mutation::{Mutation, active};
 use super::names::Subject;
-use super::observation::Fault;
+use super::observation::{CheckKind, Fault};
 use super::policy::Mode;
 use super::record::EventKind;
 use super::recovery::{Phase, Recovery};
@@ -154,12 +155,12 @@ impl App {
         {
             return None;
         }
+        if self.verdict_is_settling() {
+            return None;
+        }
         if self.waits_for_dependency() {
             let may = self.dependency_is_back() && self.dependency_gate().is_none_or(|at| now >= at);
             return may.then_some(Want { down, why: Why::Dependency });
-        }
-        if self.verdict_is_settling() {
-            return None;
         }
         let why = self.what_for(now, unit)?;
         let may = self.budget_gate(now, unit, why).is_none_or(|gate| gate == Gate::Now);
@@ -177,8 +178,12 @@ impl App {
             Verdict::DatabaseDown => {
                 (unit.active.is_down() && !self.tried_without).then_some(Why::WithoutDatabase)
             }
-            Verdict::Crashed if self.owed_start && unit.active.is_down() => Some(Why::DatabaseBack),
+            Verdict::Crashed if self.owed_start && unit.active.is_down() && self.database_accepts() => {
+                Some(Why::DatabaseBack)
+            }
             Verdict::PortTaken => self.holder_is_reapable().then_some(Why::Fault),
+            // A start that somebody has asked for waits for the pause to be over.
+            Verdict::CrashLooping if unit.job.is_some() => None,
             Verdict::CrashLooping => {
                 self.loops.may_break(&self.policy).is_some_and(|at| now >= at).then_some(Why::Loop)
             }
@@ -194,6 +199,11 @@ impl App {
             verdict if verdict.is_fault() => (!self.answers_again(unit)).then_some(Why::Fault),
             _ => None,
         }
+    }
+
+    /// Its database was seen to accept connections. That it cannot be asked is no such thing.
+    fn database_accepts(&self) -> bool {
+        self.errands.seen(CheckKind::Database).is_some_and(Seen::is_good)
     }
 
     /// What is confirmed of its answers calls for a recovery, however much memory it uses. Lateness is
@@ -244,10 +254,11 @@ impl App {
         })
     }
 
-    /// Its fault holds until `successes` rounds are good, but the latest is: an app that answers is
-    /// left alone.
+    /// Its fault holds until `successes` rounds are good, but the latest is, or none was bad since what was
+    /// seen before was voided: an app that answers, or may do so, is left alone.
     pub(super) fn answers_again(&self, unit: &UnitReading) -> bool {
-        let good = unit.active == ActiveState::Active && self.history.good_in_a_row() > 0;
+        let voided = self.verdict.is_of_answers() && self.history.bad_in_a_row() == 0;
+        let good = unit.active == ActiveState::Active && (self.history.good_in_a_row() > 0 || voided);
         good && !active(Mutation::AnswersIgnored)
     }
 

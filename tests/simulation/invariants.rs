@@ -4,7 +4,7 @@ use app_monitor::judge::{ActId, EventKind, GiveUp, Mode, Record, Role, Step, Sub
 
 use crate::ledger::{Budget, Said};
 use crate::surroundings::Proxy;
-use crate::systemd::{Who, Wish};
+use crate::systemd::{Kind, Who, Wish};
 use crate::world::{M, World, seconds};
 
 /// An act of the judge, about to be carried out.
@@ -112,6 +112,11 @@ fn left_alone_when_changing(world: &World, deed: &Deed<'_>) -> Holds {
     let unit = &world.units[world.members[deed.member].unit];
     let known = &world.ledger.members[deed.member];
     let Some(job) = unit.foreign_job().filter(|_| starts_or_stops(deed.step)) else { return Ok(()) };
+    // A start becomes part of that which somebody is at already.
+    let same = job.kind == Kind::Start || deed.asked && job.kind == Kind::Restart;
+    if *deed.step == Step::Start && same {
+        return Ok(());
+    }
     // Whose a job is that is merely found there, no monitor knows that goes on with a step of another.
     let found = deed.begins && known.reading.as_ref().is_some_and(|seen| seen.job == Some(job.id));
     holds(!found && !known.jobs_begun.contains(&job.id), || {
@@ -370,7 +375,11 @@ fn systemd_heals(world: &World, deed: &Deed<'_>) -> Holds {
     // A loop of such restarts is broken by one stop, and one that somebody else's listener keeps from
     // coming up by ending that at its third automatic restart.
     let taken = deed.cause == Verdict::PortTaken && unit.says.restarts >= 3;
-    let races = deed.begins && deed.cause != Verdict::CrashLooping && !taken;
+    // One that does not come is waited for no longer than its own time and half a minute.
+    let own = unit.says.restart_delay.unwrap_or_default() + unit.says.timeout_start.unwrap_or_default();
+    let since = unit.says.inactive_exit.unwrap_or(world.now);
+    let overdue = deed.cause == Verdict::Crashed && world.now.since(since) >= own + seconds(30);
+    let races = deed.begins && deed.cause != Verdict::CrashLooping && !taken && !overdue;
     holds(!(races && healing && seen && !deed.asked), || "systemd is about to start it".into())
 }
 

@@ -11,7 +11,7 @@ use app_monitor::judge::{
 use crate::invariants;
 use crate::process::Mood;
 use crate::systemd::Wish;
-use crate::world::{M, Trace, World, millis};
+use crate::world::{M, Trace, U, World, millis};
 
 /// A round under way, or the last ones that were answered.
 #[derive(Clone, Debug)]
@@ -58,6 +58,8 @@ pub struct Open {
     pub cause: Verdict,
     /// A step of it was not to be had: it is given up, and does not count.
     pub given_up: bool,
+    /// A person has forgiven all since it began.
+    pub forgiven: bool,
     /// Why the unit must not be interrupted by it, as things stood when it began.
     pub objection: Option<(&'static str, String)>,
 }
@@ -283,10 +285,11 @@ fn bounded(list: &mut VecDeque<JobId>, id: JobId) {
 }
 
 impl World {
-    pub fn ledger_restarts(&mut self, memory: &Memory, lost: bool) {
+    pub fn ledger_restarts(&mut self, memory: &Memory, lost: bool, another_boot: bool) {
         let stale = std::mem::replace(&mut self.ledger.stale, !self.around.writable);
         let at = self.absolute();
         self.ledger.stopping = false;
+        let left: Vec<Option<Moment>> = self.units.iter().map(|unit| unit.says.active_exit).collect();
         for member in 0..self.members.len() {
             let name = &self.members[member].name;
             let kept = memory.apps.get(name);
@@ -322,7 +325,8 @@ impl World {
                     match (open.given_up, well) {
                         (true, _) => known.budget_for(open.memory).withdrawn(),
                         (false, true) => known.budget_for(open.memory).verified(at),
-                        (false, false) => {}
+                        // Nobody was told; it may have been given up for any reason.
+                        (false, false) => known.budget_for(open.memory).withdrawn(),
                     }
                 }
                 known.open = None;
@@ -335,7 +339,8 @@ impl World {
                 let (act, memory, cause) = (intent.act, intent.memory, intent.cause);
                 let asked = !counted;
                 let given_up = false;
-                known.open = Some(Open { act, counted, asked, memory, cause, given_up, objection: None });
+                let (forgiven, objection) = (false, None);
+                known.open = Some(Open { act, counted, asked, memory, cause, given_up, forgiven, objection });
                 if counted {
                     let budget = known.budget_for(memory);
                     budget.attempts.push(at);
@@ -352,8 +357,18 @@ impl World {
                 // Whose stop that is, nobody can tell any more.
                 unit.wish = Wish::Forgotten;
             }
-            if lost && unit.says.inactive_enter.is_none() && matches!(unit.wish, Wish::Stopped { .. }) {
-                // systemd has forgotten it, and so have we.
+            let wish = unit.wish;
+            let unknown = lost || another_boot || intent.is_some_and(|intent| intent.run.is_none());
+            if let Wish::StoppedWith(other) = wish
+                && lost
+                && left[other]
+                    .zip(unit.says.inactive_enter)
+                    .is_some_and(|(left, down)| left > down + millis(5))
+            {
+                unit.wish = Wish::Forgotten;
+            }
+            if unknown && unit.says.inactive_enter.is_none() && matches!(unit.wish, Wish::Stopped { .. }) {
+                // systemd has forgotten it, and so have we, if we ever knew.
                 unit.wish = Wish::Forgotten;
             }
             if lost || stale {
@@ -430,6 +445,9 @@ impl World {
                 known.budget.forgive(allowed);
                 known.memory_budget.forgive(allowed);
                 known.broke_loop = None;
+                if let Some(open) = &mut known.open {
+                    open.forgiven = true;
+                }
             }
             Request::Pause { length, .. } => {
                 known.paused_until = Some(at + i64::try_from(length.as_micros()).unwrap());
@@ -443,6 +461,7 @@ impl World {
     pub fn ledger_check(&mut self, member: M, round: RoundId, kinds: &[CheckKind]) {
         let unit = &self.units[self.members[member].unit];
         let run = unit.says.invocation.filter(|_| unit.says.active == ActiveState::Active);
+        let overloaded = self.behaves(self.members[member].unit) == Some(Mood::Overloaded);
         let known = &mut self.ledger.members[member];
         if known.under_way.len() >= 8 {
             known.under_way.remove(0);
@@ -451,7 +470,7 @@ impl World {
             id: round,
             began: self.now,
             run,
-            overloaded: unit.process.mood == Mood::Overloaded,
+            overloaded,
             waiting: kinds.len(),
             answers: Vec::new(),
         });
@@ -545,8 +564,16 @@ impl World {
             let mut objections =
                 objections.filter_map(|(rule, holds)| Some((*rule, holds(self, &deed).err()?)));
             let objection = objections.next();
-            self.ledger.members[member].open =
-                Some(Open { act, counted, asked, memory, cause, given_up: false, objection });
+            self.ledger.members[member].open = Some(Open {
+                act,
+                counted,
+                asked,
+                memory,
+                cause,
+                given_up: false,
+                forgiven: false,
+                objection,
+            });
         }
         let all = invariants::of_acts().iter();
         let mut broken = all.filter_map(|(rule, holds)| Some((*rule, holds(self, &deed).err()?)));
@@ -575,9 +602,29 @@ impl World {
     pub fn ledger_stopped(&mut self, member: M, done: bool) {
         let at = self.absolute();
         let known = &mut self.ledger.members[member];
-        let of_loop = known.open.as_ref().is_some_and(|open| open.cause == Verdict::CrashLooping);
+        let of_loop =
+            known.open.as_ref().is_some_and(|open| open.cause == Verdict::CrashLooping && !open.forgiven);
         if done && of_loop {
             known.broke_loop = Some(at);
+        }
+    }
+
+    /// A unit stops being up once more: that one which is still down went down with it before, nobody can
+    /// tell any more who has not seen it.
+    pub fn ledger_left(&mut self, unit: U) {
+        for other in 0..self.units.len() {
+            let sim = &self.units[other];
+            if sim.wish != Wish::StoppedWith(unit) || !sim.is_down() {
+                continue;
+            }
+            let known = (0..self.members.len()).any(|member| {
+                let seen = self.ledger.members[member].reading.as_ref();
+                self.members[member].unit == other
+                    && seen.is_some_and(|seen| seen.inactive_enter == sim.says.inactive_enter)
+            });
+            if !known {
+                self.units[other].wish = Wish::Forgotten;
+            }
         }
     }
 

@@ -287,7 +287,11 @@ impl World {
             self.carry_out_deed(Deed::Thaw(seconds(1)));
         }
         self.carry_out_deed(Deed::Hung(false));
+        let silent = self.around.proxy != Proxy::Well;
         self.around.mend();
+        if silent {
+            self.around.proxy_since = self.absolute();
+        }
         for unit in 0..self.units.len() {
             let sim = &mut self.units[unit];
             sim.process.mend();
@@ -298,9 +302,6 @@ impl World {
             }
         }
         self.database_changed();
-        self.coming.retain(|_, coming| {
-            !matches!(coming, Coming::Deed(deed) if !matches!(deed, Deed::Thaw(_) | Deed::LastStart(..) | Deed::LateJob(_)))
-        });
         self.monitor.dies_in = None;
         if !self.monitor.is_up() {
             self.start_monitor();
@@ -325,6 +326,9 @@ impl World {
                 self.carry_out_deed(Deed::Job(unit, Kind::Restart));
             }
         }
+        self.coming.retain(|_, coming| {
+            !matches!(coming, Coming::Deed(deed) if !matches!(deed, Deed::Thaw(_) | Deed::LastStart(..) | Deed::LateJob(_)))
+        });
         for member in 0..self.members.len() {
             self.ask(member, Request::Resume);
             if self.members[member].policy.give_up == app_monitor::judge::GiveUp::Wait {

@@ -8,7 +8,7 @@ use app_monitor::judge::{
     Observation, Outcome, Request, RoundId, Step, UnitReading,
 };
 
-use crate::systemd::{JobMode, Kind, Refusal, Who};
+use crate::systemd::{JobMode, Kind, Refusal, Who, Wish};
 use crate::world::{Coming, M, Signal, Trace, U, World, millis, seconds};
 
 /// By so much an answer may overtake a signal.
@@ -114,15 +114,17 @@ impl World {
         }
         let lost = self.monitor.kept.is_none();
         let clocks = self.clocks();
+        let mut another_boot = false;
         let before = self.monitor.kept.as_ref().map(|kept| &kept.clocks);
         if let Some(before) = before.filter(|before| !before.boot.is_empty() && before.boot != clocks.boot) {
             // What the judge will believe to have been away, and what it was.
             let believed = (clocks.wall - before.wall).max(0) * 1_000_000;
             let longer = believed - (self.absolute() - self.monitor.kept_at);
             self.ledger_reboots(longer);
+            another_boot = true;
         }
         let memory = self.monitor.kept.clone().unwrap_or_default().at(&self.clocks());
-        self.ledger_restarts(&memory, lost);
+        self.ledger_restarts(&memory, lost, another_boot);
         let configured = self.configured();
         self.monitor.host = Some(Host::new(configured, self.max_parallel, memory, lost, self.now));
         self.note(Trace::Monitor(if lost { "starts, its memory lost" } else { "starts" }));
@@ -564,6 +566,11 @@ impl World {
         let before = self.units[unit].says.invocation;
         match self.enqueue(unit, kind, JobMode::Fail, Who::Us) {
             Ok(job) => {
+                let asked = self.ledger.members[member].open.as_ref().is_some_and(|open| open.asked);
+                if asked && kind != Kind::Stop {
+                    // A person wants it up, whatever becomes of it.
+                    self.units[unit].wish = Wish::Up;
+                }
                 if let Some(work) = &mut self.monitor.works[member] {
                     work.job = Some(job);
                     work.before = before;

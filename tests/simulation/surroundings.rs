@@ -138,7 +138,7 @@ impl World {
     }
 
     /// How the app behaves at this moment, its database considered; nothing where it does not listen.
-    fn behaves(&self, unit: U) -> Option<Mood> {
+    pub fn behaves(&self, unit: U) -> Option<Mood> {
         let sim = &self.units[unit];
         let listens = sim.is_up() && self.now.since(sim.process.up_since) >= sim.process.listens_after;
         if !listens || sim.process.mood == Mood::PortLost || self.around.holders.contains_key(&unit) {

@@ -243,6 +243,7 @@ impl World {
         if kind == Kind::Stop {
             let dependents: Vec<U> =
                 (0..self.units.len()).filter(|other| self.units[*other].requires == Some(unit)).collect();
+            let was_down = self.units[unit].is_down();
             for other in dependents {
                 if !self.units[other].is_down() {
                     let before = self.units[other].job.as_ref().map(|job| job.id);
@@ -253,7 +254,8 @@ impl World {
                     }
                     if sim.wish == Wish::Up {
                         // What somebody was taking down already may have gone down for either reason.
-                        let going = sim.says.active == ActiveState::Deactivating;
+                        // A stop of what was down already looks like a stop of its own.
+                        let going = sim.says.active == ActiveState::Deactivating || was_down;
                         sim.wish = if going { Wish::Forgotten } else { Wish::StoppedWith(unit) };
                     }
                 }
@@ -466,13 +468,17 @@ impl World {
         if sim.says.active == ActiveState::Deactivating {
             return;
         }
-        if sim.is_up() {
+        let left = sim.is_up();
+        if left {
             sim.says.active_exit = Some(now);
         }
         sim.says.active = ActiveState::Deactivating;
         sim.says.sub = "stop-sigterm".into();
         let takes = sim.process.takes_to_stop();
         let timeout = sim.says.timeout_stop.unwrap_or(seconds(3_600));
+        if left {
+            self.ledger_left(unit);
+        }
         self.entered(unit, "deactivating");
         let epoch = self.units[unit].epoch;
         match takes {
@@ -520,6 +526,10 @@ impl World {
             sim.says.active_exit = Some(now - micros(100));
         }
         sim.says.inactive_enter = Some(now - micros(50));
+        if was_up {
+            self.ledger_left(unit);
+        }
+        let sim = &mut self.units[unit];
         let good = sim.says.result == "success";
         let restarts = match sim.says.restart.as_str() {
             "always" => true,

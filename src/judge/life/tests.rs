@@ -381,3 +381,36 @@ fn what_a_stop_of_ours_left_down_is_wanted_by_nobody() {
     assert_eq!(next.read(&unit, false, true), None);
     assert_eq!(next.ending(), Some(&Ending::ByItself));
 }
+
+#[test]
+fn each_pause_before_an_automatic_restart_has_a_job_of_its_own() {
+    let pause = |began| UnitReading { inactive_exit: at(began), ..healing() };
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    // The run in between was over before anybody looked.
+    for (began, job) in [(21, JobId(9)), (31, JobId(10)), (41, JobId(11))] {
+        assert_eq!(life.read(&pause(began), false, true), None);
+        life.job_new(job);
+        life.job_removed(job, JobResult::Done);
+        assert!(!life.interfered(), "{job:?}");
+    }
+    // Those of pauses that nobody saw may be anybody's, until the next pause is seen.
+    life.job_new(JobId(12));
+    life.job_removed(JobId(12), JobResult::Done);
+    assert!(life.interfered());
+    let _ = life.read(&pause(61), false, true);
+    assert!(!life.interfered());
+}
+
+#[test]
+fn who_starts_what_was_stopped_wants_it_up_though_the_start_fails() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::Stopped)));
+    life.job_new(JobId(8));
+    life.job_removed(JobId(8), JobResult::Failed);
+    let refused = UnitReading { active: ActiveState::Failed, ..ended(19, 20) };
+    assert_eq!(life.read(&refused, false, true), Some(Change::Ended(Ending::ByItself)));
+}

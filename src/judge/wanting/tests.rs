@@ -442,3 +442,18 @@ fn nothing_is_begun_on_a_reading_that_does_not_come() {
 }
 
 mod harm;
+
+#[test]
+fn what_was_seen_before_a_gap_calls_for_nothing_after_it() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.outcome = Outcome::Refused("polkit says no".into());
+    stage.answer(|_| Observation::bad(Fault::WrongAnswer, "answers 500"));
+    stage.pass(30);
+    let tried = stage.steps.len();
+    assert!(tried > 0 && stage.app.verdict == Verdict::Erroring);
+    stage.answer(WELL);
+    stage.send(Event::Gap(Duration::from_secs(600)));
+    stage.pass(60);
+    assert_eq!(stage.steps.len(), tried, "it answers by now");
+    assert_eq!(stage.app.verdict, Verdict::Healthy);
+}
