@@ -14,7 +14,8 @@ pub struct Image {
     pub initrd: PathBuf,
     /// The root file system; written to by nobody.
     pub root: PathBuf,
-    /// A small empty disk; written to by nobody, too.
+    /// A small disk with an empty file system, since not each Debian can make one by itself; written to
+    /// by nobody, too.
     pub spare: PathBuf,
 }
 
@@ -69,7 +70,7 @@ const DISK: &str = r#"
     cd /
     PATH=$PATH:/usr/sbin:/sbin
     mke2fs -q -t ext4 -d /mnt/root "$2/root.img" 1536M
-    truncate --size=32M "$2/spare.img""#;
+    mke2fs -q -t ext4 -m 0 "$2/spare.img" 32M"#;
 
 /// What a machine of a Debian suite is booted from, built when it is not there yet.
 pub fn image(suite: &str) -> Image {

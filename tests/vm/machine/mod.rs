@@ -84,7 +84,7 @@ pub struct Machine {
 
 impl Machine {
     /// A machine with so much memory (`640M`), the package installed, its service running, idle as
-    /// nothing is configured. /dev/vdb is an empty disk of 32 MB.
+    /// nothing is configured. /dev/vdb is an empty ext4 of 32 MB.
     #[track_caller]
     pub fn boot(name: &str, memory: &str) -> Self {
         image::requirements();

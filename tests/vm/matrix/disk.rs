@@ -12,7 +12,7 @@ const STATE: &str = "/var/lib/app-monitor";
 fn disk() {
     let m = Machine::boot("disk", "640M");
     m.must(&format!(
-        "mkfs.ext4 -q -m 0 /dev/vdb && systemctl stop app-monitor && mount /dev/vdb /mnt && \
+        "systemctl stop app-monitor && mount /dev/vdb /mnt && \
          cp -a {STATE}/. /mnt/ && chown --reference={STATE} /mnt && chmod --reference={STATE} /mnt && \
          umount /mnt && mount /dev/vdb {STATE} && systemctl start app-monitor"
     ));
