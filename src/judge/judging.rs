@@ -283,6 +283,12 @@ impl App {
         kinds
     }
 
+    /// Somebody is at work on it, and reads what becomes of that: it does not go round by itself.
+    pub(super) fn attend(&mut self) {
+        self.restless = 0;
+        self.named.clear();
+    }
+
     fn change_verdict(&mut self, now: Moment, verdict: Verdict, text: String, out: &mut Vec<Effect>) {
         let first = !std::mem::replace(&mut self.judged, true);
         let before = std::mem::replace(&mut self.verdict, verdict);
@@ -300,8 +306,7 @@ impl App {
         };
         // Faults are told with their incident; repeating each of them as a warning would be noise.
         if before.is_well() && !in_between(before) && lasted >= CALM {
-            self.restless = 0;
-            self.named.clear();
+            self.attend();
         }
         self.restless = self.restless.saturating_add(1);
         let again = !self.named.insert(verdict);

@@ -108,6 +108,7 @@ impl App {
                 }
                 if starter == Starter::Somebody {
                     self.loops.over();
+                    self.attend();
                 }
                 self.dependency_starts = None;
                 self.owed_start = false;
@@ -122,6 +123,9 @@ impl App {
             }
             Some(Change::Ended(ending)) => {
                 self.trouble_since = (ending == Ending::ByItself).then_some(now);
+                if ending == Ending::Stopped {
+                    self.attend();
+                }
                 self.dirty = true;
                 self.stop_told = false;
                 self.unloaded_news = ending == Ending::Unloaded;

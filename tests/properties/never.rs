@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app_monitor::judge::{ActiveState, Dependency, Event, EventKind, Moment, Policy, Request, Step};
+use app_monitor::judge::{ActiveState, Dependency, Event, EventKind, Level, Moment, Policy, Request, Step};
 use proptest::prelude::*;
 
 use crate::world::{Answer, World, cases, millis, seconds};
@@ -337,5 +337,26 @@ proptest! {
             world.run_for(seconds(4_000));
             prop_assert_eq!(world.verdict(), "healthy");
         }
+    }
+}
+
+/// Somebody deploys again and again within a minute: each time it is told what became of it.
+#[test]
+fn never_silent_about_what_somebody_does() {
+    let mut world = World::new(Policy::default());
+    world.run_for(seconds(30));
+    for _ in 0..6 {
+        let before = world.records.len();
+        world.admin_stop();
+        world.run_for(seconds(1));
+        world.admin_start();
+        world.run_for(seconds(8));
+        assert_eq!(world.verdict(), "healthy");
+        let told: Vec<&str> = world.records[before..]
+            .iter()
+            .filter(|(_, record)| record.level != Level::Debug)
+            .map(|(_, record)| record.verdict.word())
+            .collect();
+        assert!(told.contains(&"stopped-by-admin") && told.last() == Some(&"healthy"), "{told:?}");
     }
 }
