@@ -28,7 +28,8 @@ fn app_serves_and_breaks_as_told() {
     assert!(failed - at < Duration::from_secs(1), "the fault came {:?} late", failed - at);
 
     machine.break_starts("web", "crash");
-    assert!(machine.run("systemctl start web && sleep 1 && systemctl is-active web").status != 0);
+    machine.must("systemctl reset-failed web && systemctl start web");
+    machine.wait_property(SOON, "web.service", "ActiveState", "failed");
     machine.mend("web");
     machine.must("systemctl reset-failed web; systemctl start web");
     machine.wait_http_ok(SOON, 3000, "/api/health");
