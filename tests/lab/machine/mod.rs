@@ -45,6 +45,8 @@ const RUN: &str = "/run/app-monitor-lab";
 const BOOT: Duration = Duration::from_secs(60);
 /// How long an app may take from its start to its first answer.
 const APP_START: Duration = Duration::from_secs(15);
+/// How long a fault may take until it is named, and until it is over.
+pub const PATIENCE: Duration = Duration::from_secs(50);
 /// The journal is looked at so often while something is waited for.
 pub const LOOK: Duration = Duration::from_millis(50);
 /// How long one command in a machine may take unless it says otherwise.

@@ -4,11 +4,9 @@
 use std::any::Any;
 use std::time::Duration;
 
-use crate::machine::{AppSpec, Event, LOOK, Machine, now};
+use crate::machine::{AppSpec, Event, LOOK, Machine, PATIENCE, now};
 use crate::support::{let_pass, said_at, watch};
 
-/// How long a fault may take until it is named, and until it is over.
-const PATIENCE: Duration = Duration::from_secs(50);
 /// How long nothing more may happen where nothing is to be done.
 const QUIET: Duration = Duration::from_secs(3);
 

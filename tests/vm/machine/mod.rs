@@ -35,6 +35,8 @@ const BOOT: Duration = Duration::from_secs(150);
 const APP_START: Duration = Duration::from_secs(60);
 /// How long one command in a machine may take unless it says otherwise.
 const COMMAND: Duration = Duration::from_secs(60);
+/// How long a fault may take until it is named, and until it is over.
+pub const PATIENCE: Duration = Duration::from_secs(150);
 /// The journal is looked at so often while something is waited for. Each look is work that the machine
 /// has to do besides.
 pub const LOOK: Duration = Duration::from_secs(1);
