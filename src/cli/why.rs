@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::incidents::{self, Entry, Incident, Outcome, Places, day_and_time};
-use crate::judge::{AppView, EventKind, Mode, Span};
+use crate::incidents::{self, Entry, Incident, Outcome, Places, Summary, day_and_time, subject_of};
+use crate::judge::{AppView, EventKind, Mode, Span, Subject};
 
 use super::client::Client;
 use super::incidents::{last_recovery, length};
@@ -16,7 +16,7 @@ use super::{ATTENTION, OK, complain, print_text};
 /// `why`.
 #[derive(Debug, Args)]
 pub struct Why {
-    /// The app
+    /// The app, or a unit that apps lean on, e.g. nginx.service
     app: String,
     /// Print JSON: an object with the sentences and the incident
     #[arg(long)]
@@ -37,8 +37,11 @@ pub async fn run(command: &Why) -> u8 {
         Ok(client) => client.views().await.ok(),
         Err(_) => None,
     };
-    let known = view.as_ref().is_none_or(|views| views.iter().any(|view| view.app.as_str() == command.app));
-    let view = view.and_then(|views| views.into_iter().find(|view| view.app.as_str() == command.app));
+    let is_it = |view: &AppView| view.app.as_str() == command.app || view.unit == command.app;
+    // Of units that apps lean on there is no view.
+    let unit = matches!(command.app.parse(), Ok(Subject::Unit(_)));
+    let known = unit || view.as_ref().is_none_or(|views| views.iter().any(is_it));
+    let view = view.and_then(|views| views.into_iter().find(is_it));
     let incident = match last(&Places::system(), &command.app) {
         Ok(incident) => incident,
         Err(error) => {
@@ -48,7 +51,12 @@ pub async fn run(command: &Why) -> u8 {
     };
     let Some(incident) = incident else {
         if known {
-            print_text(&format!("{}: no recovery is on record\n", command.app));
+            let sentences = vec!["No recovery is on record.".to_owned()];
+            if command.json {
+                print_json(&Answer { app: command.app.clone(), sentences, incident: None });
+            } else {
+                print_text(&format!("{}: no recovery is on record\n", command.app));
+            }
             return OK;
         }
         complain(format_args!(
@@ -59,8 +67,7 @@ pub async fn run(command: &Why) -> u8 {
     };
     let sentences = sentences(&incident, view.as_ref(), wall());
     if command.json {
-        let answer = Answer { app: command.app.clone(), sentences, incident: Some(incident) };
-        print_text(&format!("{}\n", serde_json::to_string_pretty(&answer).unwrap_or_default()));
+        print_json(&Answer { app: command.app.clone(), sentences, incident: Some(incident) });
     } else {
         let width = Terminal::of_stdout().width.unwrap_or(100);
         print_text(&format!("{}\n", wrap(&sentences.join(" "), width.min(100))));
@@ -68,16 +75,21 @@ pub async fn run(command: &Why) -> u8 {
     OK
 }
 
+fn print_json(answer: &Answer) {
+    print_text(&format!("{}\n", serde_json::to_string_pretty(answer).unwrap_or_default()));
+}
+
 /// CLOCK_REALTIME in seconds: how long ago it was, for people.
 fn wall() -> i64 {
     rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec
 }
 
-/// The newest incident of that app in which there was a recovery; else the newest one.
-fn last(places: &Places, app: &str) -> Result<Option<Incident>, incidents::ReadError> {
+/// The newest incident of that app, or of that unit, in which there was a recovery; else the newest
+/// one. What befell the proxy or the database of an app is no incident of the app.
+fn last(places: &Places, of: &str) -> Result<Option<Incident>, incidents::ReadError> {
     let heads = places.list()?.incidents;
     let mut newest = None;
-    for head in heads.iter().filter(|head| head.app.as_str() == app) {
+    for head in heads.iter().filter(|head| is_of(head, of)) {
         let Ok(incident) = places.read(&head.id) else { continue };
         if incident.recoveries > 0 {
             return Ok(Some(incident));
@@ -85,6 +97,14 @@ fn last(places: &Places, app: &str) -> Result<Option<Incident>, incidents::ReadE
         newest.get_or_insert(incident);
     }
     Ok(newest)
+}
+
+fn is_of(head: &Summary, of: &str) -> bool {
+    match subject_of(&head.id).map(|(subject, _)| subject) {
+        Some(Subject::App(app) | Subject::Instance(app, _)) => app.as_str() == of || head.unit.as_str() == of,
+        Some(Subject::Unit(unit)) => unit.as_str() == of,
+        None => false,
+    }
 }
 
 fn sentences(incident: &Incident, view: Option<&AppView>, wall: i64) -> Vec<String> {
@@ -116,9 +136,11 @@ fn seen(incident: &Incident, wall: i64) -> String {
     )
 }
 
-/// The app, and its unit where that is not named like it.
+/// The app, and its unit where that is not named like it; or the unit that it leans on.
 fn named(incident: &Incident) -> String {
-    if incident.unit.stem() == incident.app.as_str() {
+    if matches!(subject_of(&incident.id), Some((Subject::Unit(_), _))) {
+        format!("{}, which {} leans on,", incident.unit, incident.app)
+    } else if incident.unit.stem() == incident.app.as_str() {
         incident.app.to_string()
     } else {
         format!("{} ({})", incident.app, incident.unit)
@@ -266,15 +288,25 @@ mod tests {
             let text = serde_json::to_vec(&one).unwrap();
             std::fs::write(folder.path().join(format!("{id}.json")), text).unwrap();
         };
-        for (id, app, opened, recoveries) in
-            [("web-1", "web", 1, 1), ("web-2", "web", 2, 2), ("web-3", "web", 3, 0), ("api-1", "api", 4, 0)]
-        {
+        for (id, app, opened, recoveries) in [
+            ("web-1", "web", 1, 1),
+            ("web-2", "web", 2, 2),
+            ("web-3", "web", 3, 0),
+            ("api-1", "api", 4, 0),
+            // Units that they lean on.
+            ("nginx.service-1", "web", 5, 1),
+            ("redis.service-1", "db", 6, 1),
+        ] {
             put(id, app, opened, recoveries);
         }
         let id = |app: &str| last(&Places::below(folder.path()), app).unwrap().map(|one| one.id);
         assert_eq!(id("web").as_deref(), Some("web-2"));
         assert_eq!(id("api").as_deref(), Some("api-1"));
         assert_eq!(id("db"), None);
+        assert_eq!(id("nginx.service").as_deref(), Some("nginx.service-1"));
+        assert_eq!(id("web.service").as_deref(), Some("web-2"), "the app's own unit");
+        let nginx = Places::below(folder.path()).read("nginx.service-1").unwrap();
+        assert!(seen(&nginx, 0).contains(", which web leans on, was found "), "{}", seen(&nginx, 0));
     }
 
     #[test]

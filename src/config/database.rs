@@ -85,8 +85,10 @@ pub(super) fn read(found: &Located, report: &mut Reporter<'_>) -> Option<Databas
     if report.count() > before {
         return None;
     }
-    if spec.keys.is_empty() && spec.url.is_none() && spec.unit.is_none() && spec.env_file.is_none() {
-        let message = "names no database: give keys, url or unit; for example keys = [\"DATABASE_URL\"]";
+    // A unit alone does not say where to ask, and what is not asked is never found down.
+    if spec.keys.is_empty() && spec.url.is_none() && spec.env_file.is_none() {
+        let message =
+            "does not say where the database is: give url or keys; for example keys = [\"DATABASE_URL\"]";
         return report.error(&found.at, "", message);
     }
     Some(spec)

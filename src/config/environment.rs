@@ -75,6 +75,9 @@ pub(super) fn read(
             if apps.contains(&app) || of_apps.contains(&app) {
                 match keys::find(Table::App, &key) {
                     Ok(found) => variable.assign(&Section::App(app), found, &mut fragment, gathered),
+                    Err(_) if keys::is_later(&key) => {
+                        variable.refuse(keys::LATER_MESSAGE.to_owned(), gathered);
+                    }
                     Err(miss) => {
                         variable.refuse(miss_message(miss, &format!("APP_{}__", capital(&app))), gathered)
                     }
@@ -94,9 +97,16 @@ pub(super) fn read(
                     .to_owned(),
                 gathered,
             ),
+            Err(_) if keys::is_table(&key) => {
+                variable.refuse(format!("[{key}] can be written in a file alone"), gathered);
+            }
             Err(miss) => {
+                let variable_too = |near: &str| !keys::is_table(near) && !keys::is_later(near);
                 let miss = match (miss, keys::find(Table::Top, &key)) {
-                    (Miss::Unknown(None), Err(top @ (Miss::Unknown(Some(_)) | Miss::Later))) => top,
+                    (_, Err(Miss::Later)) => Miss::Later,
+                    (Miss::Unknown(None), Err(Miss::Unknown(Some(near)))) if variable_too(near) => {
+                        Miss::Unknown(Some(near))
+                    }
                     (miss, _) => miss,
                 };
                 variable.refuse(miss_message(miss, ""), gathered);

@@ -279,9 +279,13 @@ impl HttpSpec {
         }
     }
 
-    /// As it would be written, with the values of headers as `…`.
+    /// As it would be written, with the values of headers and the query, which may hold a token, as `…`.
     pub fn shown(&self) -> Json {
         let (Asked::Path(url) | Asked::Url(url)) = &self.asked;
+        let url = match url.split_once('?') {
+            Some((before, query)) if !query.is_empty() => format!("{before}?…"),
+            _ => url.clone(),
+        };
         let mut table = Map::new();
         let mut put = |key: &str, value: Json| table.insert(key.to_owned(), value);
         if self.method != "GET" {
@@ -312,10 +316,10 @@ impl HttpSpec {
             }
         }
         if table.is_empty() {
-            return Json::from(url.as_str());
+            return Json::from(url);
         }
         let mut whole = Map::new();
-        whole.insert("url".to_owned(), Json::from(url.as_str()));
+        whole.insert("url".to_owned(), Json::from(url));
         whole.append(&mut table);
         Json::Object(whole)
     }

@@ -172,6 +172,16 @@ const LATER: &[(&str, Scope)] = &[
 /// The tables of the top level.
 const TABLES: &[&str] = &["defaults", "app", "alerts", "web"];
 
+/// Whether that is the name of a table of the top level, which no variable can stand for.
+pub fn is_table(name: &str) -> bool {
+    TABLES.contains(&name)
+}
+
+/// Whether a later version will know that name at the top of a file.
+pub fn is_later(name: &str) -> bool {
+    LATER.contains(&(name, Top))
+}
+
 /// The kind of table in which a key was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Table {

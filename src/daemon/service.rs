@@ -4,6 +4,7 @@
 //! answers it; a caller that does not wait for the answer costs nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -91,7 +92,7 @@ async fn serve(
     mut orders: mpsc::Receiver<Order>,
 ) -> zbus::Result<()> {
     let server = connection.object_server();
-    server.at(PATH, Manager { queue: queue.clone(), reading: tokio::sync::Mutex::default() }).await?;
+    server.at(PATH, Manager { queue: queue.clone(), reading: Arc::default() }).await?;
     let mut served = BTreeSet::new();
     put(connection, &queue, &mut served, apps).await?;
     connection.request_name(NAME).await?;
@@ -199,13 +200,36 @@ fn subject(text: &str) -> fdo::Result<Subject> {
     text.parse().map_err(|error: crate::judge::NameError| fdo::Error::InvalidArgs(error.to_string()))
 }
 
+/// Reads from the disk, one caller at a time: it is work, and anybody may ask. Who is not waited for
+/// any longer keeps the turn until he is done, so that a disk that hangs holds one thread alone.
+async fn in_turn<T: Send + 'static>(
+    turn: &Arc<tokio::sync::Mutex<()>>,
+    within: Duration,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> fdo::Result<T> {
+    let turn = Arc::clone(turn);
+    let whole = async {
+        let turn = turn.lock_owned().await;
+        let reading = tokio::task::spawn_blocking(move || {
+            let read = read();
+            drop(turn);
+            read
+        });
+        reading.await
+    };
+    tokio::time::timeout(within, whole)
+        .await
+        .map_err(|_| fdo::Error::TimedOut("the disk does not answer".into()))?
+        .map_err(|error| fdo::Error::Failed(error.to_string()))
+}
+
 /// An incident in a list.
 type IncidentRow = (String, String, String, u64, u64, String);
 
 struct Manager {
     queue: mpsc::Sender<Happening>,
     /// Whose turn it is to read the incidents.
-    reading: tokio::sync::Mutex<()>,
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Manager {
@@ -237,14 +261,9 @@ impl Manager {
     /// over (microseconds of CLOCK_REALTIME, 0 while it is not), outcome. What was seen is not among
     /// it: that quotes logs and answers, and is not for everybody.
     async fn incidents(&self) -> fdo::Result<Vec<IncidentRow>> {
-        // One at a time: reading them is work, and anybody may ask.
-        let _turn = self.reading.lock().await;
         let places = incident_places();
-        let listed = tokio::task::spawn_blocking(move || places.list());
-        let listed = tokio::time::timeout(ANSWER_WITHIN, listed)
-            .await
-            .map_err(|_| fdo::Error::TimedOut("the disk does not answer".into()))?
-            .map_err(|error| fdo::Error::Failed(error.to_string()))?
+        let listed = in_turn(&self.reading, ANSWER_WITHIN, move || places.list())
+            .await?
             .map_err(|error| fdo::Error::Failed(error.to_string()))?;
         let micros = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000);
         let row = |one: incidents::Summary| {
@@ -410,6 +429,19 @@ impl AppObject {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_hangs_keeps_its_turn() {
+        let (turn, within) = (Arc::default(), Duration::from_millis(50));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let first = in_turn(&turn, within, move || held.recv()).await;
+        assert!(matches!(first, Err(fdo::Error::TimedOut(_))));
+        assert!(turn.try_lock().is_err(), "it still reads");
+        assert!(in_turn(&turn, within, || ()).await.is_err(), "no second thread meanwhile");
+        drop(release);
+        drop(turn.lock().await);
+        assert!(in_turn(&turn, ANSWER_WITHIN, || ()).await.is_ok());
+    }
 
     #[test]
     fn every_app_name_makes_a_path() {

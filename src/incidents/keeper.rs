@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::book::{Book, Now, Page};
-use super::file::Evidence;
+use super::file::{Evidence, Summary};
 use super::{MOST, Places, reading, subject_of};
 use crate::files::write_whole;
 use crate::judge::{Moment, Record, Subject, UnitName};
@@ -252,13 +252,13 @@ fn make(directory: &Path) -> io::Result<()> {
 
 /// Makes room for one more.
 fn prune(directory: &Path, open: &BTreeSet<String>) {
-    let Ok(ids) = reading::ids(directory) else { return };
-    let mut over = (ids.len() + 1).saturating_sub(MOST);
-    if over == 0 {
+    if reading::ids(directory).is_ok_and(|ids| ids.len() < MOST) {
         return;
     }
-    // What cannot be read is somebody's to look at: it is never deleted.
+    // What cannot be read is somebody's to look at: it takes nobody's place, and has its own.
     let Ok(heads) = reading::heads(directory) else { return };
+    let mut over = (heads.len() + 1).saturating_sub(MOST);
+    prune_damaged(directory, &heads);
     let is_open = |id: &String| open.contains(id);
     let oldest_first = || heads.iter().rev().map(|one| &one.id);
     let order = oldest_first().filter(|id| !is_open(id)).chain(oldest_first().filter(|id| is_open(id)));
@@ -269,6 +269,23 @@ fn prune(directory: &Path, open: &BTreeSet<String>) {
         if fs::remove_file(directory.join(format!("{id}.json"))).is_ok() {
             over -= 1;
         }
+    }
+}
+
+/// What cannot be read is left as it is, up to as many files again; of more, the oldest go.
+fn prune_damaged(directory: &Path, heads: &[Summary]) {
+    let readable: BTreeSet<&str> = heads.iter().map(|one| one.id.as_str()).collect();
+    let ids = reading::ids(directory).unwrap_or_default();
+    let paths = ids.iter().filter(|id| !readable.contains(id.as_str()));
+    let mut damaged: Vec<_> = paths
+        .map(|id| directory.join(format!("{id}.json")))
+        .filter_map(|path| Some((fs::symlink_metadata(&path).ok()?.modified().ok()?, path)))
+        .collect();
+    damaged.sort();
+    let over = damaged.len().saturating_sub(MOST);
+    for (_, path) in damaged.into_iter().take(over) {
+        // Nobody could do more about it.
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -384,10 +401,37 @@ mod tests {
     }
 
     #[test]
+    fn garbage_pushes_nothing_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path();
+        for number in 1..=MOST {
+            fs::write(directory.join(format!("api-{number}.json")), b"{").unwrap();
+        }
+        for number in 1..=MOST as i64 - 1 {
+            let mut one = incident(&format!("web-{number}"));
+            (one.opened_seconds, one.closed) = (number, Some("x".to_owned()));
+            fs::write(directory.join(format!("web-{number}.json")), one.bounded_text()).unwrap();
+        }
+        prune(directory, &BTreeSet::new());
+        assert!(directory.join("web-1.json").exists(), "there is room for one more");
+        fs::write(directory.join("web-900.json"), incident("web-900").bounded_text()).unwrap();
+        prune(directory, &BTreeSet::new());
+        assert!(!directory.join("web-1.json").exists() && directory.join("web-2.json").exists());
+        let damaged = || {
+            let ids = reading::ids(directory).unwrap();
+            ids.iter().filter(|id| id.starts_with("api-")).count()
+        };
+        assert_eq!(damaged(), MOST, "somebody may want to look at it");
+        fs::write(directory.join("api-999.json"), b"{").unwrap();
+        prune(directory, &BTreeSet::new());
+        assert_eq!(damaged(), MOST, "it is bounded, too");
+    }
+
+    #[test]
     fn the_oldest_closed_ones_go_and_garbage_stays() {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path();
-        for number in 1..=MOST as i64 {
+        for number in 1..=MOST as i64 + 1 {
             let mut one = incident(&format!("web-{number}"));
             one.opened_seconds = number;
             // The first is still open, the second is not what it should be.

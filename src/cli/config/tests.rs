@@ -141,6 +141,18 @@ fn what_is_in_force_is_shown_with_its_places() {
 }
 
 #[test]
+fn no_query_of_a_url_is_shown() {
+    let host = Host::new(
+        "[app.web]\nunit = \"web\"\nport = 3000\nhttp = \"/health?token=geheim\"\n\
+         public = { url = \"https://h/up?key=geheim\", timeout = \"5s\" }\n",
+    );
+    host.start(&[]);
+    let out = host.run(&show(Some("web")), &[]).1;
+    assert!(!out.contains("geheim"), "{out}");
+    assert!(out.contains("\"/health?…\"") && out.contains("\"https://h:443/up?…\""), "{out}");
+}
+
+#[test]
 fn what_is_shown_can_be_pasted() {
     let host = Host::new(
         "[app.web]\nunit = \"web\"\nport = 3000\nhttp = { url = \"/h\", json = { \"a.b\" = [1, 2.5, \"x\\n\"] } }\n\

@@ -166,7 +166,11 @@ fn what_is_no_database_says_why_and_shows_nothing() {
         ),
         (
             "{}",
-            "3:12: [app.web] database: names no database: give keys, url or unit; for example keys = [\"DATABASE_URL\"]",
+            "3:12: [app.web] database: does not say where the database is: give url or keys; for example keys = [\"DATABASE_URL\"]",
+        ),
+        (
+            "{ unit = \"postgresql\", interval = \"30s\" }",
+            "3:12: [app.web] database: does not say where the database is: give url or keys; for example keys = [\"DATABASE_URL\"]",
         ),
         (
             "{ url = \"redis://h\", timeout = \"1h\", interval = 0, unit = \"x.socket\" }",

@@ -135,7 +135,7 @@ mode = "watch"
 failures = 7
 clear_caches = "always"
 before_start = "x"
-database = { unit = "postgresql" }
+database = { unit = "postgresql", url = "postgres://h/" }
 [app.a]
 unit = "a"
 failures = 5
@@ -143,11 +143,11 @@ stopped_alert_after = "1h"
 [app.c]
 instances = [{ unit = "c@1" }, { unit = "c@2" }]
 proxy_recover = false
-database = { unit = "d" }
+database = { unit = "d", url = "redis://h" }
 [app.d]
 unit = "d"
 proxy = "d2"
-database = { unit = "d2" }
+database = { unit = "d2", url = "redis://h" }
 "#,
     )
     .settings();
@@ -215,7 +215,7 @@ fn instances_and_companions_that_cannot_be() {
             "2:56: [app.web] instances.http.x: unknown key",
         ),
         (
-            "[app.web]\nunit = \"web\"\nproxy = \"web\"\nbefore_start = [\"x\", \"app-monitor\"]\non_give_up = \"app-monitor-reap@web.service\"\ndatabase = { unit = \"web.service\" }\n",
+            "[app.web]\nunit = \"web\"\nproxy = \"web\"\nbefore_start = [\"x\", \"app-monitor\"]\non_give_up = \"app-monitor-reap@web.service\"\ndatabase = { unit = \"web.service\", url = \"redis://h\" }\n",
             "3:9: [app.web] proxy: \"web.service\" is the unit of the app itself\n\
              4:16: [app.web] before_start: \"app-monitor.service\" is a part of this monitor\n\
              5:14: [app.web] on_give_up: \"app-monitor-reap@web.service\" is a part of this monitor\n\

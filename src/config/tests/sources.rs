@@ -130,21 +130,31 @@ fn variables_that_mean_nothing_are_named() {
         .variable("APP_MONITOR_DATABASE", "{}")
         .variable("APP_MONITOR_UNIT", "api")
         .variable("APP_MONITOR_EVENTS", "[]")
+        .variable("APP_MONITOR_WEB", "{ listen = \"127.0.0.1:9797\" }")
+        .variable("APP_MONITOR_WEBB", "1")
+        .variable("APP_MONITOR_HEARTBEAT", "{ every = \"1m\" }")
+        .variable("APP_MONITOR_HEARTBEET", "1")
+        .variable("APP_MONITOR_APP_WEB__HEARTBEAT", "{}")
         .variable("APP_MONITOR_WHATEVER", "1");
     assert_eq!(
         host.errors(),
         "environment: APP_MONITOR_APP_OTHER__PORT: no app \"other\" is configured; set APP_MONITOR_APP_OTHER__UNIT to make one\n\
          environment: APP_MONITOR_APP_WBE__PORT: no app \"wbe\" is configured; did you mean \"web\"?\n\
          environment: APP_MONITOR_APP_WEB_PORT: two underscores have to stand between the name of the app and the key, as in APP_MONITOR_APP_WEB__PORT\n\
+         environment: APP_MONITOR_APP_WEB__HEARTBEAT: not supported by this version; leave it out\n\
          environment: APP_MONITOR_APP_WEB__HTTP: not TOML: unclosed inline table, expected `}`\n\
          environment: APP_MONITOR_APP_WEB__LOG_LEVEL: is for the host, not for one app: leave APP_<NAME>__ out\n\
          environment: APP_MONITOR_APP_WEB__PORT: expected a port from 1 to 65535, found \"x\"\n\
          environment: APP_MONITOR_APP_WEB__PROT: unknown variable; did you mean \"APP_MONITOR_APP_WEB__PORT\"?\n\
          environment: APP_MONITOR_CHEK_INTERVAL: unknown variable; did you mean \"APP_MONITOR_CHECK_INTERVAL\"?\n\
-         environment: APP_MONITOR_DATABASE: names no database: give keys, url or unit; for example keys = [\"DATABASE_URL\"]\n\
+         environment: APP_MONITOR_DATABASE: does not say where the database is: give url or keys; for example keys = [\"DATABASE_URL\"]\n\
          environment: APP_MONITOR_EVENTS: alerts are configured in a file alone, in [alerts.NAME]\n\
+         environment: APP_MONITOR_HEARTBEAT: not supported by this version; leave it out\n\
+         environment: APP_MONITOR_HEARTBEET: unknown variable\n\
          environment: APP_MONITOR_LOGLEVEL: unknown variable; did you mean \"APP_MONITOR_LOG_LEVEL\"?\n\
          environment: APP_MONITOR_UNIT: is for a host without any configured app; here there is \"web\", whose variable would be APP_MONITOR_APP_WEB__UNIT\n\
+         environment: APP_MONITOR_WEB: [web] can be written in a file alone\n\
+         environment: APP_MONITOR_WEBB: unknown variable\n\
          environment: APP_MONITOR_WHATEVER: unknown variable"
     );
 }
