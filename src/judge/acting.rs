@@ -237,6 +237,11 @@ impl App {
                 self.hold_until = Some(now + refused.unwrap_or(HOLD).clamp(HOLD, most));
                 self.abandon(now, &step, &why, out);
             }
+            Outcome::Dependency(why) if !minor => {
+                // No fault of the app's, and no remedy either: it is tried again without counting.
+                self.hold_until = Some(now + self.policy.cooldown.max(HOLD));
+                self.abandon(now, &step, &why, out);
+            }
             Outcome::Skipped if !minor => self.step_failed(now, &step, "skipped by systemd", out),
             Outcome::Failed(why) if step == Step::Preflight => {
                 // What is missing becomes the verdict; until then nothing is started into it.
@@ -246,7 +251,11 @@ impl App {
             Outcome::TimedOut(why) | Outcome::Failed(why) if !minor => {
                 self.step_failed(now, &step, &why, out)
             }
-            Outcome::Unknown(why) | Outcome::Refused(why) | Outcome::TimedOut(why) | Outcome::Failed(why) => {
+            Outcome::Unknown(why)
+            | Outcome::Refused(why)
+            | Outcome::TimedOut(why)
+            | Outcome::Failed(why)
+            | Outcome::Dependency(why) => {
                 self.tell(out, EventKind::StepFailed, Level::Warn, format!("{step}: {why}"));
                 self.advance(now, out);
             }

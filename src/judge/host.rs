@@ -208,7 +208,7 @@ impl Host {
             let acting = if active(Mutation::ParallelIgnored) { 0 } else { acting };
             let waiting = self.apps.values().filter_map(|app| {
                 let want = app.wants(now)?;
-                let turn = want.asked() || self.has_its_turn(now, app.name(), app.policy());
+                let turn = want.asked() || self.has_its_turn(now, app.name(), app.policy(), want.counts());
                 turn.then(|| (want, app.name().clone()))
             });
             // A person who asks is served even where all slots are taken.

@@ -25,10 +25,14 @@ impl Host {
 
     /// Whether it is that instance's turn. The next one begins when the one before is verified; as soon
     /// as one does not come back, the others are left as they are, since what broke it would break them.
-    /// Where nothing is left to be saved, the next one is tried after `cooldown`.
-    pub(super) fn has_its_turn(&self, now: Moment, name: &Subject, policy: &Policy) -> bool {
+    /// Where nothing is left to be saved, the next one is tried after `cooldown`. `sick`: something is
+    /// wrong with it; one that only waited for what it needs is no part of any round.
+    pub(super) fn has_its_turn(&self, now: Moment, name: &Subject, policy: &Policy, sick: bool) -> bool {
         if self.siblings(name).any(App::is_being_recovered) {
             return false;
+        }
+        if !sick {
+            return true;
         }
         // One that turned bad long afterwards is no part of that round.
         let bad_since = self.app(name).and_then(App::turned_bad);
@@ -138,6 +142,7 @@ impl App {
     fn is_being_recovered(&self) -> bool {
         let waits = self.verdict == Verdict::Paused
             || self.unreadable_since.is_some()
+            || self.deciding_blind().is_some()
             || self.life.foreign_job().is_some();
         self.is_acting() || (self.recovery.is_some() && !waits)
     }
@@ -209,10 +214,16 @@ mod tests {
         let policy = Policy::default();
         let first = host.apps.get_mut(&name(1)).unwrap();
         first.failed(at(500), "it does not start", &mut Vec::new());
-        assert!(!host.has_its_turn(at(600), &name(2), &policy), "a healthy one is left to be saved");
+        assert!(!host.has_its_turn(at(600), &name(2), &policy, true), "a healthy one is left to be saved");
+        assert!(host.has_its_turn(at(600), &name(2), &policy, false), "it only waited for what it needs");
         let _ = falls(&mut host, 3, 700);
-        assert!(!host.has_its_turn(at(800), &name(2), &policy));
-        assert!(host.has_its_turn(at(500) + policy.cooldown + Duration::from_secs(1), &name(2), &policy));
+        assert!(!host.has_its_turn(at(800), &name(2), &policy, true));
+        assert!(host.has_its_turn(
+            at(500) + policy.cooldown + Duration::from_secs(1),
+            &name(2),
+            &policy,
+            true
+        ));
     }
 
     #[test]

@@ -239,7 +239,7 @@ impl App {
         if unit.traced {
             return Some("a debugger holds its main process".into());
         }
-        if unit.dumping && now.since(self.state_since) < DUMP_AT_MOST {
+        if self.dumping_since.is_some_and(|since| now.since(since) < DUMP_AT_MOST) {
             return Some("its main process is writing a core dump".into());
         }
         None
@@ -481,7 +481,10 @@ impl App {
 
         let blind_for = |since: Option<Moment>| since.is_some_and(|since| now.since(since) >= BLIND_FOR);
         let blind = (blind_for(self.unreadable_since) || blind_for(self.blind_since))
-            .then(|| "nothing could be checked for more than 5 min".to_owned())
+            .then(|| match self.deciding_blind().filter(|_| self.unreadable_since.is_none()) {
+                Some(seen) => format!("cannot be checked for more than 5 min: {}", seen.text),
+                None => "its unit cannot be read for more than 5 min".to_owned(),
+            })
             .or_else(|| self.blind_errand(now));
         self.note(now, Condition::Blind, blind, out);
 

@@ -19,6 +19,9 @@ const BEFORE: Duration = Duration::from_millis(50);
 /// and no longer than that afterwards. Two calls of systemctl take longer.
 const AFTER: Duration = Duration::from_millis(5);
 
+/// systemd takes a unit out of `active` within that time of the end of its main process.
+const OWN_END: Duration = Duration::from_secs(1);
+
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -386,7 +389,8 @@ impl Life {
                 None => {
                     asked && taken_down
                         || stopped_on_its_way_up(unit)
-                        || unit.result == "success" && unit.main_exit.is_none()
+                        || unit.result == "success"
+                            && (unit.main_exit.is_none() || outlived_its_process(unit))
                 }
             }
         };
@@ -414,10 +418,18 @@ impl Life {
     }
 }
 
-/// What the timestamps of the last run say; nothing when they belong to an earlier one.
+/// What the timestamps of the last run say; nothing when they belong to an earlier one, or to a unit that
+/// stayed up without its main process.
 fn stopped_by_job(unit: &UnitReading) -> Option<bool> {
     let (began, left, exited) = (unit.inactive_exit?, unit.active_exit?, unit.main_exit?);
-    (left >= began && exited >= began).then_some(left < exited)
+    (left >= began && exited >= began && !outlived_its_process(unit)).then_some(left < exited)
+}
+
+/// It was up long after its main process had ended (`RemainAfterExit=`, `ExitType=cgroup`): the end of that
+/// process was not the unit's.
+fn outlived_its_process(unit: &UnitReading) -> bool {
+    let (Some(left), Some(exited)) = (unit.active_exit, unit.main_exit) else { return false };
+    left.since(exited) > OWN_END
 }
 
 /// A watchdog or OOM kill takes the unit out of `active` before its process ends, too; and whoever runs

@@ -105,6 +105,8 @@ pub enum Outcome {
     Failed(String),
     /// Not applicable to the unit's state.
     Skipped,
+    /// A unit that it needs did not come up.
+    Dependency(String),
     /// Nobody knows: the bus was lost or the call was not answered. It may still happen.
     Unknown(String),
 }

@@ -285,9 +285,8 @@ impl App {
         self.look_at_host(now);
         let own: Vec<&Observation> =
             self.target.kinds().iter().filter_map(|kind| self.latest.get(kind)).collect();
-        let all_unknown = !own.is_empty() && own.iter().all(|seen| seen.finding == Finding::Unknown);
         let any_bad = own.iter().any(|seen| matches!(seen.finding, Finding::Bad(_)));
-        self.blind_since = all_unknown.then(|| self.blind_since.unwrap_or(now));
+        self.note_blindness(now, out);
         match result {
             None => {
                 // No fault as long as it was never good, but not listening yet either.
@@ -409,6 +408,19 @@ impl App {
             _ => Fault::Unanswered,
         };
         RoundResult::Bad(fault, text)
+    }
+
+    /// That the check which decides cannot be made is told once, and alerts when it lasts.
+    fn note_blindness(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(seen) = self.deciding_blind() else {
+            self.blind_since = None;
+            return;
+        };
+        if self.blind_since.is_none() {
+            let text = format!("cannot be checked: {}", seen.text);
+            self.blind_since = Some(now);
+            self.tell(out, EventKind::Blind, Level::Info, text);
+        }
     }
 
     /// Counts rounds in a row over `max_memory`; the first one is confirmed at once.

@@ -11,7 +11,7 @@ use super::life::{Change, Ending, Starter};
 use super::record::EventKind;
 use super::recovery::Recovery;
 use super::time::Moment;
-use super::unit::{ActiveState, LoadState, UnitReading};
+use super::unit::{ActiveState, Dependency, LoadState, UnitReading};
 use super::verdict::Verdict;
 
 /// A reading that was asked for and never came is asked for again after this long.
@@ -70,6 +70,7 @@ impl App {
         if self.unit.as_ref().map(class) != Some(class(&unit)) {
             self.state_since = now;
         }
+        self.dumping_since = unit.dumping.then(|| self.dumping_since.unwrap_or(now));
         let file_gone = !matches!(unit.load, LoadState::Loaded | LoadState::Other);
         self.load_bad_since = file_gone.then(|| self.load_bad_since.unwrap_or(now));
 
@@ -86,7 +87,12 @@ impl App {
             self.grace_from = Some(up_since(&unit, now));
         }
         if unit.active.is_down() && unit.inactive_exit.is_none() {
-            self.kept_down |= unit.dependencies.iter().any(|other| other.needed && other.active.is_down());
+            // One that is only not up yet keeps nothing down: what waits for it has a job of its own.
+            let failed = |other: &Dependency| {
+                let heals = other.active == ActiveState::Activating && !other.job;
+                other.needed && (other.active == ActiveState::Failed || heals)
+            };
+            self.kept_down |= unit.dependencies.iter().any(failed);
         } else {
             self.kept_down = false;
         }

@@ -6,7 +6,7 @@ use super::app::{App, SETTLE};
 use super::effect::Effect;
 use super::level::Level;
 use super::names::UnitName;
-use super::observation::Finding;
+use super::observation::{CheckKind, Finding, Observation};
 use super::plan::Step;
 use super::policy::Mode;
 use super::record::EventKind;
@@ -177,6 +177,9 @@ impl App {
             Verdict::Changing if self.life.foreign_job().is_some() => self.verify_from(now),
             Verdict::Paused => self.verify_from(now),
             Verdict::Unknown if self.unreadable_since.is_some() => self.verify_from(now),
+            _ if now >= until && well_since.is_none() && self.deciding_blind().is_some() => {
+                self.verify_from(now);
+            }
             Verdict::Changing | Verdict::SystemdRestarting if now < until => {}
             // Not confirmed yet, but known well enough to blame nothing else.
             _ if now >= until && well_since.is_none() && self.lacks_something(now) => {
@@ -205,6 +208,13 @@ impl App {
             });
         self.verdict == Verdict::Healthy
             || (up && !proof && matches!(self.verdict, Verdict::Starting | Verdict::Unknown))
+    }
+
+    /// The check that decides about its health cannot be made: as last seen.
+    pub(super) fn deciding_blind(&self) -> Option<&Observation> {
+        let kinds = self.decisive_kinds();
+        let decides = kinds.iter().find(|kind| **kind == CheckKind::Http).or(kinds.first())?;
+        self.latest.get(decides).filter(|seen| seen.finding == Finding::Unknown)
     }
 
     pub(super) fn verified(&mut self, now: Moment, out: &mut Vec<Effect>) {

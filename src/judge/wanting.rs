@@ -42,6 +42,11 @@ impl Want {
     pub fn asked(&self) -> bool {
         self.why == Why::Asked
     }
+
+    /// Something is wrong with the app itself.
+    pub fn counts(&self) -> bool {
+        matches!(self.why, Why::Fault | Why::Memory | Why::Loop)
+    }
 }
 
 /// What a recovery is for. Only those for a fault, or for memory's sake, count as attempts.
@@ -185,7 +190,9 @@ impl App {
             // A start that somebody has asked for waits for the pause to be over.
             Verdict::CrashLooping if unit.job.is_some() => None,
             Verdict::CrashLooping => {
-                self.loops.may_break(&self.policy).is_some_and(|at| now >= at).then_some(Why::Loop)
+                let due = self.loops.may_break(&self.policy).is_some_and(|at| now >= at);
+                // A start that is under way may be the one that works.
+                (due && self.starting(now).is_none()).then_some(Why::Loop)
             }
             Verdict::AppMemory if unit.active == ActiveState::Active && !self.is_sick_besides() => {
                 Some(Why::Memory)

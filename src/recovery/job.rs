@@ -210,7 +210,9 @@ fn ended(kind: Kind, result: JobResult) -> Outcome {
         JobResult::Skipped => Outcome::Skipped,
         JobResult::Timeout => failed("timed out"),
         JobResult::Failed => failed("failed"),
-        JobResult::Dependency => failed("failed: a unit that it needs did not come up"),
+        JobResult::Dependency => {
+            Outcome::Dependency(format!("{} job failed: a unit that it needs did not come up", kind.word()))
+        }
         JobResult::Other => failed("ended without having been carried out"),
     }
 }

@@ -94,7 +94,7 @@ async fn each_end_of_a_job_is_an_outcome_of_its_own() {
         (JobResult::Failed, Outcome::Failed("start job failed".into())),
         (
             JobResult::Dependency,
-            Outcome::Failed("start job failed: a unit that it needs did not come up".into()),
+            Outcome::Dependency("start job failed: a unit that it needs did not come up".into()),
         ),
         (JobResult::Other, Outcome::Failed("start job ended without having been carried out".into())),
     ];

@@ -12,7 +12,7 @@ use zbus::Variant;
 use zbus::wire::{Signature, Type};
 
 /// What is kept, in the order of the alphabet (binary search). Names: org.freedesktop.systemd1(5).
-const WANTED: [&str; 32] = [
+const WANTED: [&str; 33] = [
     "ActiveEnterTimestampMonotonic",
     "ActiveExitTimestampMonotonic",
     "ActiveState",
@@ -38,6 +38,7 @@ const WANTED: [&str; 32] = [
     "Requisite",
     "Restart",
     "RestartUSec",
+    "RestartUSecNext",
     "Result",
     "SubState",
     "TimeoutStartUSec",

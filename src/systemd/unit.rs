@@ -202,7 +202,8 @@ fn reading(unit: &Properties, service: &Properties) -> UnitReading {
             && unit.flag("ConditionResult") == Some(false),
         restarts: u32::try_from(service.number("NRestarts")).unwrap_or(0),
         restart: service.text("Restart").to_owned(),
-        restart_delay: length("RestartUSec"),
+        // With RestartSteps= the pause grows (systemd.service(5), since 254).
+        restart_delay: length("RestartUSecNext").filter(|next| !next.is_zero()).or(length("RestartUSec")),
         timeout_start: length("TimeoutStartUSec"),
         timeout_stop: length("TimeoutStopUSec"),
         kill_mode: service.text("KillMode").to_owned(),

@@ -42,6 +42,19 @@ fn the_end_of_a_job_is_enough_and_counts_once() {
 }
 
 #[test]
+fn a_unit_that_needs_no_process_is_stopped_by_whoever_stops_it() {
+    let stopped = ended(9_000_000, 20);
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
+    // Nobody heard of it.
+    let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+    assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
 fn down_without_a_job_nobody_asked() {
     let mut life = Life::default();
     assert_eq!(life.read(&up(1), false, true), Some(Change::Started(Starter::BeforeUs)));

@@ -334,3 +334,50 @@ fn what_is_confirmed_is_confirmed_no_more() {
     let rounds = stage.asked.iter().filter(|kind| **kind == CheckKind::Http).count();
     assert!(rounds <= 31, "{rounds}");
 }
+
+#[test]
+fn a_core_dump_is_left_its_time_however_long_the_app_was_up() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.pass(600);
+    stage.unit.dumping = true;
+    stage.answer(only(CheckKind::Http, Fault::Unanswered));
+    stage.send(Event::Changed);
+    stage.pass(100);
+    assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::Paused, 0));
+    // A dump that does not end holds nothing up for ever.
+    stage.pass(120);
+    assert!(matches!(stage.steps[0], Step::Restart { .. }));
+}
+
+#[test]
+fn a_start_that_fails_for_want_of_another_unit_uses_up_no_attempt() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.outcome = Outcome::Dependency("start job failed".into());
+    stage.fall();
+    stage.pass(600);
+    let starts = stage.steps.iter().filter(|step| **step == Step::ResetFailed).count();
+    assert!((5..=11).contains(&starts), "{starts}");
+    assert!(matches!(stage.app.budget.breaker(), Breaker::Closed));
+    stage.outcome = Outcome::Done;
+    stage.pass(120);
+    assert_eq!(stage.app.verdict, Verdict::Healthy);
+}
+
+#[test]
+fn what_cannot_be_checked_fails_no_recovery_and_is_told() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(|kind| match kind {
+        CheckKind::Http => Observation::unknown("the resolver is silent"),
+        _ => WELL(kind),
+    });
+    stage.fall();
+    stage.pass(400);
+    assert_eq!(stage.steps.iter().filter(|step| **step == Step::Start).count(), 1);
+    let told = |event| stage.told.iter().filter(|record| record.event == event).count();
+    assert_eq!((told(EventKind::RecoveryFailed), told(EventKind::Blind)), (0, 1));
+    assert!(stage.app.conditions.contains_key(&Condition::Blind));
+    stage.answer(WELL);
+    stage.pass(60);
+    assert_eq!((stage.app.verdict, stage.app.conditions.len()), (Verdict::Healthy, 0));
+    assert_eq!(stage.steps.iter().filter(|step| **step == Step::Start).count(), 1);
+}
