@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Probe;
-use super::identity::{Identity, unit_of};
+use super::identity::{Identity, SHOWN, unit_of};
 use super::memory::{number_after, of_cgroup, resident, weigh};
-use super::text::{bounded, size, size_up};
+use super::text::{bounded, clean, size, size_up};
 use super::world::World;
 use crate::judge::{Detail, Fault, HostMemory, Observation, Role};
 
@@ -53,7 +53,7 @@ pub(super) fn check(probe: &Probe) -> Observation {
         _ => String::new(),
     };
     let users: Vec<String> =
-        seen.biggest.iter().map(|(name, used)| format!("{name} {}", size(*used))).collect();
+        seen.biggest.iter().map(|(name, used)| format!("{} {}", clean(name, SHOWN), size(*used))).collect();
     let users = if users.is_empty() { String::new() } else { format!("; biggest: {}", users.join(", ")) };
     let text =
         format!("{} available, at least {} wanted{waits}{swap}{users}", size(available), size_up(least));
@@ -237,6 +237,16 @@ mod tests {
              512 MiB of 1 GiB swap used; biggest: web.service 312 MiB, web@1.service 200 MiB, session-3.scope 100 MiB"
         );
         assert_eq!((detail.pressure, detail.biggest.len()), (Some(4), 3));
+    }
+
+    #[test]
+    fn an_app_with_a_long_name_is_found_among_them() {
+        let fake = host(48 * MIB, "0.00");
+        let unit = format!("{}.service", "a".repeat(100));
+        weighed(&fake, &format!("system.slice/{unit}"), 312);
+        let (_, text, detail) = look(fake);
+        assert_eq!(detail.biggest, [(unit, 312 * MIB)]);
+        assert!(text.ends_with(&format!("{}… 312 MiB", "a".repeat(SHOWN - 1))), "{text}");
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::path::Path;
 use super::text::clean;
 use super::world::World;
 
+/// So many characters of a unit's name are shown: that of a container's scope is 77 long.
+pub(super) const SHOWN: usize = 60;
+
 /// Who a process is, as far as it can be seen.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
@@ -36,7 +39,7 @@ impl fmt::Display for Identity {
             write!(f, ", user {user}")?;
         }
         if let Some(unit) = &self.unit {
-            write!(f, ", {unit}")?;
+            write!(f, ", {}", clean(unit, SHOWN))?;
         }
         f.write_str(")")
     }
@@ -66,7 +69,7 @@ pub(super) fn unit_of(control_group: &str) -> Option<String> {
     // systemd escapes names that collide with kernel files by a leading underscore.
     let unit = unit.strip_prefix('_').unwrap_or(unit);
     let known = [".service", ".scope", ".socket", ".mount", ".swap"].iter().any(|end| unit.ends_with(end));
-    known.then(|| clean(unit, 60))
+    known.then(|| unit.to_owned())
 }
 
 /// The name of a user id in `/etc/passwd`, or the number itself. Users of directory services show
@@ -112,6 +115,11 @@ mod tests {
         assert_eq!(Identity::of(&fake.world, 4).unwrap().to_string(), "kworker (pid 4, user www-data)");
         assert_eq!(Identity::of(&fake.world, 5), None);
         assert_eq!(user_name(&fake.world, 4711), "4711");
+        let scope = format!("docker-{}.scope", "0af3".repeat(16));
+        fake.process(6, 'S', "node", "node\0", &format!("/system.slice/{scope}"), &[]);
+        let known = Identity::of(&fake.world, 6).unwrap();
+        assert_eq!(known.unit, Some(scope.clone()), "whole");
+        assert_eq!(known.to_string(), format!("node (pid 6, user www-data, {}…)", &scope[..SHOWN - 1]));
     }
 
     #[test]

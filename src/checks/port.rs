@@ -10,10 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;
 
 use super::Probe;
-use super::identity::{Identity, unit_of, user_name};
+use super::identity::{Identity, SHOWN, unit_of, user_name};
 use super::sock_diag::{Listener, listeners};
 use super::straggler::{Class, Place, ProcessFacts, UnitFacts, classify};
-use super::text::bounded;
+use super::text::{bounded, clean};
 use super::world::Holder;
 use crate::judge::{Address, Detail, Fault, Observation, Stragglers};
 
@@ -197,7 +197,7 @@ fn holder(probe: &Probe, row: &Listener) -> (String, Class) {
         None => {
             let user = user_name(world, row.uid);
             match group.as_deref().map(unit_of) {
-                Some(Some(unit)) => format!("a process of {unit} (user {user})"),
+                Some(Some(unit)) => format!("a process of {} (user {user})", clean(&unit, SHOWN)),
                 None if id.is_some() => {
                     format!("a process of user {user} left over from a unit that has ended")
                 }

@@ -13,7 +13,9 @@ use std::time::Duration;
 use super::oneshot::Request;
 use super::result::{Ending, Helper, Report, now};
 use super::units::{Look, System, Units, user_id};
-use crate::checks::straggler::{Class, ProcessFacts, Spared, UnitFacts, classify, executables, holders};
+use crate::checks::straggler::{
+    Class, Place, ProcessFacts, Spared, UnitFacts, classify, executables, holders,
+};
 use crate::checks::{Identity, Limits, Pool, Probe, World, observe};
 use crate::config::Member;
 use crate::judge::{CheckKind, Finding, Moment, Role, Stragglers};
@@ -229,7 +231,7 @@ fn judge(
     }
     for facts in all {
         let known = found.doomed.iter().any(|doomed| doomed.facts.pid == facts.pid);
-        if !known && classify(&facts, unit, stragglers) == Class::Orphan {
+        if !known && is_left_over(&facts, unit) && classify(&facts, unit, stragglers) == Class::Orphan {
             let who = named(&facts);
             found.doomed.push(Doomed { facts, who, why: format!("left over from {}", unit.name) });
         }
@@ -241,6 +243,17 @@ fn judge(
         found.doomed.clear();
     }
     found
+}
+
+/// Whether somebody who holds no port lives where only the app's unit leaves its own: in its cgroup, or
+/// in no unit at all. What outlived its session (tmux, nohup) or another unit may have been left there on
+/// purpose, a migration of the database for one, and is in nobody's way.
+fn is_left_over(facts: &ProcessFacts, unit: &UnitFacts) -> bool {
+    match &facts.place {
+        Some(Place::Unit { name, .. }) => *name == unit.name,
+        Some(Place::Nowhere) => true,
+        _ => false,
+    }
 }
 
 fn reason(spared: &Spared) -> String {

@@ -60,6 +60,15 @@ fn who_is_left_in_the_units_own_cgroup_is_an_orphan_while_it_is_down() {
 }
 
 #[test]
+fn a_long_name_is_the_units_own_all_the_same() {
+    let fake = Fake::new();
+    let name = format!("{}.service", "a".repeat(100));
+    fake.file("run/systemd/units/x", "");
+    let left = unlike(Place::of(&fake.world, &format!("/system.slice/{name}")));
+    assert_eq!(classify(&left, &UnitFacts { name, ..unit() }, Stragglers::Own), Class::Orphan);
+}
+
+#[test]
 fn an_orphan_is_like_the_unit_in_every_way_and_lives_in_nothing_live() {
     for place in [Place::Nowhere, in_session(false), in_unit("old.service", false)] {
         assert_eq!(under(Stragglers::Own, &process(place.clone())), Class::Orphan, "{place:?}");
@@ -133,7 +142,13 @@ fn places_and_whether_they_have_ended() {
     fake.file("run/systemd/sessions/3", "UID=0\nSTATE=active\n");
     fake.file("run/systemd/sessions/c4", "UID=0\nSTATE=closing\n");
     fake.file("run/systemd/units/x", "");
-    symlink("0011", fake.dir.path().join("run/systemd/units/invocation:web.service")).unwrap();
+    let scope = format!("docker-{}.scope", "0af3".repeat(16));
+    let long = format!("{}.service", "a".repeat(200));
+    for name in ["web.service", &scope, &long] {
+        symlink("0011", fake.dir.path().join(format!("run/systemd/units/invocation:{name}"))).unwrap();
+    }
+    assert_eq!(place(&format!("/system.slice/{scope}")), unit(&scope, true));
+    assert_eq!(place(&format!("/system.slice/{long}")), unit(&long, true));
     for (path, expected) in [
         ("/system.slice/web.service/worker", unit("web.service", true)),
         ("/system.slice/old.service", unit("old.service", false)),

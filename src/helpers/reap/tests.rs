@@ -105,11 +105,14 @@ fn it_is_asked_once_and_only_where_the_answer_decides() {
 }
 
 #[test]
-fn orphans_are_ended_wherever_they_are_met_and_nobody_else_without_the_port() {
+fn orphans_in_the_units_cgroup_or_in_none_are_ended_and_nobody_else_without_the_port() {
     let all = vec![
         kin(10, service("web.service", false)),
-        kin(11, session(false)),
+        kin(11, Place::Nowhere),
         kin(12, Place::Nowhere),
+        // A migration under nohup, whose session has ended or been dropped; one that systemd-run started.
+        kin(18, session(false)),
+        kin(19, service("run-u7.service", false)),
         // A build in a session, a worker, a sibling, a stranger, somebody elsewhere.
         kin(13, session(true)),
         kin(14, service("worker.service", true)),
@@ -122,8 +125,10 @@ fn orphans_are_ended_wherever_they_are_met_and_nobody_else_without_the_port() {
         (vec![10, 11, 12], Vec::new())
     );
     assert_eq!(judged(Vec::new(), all.clone(), Stragglers::Never, Answer::None), (Vec::new(), Vec::new()));
-    // Who holds the port is ended once.
-    assert_eq!(judged(vec![kin(10, Place::Nowhere)], all, Stragglers::Own, Answer::None).0, [10, 11, 12]);
+    assert_eq!(judged(Vec::new(), all.clone(), Stragglers::Port, Answer::None).0, [10, 11, 12]);
+    // Who holds the port is ended once, and wherever it has been left.
+    let holding = vec![kin(10, Place::Nowhere), kin(18, session(false))];
+    assert_eq!(judged(holding, all, Stragglers::Own, Answer::None).0, [10, 18, 11, 12]);
 }
 
 #[test]
