@@ -108,8 +108,9 @@ impl App {
         let again = attempt > 1 && why == Why::Fault;
         let foreign = self.port_holder().is_some() || self.verdict == Verdict::PortTaken;
         let reaping = self.target.stragglers != Stragglers::Never && self.target.port.is_some();
-        let has_caches = !self.target.caches.is_empty()
-            && (self.target.working_directory.is_some() || unit.working_directory.is_some());
+        let has_caches = unit.cache_directory
+            || (!self.target.caches.is_empty()
+                && (self.target.working_directory.is_some() || unit.working_directory.is_some()));
         let clearing = match self.policy.clear_caches {
             ClearCaches::Never => false,
             ClearCaches::Retry => again || why == Why::Loop,

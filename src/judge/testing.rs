@@ -36,6 +36,7 @@ pub fn up(n: u8) -> UnitReading {
         socket_listening: false,
         dependencies: Vec::new(),
         working_directory: None,
+        cache_directory: false,
         control_group: Some("/system.slice/web.service".into()),
     }
 }

@@ -261,6 +261,9 @@ pub struct UnitReading {
     pub dependencies: Vec<Dependency>,
     /// `WorkingDirectory`, where the unit has one.
     pub working_directory: Option<String>,
+    /// `CacheDirectory` names one at least.
+    #[serde(default)]
+    pub cache_directory: bool,
     /// `ControlGroup`: its path below the cgroup mount, none when it has none.
     pub control_group: Option<String>,
 }

@@ -12,11 +12,12 @@ use zbus::Variant;
 use zbus::wire::{Signature, Type};
 
 /// What is kept, in the order of the alphabet (binary search). Names: org.freedesktop.systemd1(5).
-const WANTED: [&str; 33] = [
+const WANTED: [&str; 34] = [
     "ActiveEnterTimestampMonotonic",
     "ActiveExitTimestampMonotonic",
     "ActiveState",
     "BindsTo",
+    "CacheDirectory",
     "ConditionResult",
     "ConditionTimestampMonotonic",
     "ControlGroup",

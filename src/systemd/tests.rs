@@ -23,7 +23,14 @@ async fn a_reading_goes_over_the_wire() {
     let working_directory = "!/srv/web";
     fake.set(
         "web.service",
-        FakeUnit { job: 4, requires, triggered_by, working_directory, ..FakeUnit::default() },
+        FakeUnit {
+            job: 4,
+            requires,
+            triggered_by,
+            working_directory,
+            cache_directories: vec!["web".into()],
+            ..FakeUnit::default()
+        },
     );
     fake.set("db.service", FakeUnit { active: "failed", left: 9_000_100, ..FakeUnit::default() });
     fake.set("web.socket", FakeUnit::default());
@@ -38,7 +45,7 @@ async fn a_reading_goes_over_the_wire() {
     assert_eq!(reading.timeout_stop, None);
     assert_eq!(reading.control_group.as_deref(), Some("/system.slice/web.service"));
     assert_eq!(reading.working_directory.as_deref(), Some("/srv/web"));
-    assert!(reading.socket_listening);
+    assert!(reading.socket_listening && reading.cache_directory);
     assert_eq!(reading.dependencies.len(), 1);
     assert_eq!(reading.dependencies[0].unit, unit("db.service"));
     assert_eq!(reading.dependencies[0].active, ActiveState::Failed);

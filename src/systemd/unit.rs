@@ -212,6 +212,7 @@ fn reading(unit: &Properties, service: &Properties) -> UnitReading {
         // One that may be missing is marked so; `~` is the home of the user.
         working_directory: some_text(service.text("WorkingDirectory").trim_start_matches('!'))
             .filter(|path| path.starts_with('/')),
+        cache_directory: !service.texts("CacheDirectory").is_empty(),
         control_group: some_text(service.text("ControlGroup")),
     }
 }

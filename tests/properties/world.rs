@@ -432,6 +432,7 @@ pub fn running(invocation: u8, since: Moment) -> UnitReading {
         socket_listening: false,
         dependencies: Vec::new(),
         working_directory: None,
+        cache_directory: false,
         control_group: Some("/system.slice/web.service".into()),
     }
 }

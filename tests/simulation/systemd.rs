@@ -206,6 +206,7 @@ fn nothing() -> UnitReading {
         dependencies: Vec::new(),
         control_group: None,
         working_directory: None,
+        cache_directory: false,
     }
 }
 

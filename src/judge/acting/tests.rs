@@ -230,3 +230,17 @@ fn a_stop_of_the_monitor_before_is_remembered_by_one_that_ends_at_once() {
     assert_eq!(will(1), Some(LastWill { kill: false }));
     assert_eq!(will(0), None, "nobody knows whether it was stopped");
 }
+
+#[test]
+fn cache_directories_of_the_unit_are_cleared_without_caches_of_the_app() {
+    let always = Policy { clear_caches: ClearCaches::Always, ..Policy::default() };
+    let target = Target { caches: Vec::new(), ..Target::of_unit("web.service".parse().unwrap()) };
+    let now = Moment::from_micros(3_000_000);
+    let app = App::new("web".parse().unwrap(), always, target, AppMemory::default(), now);
+    let clears = |cache_directory| {
+        let unit = UnitReading { cache_directory, ..up(1) };
+        app.circumstances(&unit, Why::Fault, 1).clear_caches
+    };
+    assert!(clears(true));
+    assert!(!clears(false));
+}
