@@ -28,7 +28,18 @@ pub struct World {
 }
 
 /// By the inode of the listener: when, and whose connections.
-pub(super) type Waits = HashMap<u32, (Moment, HashSet<SocketAddr>)>;
+pub(super) type Waits = HashMap<Vec<u32>, (Moment, Waiting)>;
+
+/// What waited in the queues of some listeners.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// Who can be seen to wait.
+    pub peers: HashSet<SocketAddr>,
+    /// So many waited in all, just before and just after those were seen: a connection that its client
+    /// has reset is seen no more, though it stays in the queue until it is taken.
+    pub before: u64,
+    pub after: u64,
+}
 
 /// The cgroup tree in which systemd keeps its units.
 #[derive(Clone, Debug)]

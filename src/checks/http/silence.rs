@@ -13,8 +13,8 @@ use super::super::Probe;
 use super::super::clock;
 use super::super::connect::LOOK;
 use super::super::pool::Allowance;
-use super::super::sock_diag::{Connection, connections, listeners};
-use super::super::world::World;
+use super::super::sock_diag::{Connection, Listener, connections, listeners};
+use super::super::world::{Waiting, World};
 use crate::judge::{Detail, Moment};
 
 /// An answer that takes longer is late, if the check may take long enough.
@@ -56,6 +56,8 @@ struct Look {
     at: Moment,
     usage: Option<u64>,
     seen: Option<(Vec<Connection>, bool)>,
+    /// The listeners that the check's connection goes to, and what waits for them.
+    queue: Option<(Vec<u32>, Waiting)>,
 }
 
 impl Watch {
@@ -95,7 +97,7 @@ impl Watch {
         };
         let left = next.since(now);
         if left.is_zero() {
-            *look = Some(self.0.look(to.port()));
+            *look = Some(self.0.look(to));
             return Duration::ZERO;
         }
         left.min(LOOK)
@@ -103,8 +105,10 @@ impl Watch {
 
     /// What was seen, now that there is no answer.
     pub(super) fn silence(&self) -> Detail {
-        let inside = self.0.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = self.0.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let inside = &mut *inside;
         let Some(to) = inside.to else { return Detail::Silence { taken: None, cpu: None } };
+        let queue = inside.last.as_mut().or(inside.first.as_mut()).and_then(|look| look.queue.take());
         let first = inside.first.as_ref();
         let Some(last) = inside.last.as_ref().or(first) else {
             return Detail::Silence { taken: None, cpu: None };
@@ -114,30 +118,33 @@ impl Watch {
             let before = first.filter(|_| inside.last.is_some()).and_then(|look| look.seen.as_ref());
             taken(inside.from, before, now, visible)
         });
-        let moved = last.seen.as_ref().is_some_and(|(now, _)| self.0.queue_moved(to, last.at, now));
+        let moved = queue.is_some_and(|(listeners, now)| self.0.queue_moved(last.at, listeners, now));
         let taken = if moved { Some(true) } else { taken };
         Detail::Silence { taken, cpu: first.and_then(|first| used(first, last)) }
     }
 }
 
 impl Watched {
-    fn look(&self, port: u16) -> Look {
-        Look { seen: connections(port).ok(), usage: self.usage(), at: clock::now() }
+    fn look(&self, to: SocketAddr) -> Look {
+        let port = to.port();
+        let before = listeners(port).ok();
+        let seen = connections(port).ok();
+        let after = listeners(port).ok();
+        let queue = before.zip(after).zip(seen.as_ref());
+        let queue = queue.and_then(|((before, after), seen)| waiting(to.ip(), &before, seen, &after));
+        Look { seen, queue, usage: self.usage(), at: clock::now() }
     }
 
     /// Whether any connection that waited when an answer was missing before has left the queue since.
     /// A busy event loop may take connections every few seconds only, longer than one check lasts. One
     /// that was closed by its client stays in the queue until it is taken (tcp(7), CLOSE_WAIT).
-    fn queue_moved(&self, to: SocketAddr, at: Moment, now: &[Connection]) -> bool {
-        // Of this listener alone: that of another start has another inode.
-        let Ok(rows) = listeners(to.port()) else { return false };
-        let Some(listener) = rows.iter().find(|row| row.takes(to.ip())) else { return false };
-        let waiting: HashSet<SocketAddr> =
-            now.iter().filter(|row| !row.accepted).map(|row| row.peer).collect();
+    fn queue_moved(&self, at: Moment, listeners: Vec<u32>, now: Waiting) -> bool {
         let mut waits = self.world.waits.lock().unwrap_or_else(PoisonError::into_inner);
         waits.retain(|_, (seen, _)| at.since(*seen) < REMEMBERED);
-        let before = waits.insert(listener.inode, (at, waiting.clone()));
-        before.is_some_and(|(_, before)| before.iter().any(|peer| !waiting.contains(peer)))
+        // Of these listeners alone: those of another start have other inodes.
+        let moved = waits.get(&listeners).is_some_and(|(_, before)| left(before, &now));
+        waits.insert(listeners, (at, now));
+        moved
     }
 
     /// Microseconds in which the unit worked, or wanted to and had to wait for a core: on a host that is
@@ -154,6 +161,38 @@ impl Watched {
         let used = number("cpu.stat", "usage_usec ")?;
         Some(used + number("cpu.pressure", "total=").unwrap_or(0))
     }
+}
+
+/// What waits for the listeners that take connections to that address. None where there is no such
+/// listener, they changed meanwhile, or not all connections were seen.
+fn waiting(
+    to: IpAddr,
+    before: &[Listener],
+    (seen, all): &(Vec<Connection>, bool),
+    after: &[Listener],
+) -> Option<(Vec<u32>, Waiting)> {
+    let of = |rows: &[Listener]| -> (Vec<u32>, u64) {
+        let ours = || rows.iter().filter(|row| row.takes(to));
+        let mut inodes: Vec<u32> = ours().map(|row| row.inode).collect();
+        inodes.sort_unstable();
+        (inodes, ours().map(|row| u64::from(row.queued)).sum())
+    };
+    let taking: Vec<&Listener> = before.iter().filter(|row| row.takes(to)).collect();
+    let ((listeners, before), (same, after)) = (of(before), of(after));
+    if !all || listeners.is_empty() || listeners != same {
+        return None;
+    }
+    // Another listener of the port has a queue of its own.
+    let waits = |row: &&Connection| !row.accepted && taking.iter().any(|listener| listener.takes(row.local));
+    let peers = seen.iter().filter(waits).map(|row| row.peer).collect();
+    Some((listeners, Waiting { peers, before, after }))
+}
+
+/// Whether any connection must have left the queue between two looks: fewer wait than those that waited
+/// then and those that can be seen to have come since.
+fn left(before: &Waiting, now: &Waiting) -> bool {
+    let come = now.peers.difference(&before.peers).count() as u64;
+    before.before + come > now.after
 }
 
 /// Percent of one core between two looks.
@@ -238,6 +277,57 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_has_moved_when_fewer_wait_than_must() {
+        let queue = |peers: &[u16], queued: u64| Waiting {
+            peers: peers.iter().map(|port| row(*port, false).peer).collect(),
+            before: queued,
+            after: queued,
+        };
+        for (before, now, moved) in [
+            (queue(&[1, 2], 2), queue(&[1, 2], 2), false),
+            (queue(&[1, 2], 2), queue(&[1], 1), true),
+            // Reset by its client, it cannot be seen, but waits; others have come.
+            (queue(&[1, 2], 2), queue(&[1], 2), false),
+            (queue(&[1, 2], 2), queue(&[1, 3, 4], 4), false),
+            (queue(&[1, 2], 2), queue(&[3, 4], 3), true),
+            // One that had been reset before was taken.
+            (queue(&[1, 2], 3), queue(&[1, 2], 2), true),
+            (queue(&[1, 2], 3), queue(&[1, 2, 3], 3), true),
+            (queue(&[], 0), queue(&[5], 1), false),
+        ] {
+            assert_eq!(left(&before, &now), moved, "{before:?} {now:?}");
+        }
+        // One that came while it was looked is no proof.
+        let between = Waiting { after: 3, ..queue(&[1, 2, 3], 2) };
+        assert!(!left(&queue(&[1, 2], 2), &between));
+        assert!(!left(&Waiting { after: 3, ..queue(&[1, 2], 2) }, &queue(&[1, 2, 3], 3)));
+    }
+
+    #[test]
+    fn a_list_that_was_cut_is_compared_with_nothing() {
+        let listener = |inode, address: &str| Listener {
+            address: address.parse().unwrap(),
+            port: 3000,
+            v6_only: false,
+            inode,
+            uid: 0,
+            cgroup: None,
+            queued: 1,
+        };
+        let to = "127.0.0.1".parse().unwrap();
+        let (ours, other) = (listener(7, "127.0.0.1"), listener(8, "::1"));
+        let both = [ours.clone(), other.clone()];
+        let theirs = Connection { local: "::1".parse().unwrap(), ..row(2, false) };
+        let seen = (vec![row(1, false), theirs, row(3, true)], true);
+        let (listeners, found) = waiting(to, &both, &seen, &both).unwrap();
+        assert_eq!((listeners, found.before, found.after), (vec![7], 1, 1));
+        assert_eq!(found.peers, [row(1, false).peer].into());
+        assert!(waiting(to, &both, &(seen.0.clone(), false), &both).is_none());
+        assert!(waiting(to, &both, &seen, &[listener(9, "127.0.0.1")]).is_none());
+        assert!(waiting(to, std::slice::from_ref(&other), &seen, std::slice::from_ref(&other)).is_none());
+    }
+
+    #[test]
     fn time_spent_waiting_for_a_core_is_work() {
         let fake = Fake::new();
         let group = |file: &str| format!("sys/fs/cgroup/system.slice/web.service/{file}");
@@ -264,7 +354,12 @@ mod tests {
 
     #[test]
     fn cpu_is_percent_of_a_core() {
-        let look = |millis: i64, usage| Look { at: Moment::from_micros(millis * 1000), usage, seen: None };
+        let look = |millis: i64, usage| Look {
+            at: Moment::from_micros(millis * 1000),
+            usage,
+            seen: None,
+            queue: None,
+        };
         assert_eq!(used(&look(0, Some(1_000)), &look(2000, Some(401_000))), Some(20));
         assert_eq!(used(&look(0, Some(0)), &look(1000, Some(3_000_000))), Some(300));
         assert_eq!(used(&look(0, None), &look(1000, Some(5))), None);

@@ -225,6 +225,12 @@ fn a_queue_that_moves_from_one_check_to_the_next_is_taken_from() {
     let asked = || silence(&check(&probe, Allowance::starting_now(timeout))).0;
     assert_eq!(asked(), Some(false));
     assert_eq!(asked(), Some(false), "they all wait on");
+    // A proxy that gives up may reset its connections, which can be seen no more and are not taken.
+    let reset = TcpStream::connect(slow.local_addr().unwrap()).unwrap();
+    assert_eq!(asked(), Some(false));
+    rustix::net::sockopt::set_socket_linger(&reset, Some(Duration::ZERO)).unwrap();
+    drop(reset);
+    assert_eq!(asked(), Some(false), "nothing was taken");
     let taken = slow.accept().unwrap();
     assert_eq!(asked(), Some(true));
     assert_eq!(asked(), Some(false));
