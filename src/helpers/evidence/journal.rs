@@ -1,6 +1,7 @@
 //! The last lines that a unit left in the journal.
 
-use std::io::Read;
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -8,27 +9,33 @@ use std::time::Duration;
 
 use crate::judge::UnitName;
 
-/// So many lines.
-const LINES: &str = "20";
-/// And so many bytes of them.
-const BYTES: u64 = 64 * 1024;
+/// So many entries.
+const ENTRIES: &str = "20";
+/// An entry may have many lines: so many of all are kept, the newest.
+const LINES: usize = 60;
+/// And so many bytes of each.
+const LINE: usize = 1024;
+/// What journalctl has to say of so few entries is no longer.
+const MOST: u64 = 16 << 20;
 /// journalctl on a large journal with cold caches takes seconds.
 const WITHIN: Duration = Duration::from_secs(4);
+/// Once it was ended, what was read until then comes at once.
+const AFTER: Duration = Duration::from_millis(200);
 
 /// Asks journalctl: the journal's files are its own business.
 pub fn lines(root: &Path, unit: &UnitName) -> Vec<String> {
     match ask(root, unit) {
-        Ok(text) => text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect(),
+        Ok(lines) => lines,
         Err(why) => vec![format!("cannot be read: {why}")],
     }
 }
 
 #[expect(clippy::disallowed_types, reason = "a root-owned oneshot, which asks the one reader of the journal")]
-fn ask(root: &Path, unit: &UnitName) -> Result<String, String> {
+fn ask(root: &Path, unit: &UnitName) -> Result<Vec<String>, String> {
     let program = root.join("usr/bin/journalctl");
     let unit = format!("--unit={unit}");
     let mut child = std::process::Command::new(&program)
-        .args(["--quiet", "--no-pager", "--output=cat", "--lines", LINES, &unit])
+        .args(["--quiet", "--no-pager", "--output=cat", "--lines", ENTRIES, &unit])
         .env_clear()
         .env("LANG", "C.UTF-8")
         .stdin(Stdio::null())
@@ -39,20 +46,52 @@ fn ask(root: &Path, unit: &UnitName) -> Result<String, String> {
     let Some(stdout) = child.stdout.take() else { return Err("it has no output".to_owned()) };
     let (done, read) = mpsc::channel();
     let reader = std::thread::Builder::new().spawn(move || {
-        let mut text = Vec::new();
-        // Whatever was read by then is worth having.
-        let _ = stdout.take(BYTES).read_to_end(&mut text);
-        let _ = done.send(text);
+        let _ = done.send(newest(stdout.take(MOST)));
     });
     reader.map_err(|error| error.to_string())?;
-    let text = read.recv_timeout(WITHIN);
+    let lines = read.recv_timeout(WITHIN);
     // It has ended, or has to: nothing of it is wanted any more.
     let _ = child.kill();
     let _ = child.wait();
-    match text {
-        Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+    // Whatever was read by then is worth having.
+    match lines.or_else(|_| read.recv_timeout(AFTER)) {
+        Ok(lines) => Ok(lines),
         Err(_) => Err(format!("journalctl does not answer within {} s", WITHIN.as_secs())),
     }
+}
+
+/// The last lines of a text, in its order, each cut. journalctl could turn the entries round, but then
+/// nobody could tell the lines of one entry, a stack trace, from the next.
+fn newest(mut from: impl Read) -> Vec<String> {
+    let mut lines: VecDeque<String> = VecDeque::new();
+    let mut line: Vec<u8> = Vec::new();
+    let mut keep = |line: &mut Vec<u8>| {
+        let text = String::from_utf8_lossy(line).into_owned();
+        line.clear();
+        if !text.trim().is_empty() {
+            if lines.len() >= LINES {
+                lines.pop_front();
+            }
+            lines.push_back(text);
+        }
+    };
+    let mut buffer = [0; 8192];
+    loop {
+        let read = match from.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Ok(0) | Err(_) => break,
+            Ok(read) => read,
+        };
+        for byte in buffer.iter().take(read) {
+            match byte {
+                b'\n' => keep(&mut line),
+                _ if line.len() < LINE => line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+    keep(&mut line);
+    lines.into()
 }
 
 #[cfg(test)]
@@ -78,9 +117,19 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_lines_are_kept_in_their_order_and_each_is_cut() {
+        // A line of 100 KiB at the beginning leaves room for the others, as does one at the end.
+        let long = "head -c 100000 /dev/zero | tr '\\0' x; echo";
+        let lines = says(&format!("{long}; seq 1 200; {long}; echo last"));
+        assert_eq!(lines.len(), LINES);
+        assert_eq!((lines[0].as_str(), lines[LINES - 3].as_str()), ("143", "200"));
+        assert_eq!((lines[LINES - 2].len(), lines[LINES - 1].as_str()), (LINE, "last"));
+        assert_eq!(says("printf unended"), ["unended"]);
+    }
+
+    #[test]
     fn a_flood_is_cut_and_absence_is_told() {
-        let bytes: usize = says("yes 0123456789").iter().map(|line| line.len() + 1).sum();
-        assert!(bytes <= 64 * 1024 + 16, "{bytes}");
+        assert_eq!(says("yes 0123456789").len(), LINES);
         let absent = lines(Path::new("/nonexistent"), &"web.service".parse().unwrap());
         assert!(absent[0].starts_with("cannot be read: /nonexistent/usr/bin/journalctl: "), "{absent:?}");
     }
