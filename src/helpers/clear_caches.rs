@@ -1,7 +1,7 @@
 //! Clears caches: what is in the configured directories below an app's working directory, and in the
 //! `CacheDirectory=` of its unit. The directories themselves stay.
 //!
-//! Only while every configured unit that works in the same directory is down. It becomes the owner of
+//! Only while every configured unit that uses one of them, or works in the same directory, is down. It becomes the owner of
 //! a cache before it touches anything in it, so that it can delete nothing that the owner could not;
 //! and a cache whose owner is not the app's user is cleared only where nobody else had a hand in what
 //! lies under that name.
@@ -16,13 +16,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, set_capabilities, set_thread_groups, set_thread_res_gid,
-    set_thread_res_uid,
-};
 
+use super::acting_as::{become_user, drop_capabilities};
 use super::oneshot::{Request, member};
 use super::result::{Ending, Helper, Report, now};
 use super::units::{Look, System, Units, user_id};
@@ -88,7 +84,7 @@ fn clear(
     if caches.is_empty() {
         return Ok((nothing(&refused), refused));
     }
-    let sharers = sharers(&request.root, &settings, member, working_directory.as_deref(), units);
+    let sharers = sharers(&request.root, &settings, member, working_directory.as_deref(), &caches, units);
     all_down(&sharers, units)?;
 
     let user = user_id(&request.root, &own.execution.user).filter(|_| !own.execution.dynamic_user);
@@ -159,30 +155,35 @@ fn caches(
     found
 }
 
-/// The app's unit, and every other configured one that works in the same directory or has one of the
-/// same cache directories.
+/// The app's unit, and every other configured one that uses any of its caches: it works in the same
+/// directory, a cache lies below its directory or its directory below a cache, or two caches meet.
 fn sharers(
     root: &Path,
     settings: &Settings,
     member: &Member,
     working_directory: Option<&Path>,
+    caches: &[(String, Way)],
     units: &dyn Units,
 ) -> Vec<UnitName> {
-    let identity = |path: &Path| way::to(root, path).ok().map(|way| (way.stat.st_dev, way.stat.st_ino));
-    let ours = working_directory.and_then(identity);
-    let own =
-        units.look(&member.target.unit).map(|look| look.execution.cache_directories).unwrap_or_default();
+    let identity = |way: &Way| (way.stat.st_dev, way.stat.st_ino);
+    let ours = working_directory.and_then(|path| way::to(root, path).ok());
+    let uses = |theirs: Way| {
+        // Everything is below /, which says nothing.
+        let somewhere = theirs.real.parent().is_some();
+        ours.as_ref().is_some_and(|ours| identity(ours) == identity(&theirs))
+            || caches.iter().any(|(_, cache)| {
+                identity(cache) == identity(&theirs)
+                    || theirs.real.starts_with(&cache.real)
+                    || (somewhere && cache.real.starts_with(&theirs.real))
+            })
+    };
     let mut sharers = vec![member.target.unit.clone()];
     for other in settings.members.iter().filter(|other| other.target.role == Role::App) {
         if other.target.unit == member.target.unit {
             continue;
         }
         let shares = match units.look(&other.target.unit) {
-            Ok(look) => {
-                let theirs = self::working_directory(other, &look);
-                theirs.as_deref().and_then(identity).is_some_and(|theirs| Some(theirs) == ours)
-                    || look.execution.cache_directories.iter().any(|name| own.contains(name))
-            }
+            Ok(look) => used(other, &look).iter().any(|path| way::to(root, path).is_ok_and(uses)),
             // Nobody knows: it counts as one, and is asked once more whether it is down.
             Err(_) => true,
         };
@@ -191,6 +192,16 @@ fn sharers(
         }
     }
     sharers
+}
+
+/// Where an app works, and where its caches are, by whatever links it reaches them.
+fn used(member: &Member, look: &Look) -> Vec<PathBuf> {
+    let directory = working_directory(member, look);
+    let below = directory.iter().flat_map(|top| member.target.caches.iter().map(|cache| top.join(cache)));
+    let named = look.execution.cache_directories.iter().map(|name| Path::new("/var/cache").join(name));
+    let mut paths: Vec<PathBuf> = below.chain(named).collect();
+    paths.extend(directory);
+    paths
 }
 
 fn all_down(sharers: &[UnitName], units: &dyn Units) -> Result<(), String> {
@@ -260,32 +271,15 @@ fn one(
     })
 }
 
-/// This thread is the owner from here on, for good. Threads have credentials of their own
-/// (credentials(7)), so that the others can still leave the result.
+/// This thread is the owner from here on, as far as files go.
 fn become_owner(owner: u32, group: u32) -> Result<(), Errno> {
-    let (owner, mut group) = (Uid::from_raw(owner), Gid::from_raw(group));
-    if owner.is_root() {
-        let none = CapabilitySet::empty();
-        return set_capabilities(
-            None,
-            CapabilitySets { effective: none, permitted: none, inheritable: none },
-        );
+    if owner == 0 {
+        return drop_capabilities();
     }
-    if owner == rustix::process::geteuid() {
+    if owner == rustix::process::geteuid().as_raw() {
         return Ok(());
     }
-    if group.is_root() {
-        group = Gid::from_raw(NOGROUP);
-    }
-    set_thread_groups(&[])?;
-    set_thread_res_gid(group, group, group)?;
-    set_thread_res_uid(owner, owner, owner)?;
-    // The capabilities went with the user id; it had better be so.
-    if rustix::process::geteuid() == owner && set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).is_err() {
-        Ok(())
-    } else {
-        Err(Errno::PERM)
-    }
+    become_user(owner, if group == 0 { NOGROUP } else { group }, &[])
 }
 
 fn nothing(refused: &[String]) -> Ending {

@@ -3,6 +3,7 @@
 //! They read the root-owned configuration themselves and believe nothing that the daemon says
 //! beyond an app's name. The daemon never calls them; systemd starts them.
 
+mod acting_as;
 pub mod clear_caches;
 pub mod evidence;
 pub mod oneshot;

@@ -285,13 +285,52 @@ fn only_while_every_unit_in_the_same_directory_is_down() {
 }
 
 #[test]
+fn only_while_every_unit_is_down_whose_directory_or_caches_meet_them() {
+    // Where the other one works, what its caches are, and whether it uses /srv/web/cache.
+    for (directory, caches, cache_directory, shares) in [
+        ("/srv/web/cache", &[][..], "", true),
+        ("/srv/web/cache/inner", &[], "", true),
+        ("/srv/web/api", &["../cache"], "", true),
+        ("/srv/web/api", &["own"], "", false),
+        ("/srv/web/cache2", &[], "", false),
+        ("/srv", &[], "", true),
+        ("/", &[], "", false),
+        ("/srv/linked", &[], "", true),
+        ("/srv/other", &["linked"], "", true),
+        ("/srv/other", &["own"], "", false),
+        ("/srv/other", &[], "linked", true),
+        ("/srv/gone", &["cache"], "gone", false),
+    ] {
+        let caches: Vec<PathBuf> = caches.iter().map(PathBuf::from).collect();
+        let other = Target { caches, ..Target::of_unit("api.service".parse().unwrap()) };
+        let scene = Scene { host: Host::of(vec![("web", target(&["cache"])), ("api", other)]) };
+        for file in ["cache/inner/a", "cache2/a", "api/own/a"] {
+            scene.file(&format!("srv/web/{file}"));
+        }
+        scene.file("srv/other/own/a");
+        symlink("web/cache", scene.path("srv/linked")).unwrap();
+        symlink("../web/cache/inner", scene.path("srv/other/linked")).unwrap();
+        fs::create_dir_all(scene.path("var/cache")).unwrap();
+        symlink("/srv/web/cache", scene.path("var/cache/linked")).unwrap();
+        let mut look = Look { down: false, state: "running".to_owned(), ..down() };
+        look.execution.working_directory = Some(directory.into());
+        look.execution
+            .cache_directories
+            .extend((!cache_directory.is_empty()).then(|| cache_directory.into()));
+        let result = scene.clear_with(&told("api.service", look));
+        let kept = scene.path("srv/web/cache/inner/a").exists();
+        assert_eq!(kept, shares, "{directory} {cache_directory}: {result:?}");
+    }
+}
+
+#[test]
 fn a_unit_that_is_started_meanwhile_ends_it() {
     let scene = Scene::new();
     for n in 0..10_000 {
         fs::write(scene.path(&format!("srv/web/cache/{n}")), "").unwrap();
     }
-    // One look for what it executes, two for whether it is down: the next is the first one meanwhile.
-    let units = Told { up_from: Some(4), ..Told::default() };
+    // One look for what it executes, one for whether it is down: the next is the first one meanwhile.
+    let units = Told { up_from: Some(3), ..Told::default() };
     let text = done(clear(&scene.host.request("web"), &units, LONG, Duration::from_millis(1)));
     assert!(text.ends_with(", then a unit that uses it was started"), "{text}");
     assert!(fs::read_dir(scene.path("srv/web/cache")).unwrap().count() > 0);
@@ -406,7 +445,7 @@ fn a_working_directory_behind_a_link_of_root_only() {
     rustix::fs::chownat(
         CWD,
         scene.path("srv/current"),
-        Some(Uid::from_raw(APP)),
+        Some(rustix::fs::Uid::from_raw(APP)),
         None,
         rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
     )

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use super::super::acting_as::become_user;
 use super::{ABSENT, BLIND};
 use crate::systemd::{Execution, Setting};
 
@@ -66,7 +66,7 @@ pub fn lines(paths: Vec<(String, PathBuf)>, user: Option<User>, name: &str) -> V
     let (names, places): (Vec<String>, Vec<PathBuf>) = paths.into_iter().unzip();
     // The identity of a thread is its own: only this one becomes somebody else.
     let started = std::thread::Builder::new().spawn(move || {
-        let became = user.as_ref().map_or(Ok(()), become_user);
+        let became = user.as_ref().map_or(Ok(()), |user| become_user(user.uid, user.gid, &user.groups));
         let found: Result<Vec<_>, _> = became.map(|()| places.iter().map(|path| open(path)).collect());
         let _ = done.send(found);
     });
@@ -95,21 +95,14 @@ fn line(path: &str, found: Result<(), Errno>, user: &str) -> Option<String> {
     }
 }
 
-fn become_user(user: &User) -> Result<(), Errno> {
-    let groups: Vec<Gid> = user.groups.iter().map(|id| Gid::from_raw(*id)).collect();
-    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    set_thread_groups(&groups)?;
-    set_thread_res_gid(gid, gid, gid)?;
-    set_thread_res_uid(uid, uid, uid)
-}
-
 /// Opens it as the app would, and reads nothing. What is no file or directory is not opened: that
 /// could be an act.
 fn open(path: &Path) -> Result<(), Errno> {
     let held = rustix::fs::stat(path)?;
     let kind = rustix::fs::FileType::from_raw_mode(held.st_mode);
     if !matches!(kind, rustix::fs::FileType::RegularFile | rustix::fs::FileType::Directory) {
-        return rustix::fs::access(path, rustix::fs::Access::READ_OK);
+        // As the effective user: the real one is still root.
+        return rustix::fs::accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS);
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map(drop)
@@ -158,12 +151,23 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             (name.to_owned(), path)
         };
-        let paths =
-            vec![path("open.js", 0o644), path("closed.js", 0o600), ("gone.js".into(), "/gone".into())];
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
+        let paths = vec![
+            path("open.js", 0o644),
+            path("closed.js", 0o600),
+            ("gone.js".into(), "/gone".into()),
+            ("socket".into(), socket),
+        ];
         let nobody = User { uid: 65_534, gid: 65_534, groups: Vec::new() };
         assert_eq!(
             lines(paths.clone(), Some(nobody), "nobody"),
-            ["absent: closed.js cannot be read by user nobody", "absent: gone.js is missing"]
+            [
+                "absent: closed.js cannot be read by user nobody",
+                "absent: gone.js is missing",
+                "absent: socket cannot be read by user nobody"
+            ]
         );
         assert!(rustix::process::geteuid().is_root(), "only the thread became somebody else");
         assert_eq!(lines(paths, None, ""), ["absent: gone.js is missing"]);
