@@ -13,7 +13,7 @@ mod silence;
 mod tls;
 pub(super) mod url;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::Read;
 use std::time::Duration;
 
@@ -62,6 +62,7 @@ pub(super) fn check(probe: &Probe, allowance: Allowance) -> Observation {
         allowance: allowance.clone(),
         watch: Some(watch.clone()),
         certificate: Cell::new(None),
+        quote: RefCell::default(),
     };
     let asked = ask.follow(uri, method);
     let took = clock::now().since(began);
@@ -76,7 +77,7 @@ pub(super) fn check(probe: &Probe, allowance: Allowance) -> Observation {
             let fault = if fault == Fault::Tls { Fault::WrongAnswer } else { fault };
             let bad = Observation::bad(fault, behind(&label, &text));
             match fault {
-                Fault::WrongAnswer => bad.took(took),
+                Fault::WrongAnswer => bad.took(took).quoting(ask.quote.take()),
                 Fault::Unanswered => bad.with(watch.silence()),
                 _ => bad,
             }
@@ -151,6 +152,8 @@ pub(super) struct Ask<'a> {
     pub watch: Option<Watch>,
     /// The least time in seconds that a certificate still holds, of those that were shown.
     pub certificate: Cell<Option<i64>>,
+    /// What of an answer was not as expected, in its own words: not for everybody.
+    pub quote: RefCell<Option<String>>,
 }
 
 impl Ask<'_> {
@@ -286,21 +289,22 @@ impl Ask<'_> {
         let read = answer.body_mut().as_reader().take(BODY_LIMIT as u64 + 1).read_to_end(&mut body);
         if !self.http.status.contains(status) {
             let at = if uri == first { String::new() } else { format!(" at {}", clean(uri.path(), 40)) };
-            let mut text =
+            let text =
                 format!("answers {status}{at} (expected {})", clean(&self.http.status.to_string(), 30));
             // What asks for a password is no evidence, and may hold a hint at one.
             if !matches!(status, 401 | 403) {
                 let head = clean(&String::from_utf8_lossy(&body[..body.len().min(400)]), 80);
-                if !head.is_empty() {
-                    text = format!("{text}: {head}");
-                }
+                self.quote.replace(Some(head).filter(|head| !head.is_empty()));
             }
             return Err(wrong(text));
         }
         if let Err(error) = read {
             return Err(self.explain(Error::from(error), "reading the body"));
         }
-        expect::compare(self.http, status, &body).map_err(wrong)
+        expect::compare(self.http, status, &body).map_err(|(text, quote)| {
+            self.quote.replace(quote);
+            wrong(text)
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //! Responsible for telling the stages apart (resolver, connection, TLS, HTTP), and for how long the
 //! certificate holds. What a failure means is the judge's business.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -38,14 +38,15 @@ fn ask_publicly(http: &HttpTarget, allowance: Allowance, trust: Trust) -> Observ
     };
     let label = format!("{method} {}", shown(&uri));
     let began = clock::now();
-    let (way, certificate) = (Way::Public, Cell::new(None));
-    let ask = Ask { http, way, trust, allowance: allowance.clone(), watch: None, certificate };
+    let (way, certificate, quote) = (Way::Public, Cell::new(None), RefCell::default());
+    let ask = Ask { http, way, trust, allowance: allowance.clone(), watch: None, certificate, quote };
     let asked = ask.follow(uri, method);
     let took = clock::now().since(began);
     let seen = match asked {
         Ok(good) => good.told(&label, http, took),
         Err(trouble) => {
             let seen = not_good(&label, trouble, &allowance);
+            let seen = seen.quoting(ask.quote.take());
             if seen.finding == Finding::Bad(Fault::WrongAnswer) { seen.took(took) } else { seen }
         }
     };
@@ -78,8 +79,8 @@ pub(super) fn through_proxy(probe: &Probe, allowance: Allowance) -> Observation 
         group.zip(row.cgroup).is_some_and(|(group, id)| probe.world.cgroup_has_id(group, id))
     };
     let way = Way::To(places(rows.iter().filter(own), port));
-    let (trust, certificate) = (Trust::Anyone, Cell::new(None));
-    let ask = Ask { http: &http, way, trust, allowance: allowance.clone(), watch: None, certificate };
+    let (trust, certificate, quote) = (Trust::Anyone, Cell::new(None), RefCell::default());
+    let ask = Ask { http: &http, way, trust, allowance: allowance.clone(), watch: None, certificate, quote };
     let asked = ask.once(&uri, &method);
     let took = clock::now().since(began);
     bounded(match asked {

@@ -65,7 +65,7 @@ impl Row {
             Finding::Unknown => "unknown",
         };
         let latency_ms = seen.latency.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        Self { check, result, text: seen.text.clone(), latency_ms }
+        Self { check, result, text: seen.whole(), latency_ms }
     }
 }
 

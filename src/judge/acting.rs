@@ -244,7 +244,8 @@ impl App {
                 self.abandon(now, &step, &why, out);
             }
             Outcome::Skipped if !minor => self.step_failed(now, &step, "skipped by systemd", out),
-            Outcome::Failed(why) if step == Step::Preflight => {
+            // Where it was never good, that proves nothing, and the recovery goes on.
+            Outcome::Failed(why) if step == Step::Preflight && self.was_ever_good(CheckKind::Preflight) => {
                 // What is missing becomes the verdict; until then nothing is started into it.
                 self.hold_until = Some(now + HOLD);
                 self.abandon(now, &step, &why, out);

@@ -18,6 +18,11 @@ const LOST_AFTER: Duration = Duration::from_secs(5);
 const DISK_EVERY: Duration = Duration::from_secs(30);
 /// A helper unit is not started more often than that for the same question.
 const HELPER_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked whether what a start needs is there, while the app is well and it was never
+/// found so: somebody has to put the configuration right, and that takes time.
+const PROVE_EVERY: Duration = Duration::from_secs(600);
+/// The same where it could not be looked at.
+const PROVE_AGAIN: Duration = Duration::from_secs(60);
 
 /// What an errand brought back last.
 #[derive(Clone, Debug)]
@@ -185,6 +190,11 @@ impl App {
             CheckKind::Disk if !pressing => self.policy.check_interval.max(DISK_EVERY),
             CheckKind::Preflight if pressing => HELPER_EVERY,
             _ if pressing => self.policy.confirm_interval,
+            // Before it is needed: what was never good cannot hold a start, so somebody is told now.
+            CheckKind::Preflight if self.is_plainly_well() && !self.was_ever_good(kind) => {
+                let bad = self.errands.seen(kind).is_some_and(Seen::is_bad);
+                if bad { PROVE_EVERY } else { PROVE_AGAIN }
+            }
             CheckKind::Database => {
                 let database =
                     self.target.database.as_ref().filter(|asked| up && !asked.only_on_suspicion())?;

@@ -217,10 +217,12 @@ impl App {
         }
     }
 
-    /// What of the things that it needs is absent.
+    /// What of the things that it needs is absent. Where they were never all there, it is the list that
+    /// is wrong, and holds nothing back.
     pub(super) fn config_missing(&self) -> Option<&str> {
         let seen = self.errands.seen_since(CheckKind::Preflight, self.trouble_since?)?;
-        seen.is_bad().then_some(seen.observation.text.as_str())
+        let missing = seen.is_bad() && self.was_ever_good(CheckKind::Preflight);
+        missing.then_some(seen.observation.text.as_str())
     }
 
     /// Why nothing is to be done, if somebody works on the app.
@@ -463,8 +465,8 @@ impl App {
 
     fn note_conditions(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
-        // That it is down for a while says nothing new about it.
-        if up {
+        // That it is down for a while says nothing new about it, but for what a start needs.
+        if up || self.never_good.contains_key(&CheckKind::Preflight) {
             let never = self.never_healthy();
             self.note(now, Condition::NeverHealthy, never, out);
         }
@@ -512,11 +514,13 @@ impl App {
 
     /// A check that fails and was never good, once that is sure.
     fn never_healthy(&self) -> Option<String> {
+        // What is there or is not, is sure at once.
+        let enough = |kind| if kind == CheckKind::Preflight { 1 } else { self.policy.failures };
         let (kind, _) = self
             .never_good
             .iter()
             .rev()
-            .find(|(kind, times)| **times >= self.policy.failures && !self.was_ever_good(**kind))?;
+            .find(|(kind, times)| **times >= enough(**kind) && !self.was_ever_good(**kind))?;
         let seen = self.last_seen(*kind)?;
         Some(format!("never healthy since it was configured: {}; check the configuration", seen.text))
     }

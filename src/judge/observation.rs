@@ -57,10 +57,10 @@ impl CheckKind {
     }
 
     /// Its failure means nothing until it was good once: it may be the configuration that is wrong.
-    /// How the host is off, and what a start needs, is true at first sight.
+    /// How the host is off is true at first sight.
     #[must_use]
     pub fn needs_proof(self) -> bool {
-        !matches!(self, Self::HostMemory | Self::Disk | Self::Egress | Self::Preflight)
+        !matches!(self, Self::HostMemory | Self::Disk | Self::Egress)
     }
 
     /// The word by which people know it, as in `status` and the journal.
@@ -204,25 +204,50 @@ pub struct Observation {
     /// What the judge has to know besides.
     #[serde(default)]
     pub detail: Option<Box<Detail>>,
+    /// What the app itself answered, in a few words: for the journal and the incident, which are for
+    /// those who may read logs. The text is for everybody, and an answer may hold anything.
+    #[serde(default)]
+    pub quote: Option<String>,
 }
 
 impl Observation {
     /// As configured.
     #[must_use]
     pub fn good(text: impl Into<String>) -> Self {
-        Self { finding: Finding::Good, text: text.into(), latency: None, slow: false, detail: None }
+        Self {
+            finding: Finding::Good,
+            text: text.into(),
+            latency: None,
+            slow: false,
+            detail: None,
+            quote: None,
+        }
     }
 
     /// Not as configured.
     #[must_use]
     pub fn bad(fault: Fault, text: impl Into<String>) -> Self {
-        Self { finding: Finding::Bad(fault), text: text.into(), latency: None, slow: false, detail: None }
+        Self {
+            finding: Finding::Bad(fault),
+            text: text.into(),
+            latency: None,
+            slow: false,
+            detail: None,
+            quote: None,
+        }
     }
 
     /// Could not be made, for that reason.
     #[must_use]
     pub fn unknown(text: impl Into<String>) -> Self {
-        Self { finding: Finding::Unknown, text: text.into(), latency: None, slow: false, detail: None }
+        Self {
+            finding: Finding::Unknown,
+            text: text.into(),
+            latency: None,
+            slow: false,
+            detail: None,
+            quote: None,
+        }
     }
 
     /// The same with a latency.
@@ -236,5 +261,21 @@ impl Observation {
     pub fn with(mut self, detail: Detail) -> Self {
         self.detail = Some(Box::new(detail));
         self
+    }
+
+    /// The same with what the app itself answered.
+    #[must_use]
+    pub fn quoting(mut self, quote: Option<String>) -> Self {
+        self.quote = quote;
+        self
+    }
+
+    /// The evidence with what the app itself answered, for those who may read logs.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        match &self.quote {
+            Some(quote) => format!("{}: {quote}", self.text),
+            None => self.text.clone(),
+        }
     }
 }

@@ -328,6 +328,9 @@ impl App {
                 // A late answer of an early round changes nothing when a newer one was good.
                 if self.history.bad_in_a_row() > 0 {
                     if first && !self.verdict.is_fault() {
+                        // The journal and the incident may have what the app said; the verdict may not.
+                        let seen = self.latest.values().find(|seen| seen.text == text);
+                        let text = seen.map_or(text, Observation::whole);
                         self.tell(out, EventKind::CheckFailed, Level::Info, text);
                     }
                     self.suspect(now, out);

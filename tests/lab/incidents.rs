@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::machine::{AppSpec, Machine, scenario};
-use crate::support::{SOON, UNIT, recovered_from, watch};
+use crate::support::{SOON, UNIT, found, recovered_from, watch};
 
 /// An incident, whole, once `probe` takes it.
 fn incident(m: &Machine, id: &str, what: &str, probe: impl Fn(&Value) -> bool) -> Value {
@@ -130,6 +130,9 @@ fn files_and_keys_that_a_start_needs_are_named() {
         m.write("/srv/web/there.js", "");
         m.write("/srv/web/.env", "KEY=hunter2\n");
         watch(m, &app, "preflight = { files = [\"there.js\"], keys = [\"TOKEN\", \"KEY\"] }");
+        m.wait_for(SOON, "what a start needs is there", || {
+            (found(m, "web", "preflight") == "good").then_some(())
+        });
         m.must("chmod 0600 /srv/web/there.js; echo KEY= > /srv/web/.env");
         let at = m.fault("web", "crash");
         let found = m.wait_event(SOON, "web", "incident-opened", at);

@@ -127,6 +127,14 @@ pub fn view(m: &Machine, app: &str) -> Value {
     views.get(0).cloned().unwrap_or_default()
 }
 
+/// What a check of the app found last: `good`, `bad`, `unknown`, `none`; empty where it has none.
+pub fn found(m: &Machine, app: &str, check: &str) -> String {
+    let view = view(m, app);
+    let mut checks = view["checks"].as_array().into_iter().flatten();
+    let seen = checks.find(|seen| seen["check"] == check);
+    seen.and_then(|seen| seen["result"].as_str()).unwrap_or_default().to_owned()
+}
+
 /// Waits until the daemon answers with something that `probe` takes.
 #[track_caller]
 pub fn wait_view<T>(m: &Machine, app: &str, what: &str, probe: impl Fn(&Value) -> Option<T>) -> T {

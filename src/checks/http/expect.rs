@@ -7,37 +7,37 @@ use super::BODY_LIMIT;
 use crate::judge::HttpTarget;
 
 /// Compares a body, read to one byte beyond the limit at most, with what is expected. The error
-/// goes behind `GET /path`.
-pub(super) fn compare(http: &HttpTarget, status: u16, body: &[u8]) -> Result<(), String> {
+/// goes behind `GET /path`; with it what the app said instead, which is not for everybody.
+pub(super) fn compare(http: &HttpTarget, status: u16, body: &[u8]) -> Result<(), (String, Option<String>)> {
+    let plain = |text: String| Err((text, None));
     let whole = body.len() <= BODY_LIMIT;
     if let Some(wanted) = &http.body
         && !String::from_utf8_lossy(body).contains(wanted.as_str())
     {
         let part = if whole { "" } else { "in its first 64 KiB " };
-        return Err(format!("answers {status} {part}without \"{}\"", clean(wanted, 60)));
+        return plain(format!("answers {status} {part}without \"{}\"", clean(wanted, 60)));
     }
     if http.json.is_empty() {
         return Ok(());
     }
     if !whole {
-        return Err(format!(
+        return plain(format!(
             "answers {status} with more JSON than the {} KiB that are read",
             BODY_LIMIT / 1024
         ));
     }
     let document: Value = match serde_json::from_slice(body) {
         Ok(document) => document,
-        Err(_) if body.is_empty() => return Err(format!("answers {status} with no body, expected JSON")),
-        Err(error) => return Err(format!("answers {status} without valid JSON: {error}")),
+        Err(_) if body.is_empty() => return plain(format!("answers {status} with no body, expected JSON")),
+        Err(error) => return plain(format!("answers {status} without valid JSON: {error}")),
     };
     for (path, wanted) in &http.json {
         let name = clean(path, 50);
         match lookup(&document, path) {
-            None => return Err(format!("answers {status}, {name} is missing, expected {}", shown(wanted))),
+            None => return plain(format!("answers {status}, {name} is missing, expected {}", shown(wanted))),
             Some(found) if !same(found, wanted) => {
-                let text =
-                    format!("answers {status}, {name} is {}, expected {}", shown(found), shown(wanted));
-                return Err(text);
+                let text = format!("answers {status}, {name} is another than the expected {}", shown(wanted));
+                return Err((text, Some(format!("{name} is {}", shown(found)))));
             }
             Some(_) => {}
         }
@@ -124,11 +124,14 @@ mod tests {
     fn what_differs_is_said() {
         let mut http = target("http://localhost/").http.unwrap();
         http.json = vec![("services.database".to_owned(), json!("connected"))];
-        let said = |body: &str| compare(&http, 200, body.as_bytes()).unwrap_err();
-        assert_eq!(
-            said(r#"{"services":{"database":"down"}}"#),
-            r#"answers 200, services.database is "down", expected "connected""#
-        );
+        // What the app answered is kept apart: it may hold anything.
+        let (text, quote) = compare(&http, 200, br#"{"services":{"database":"down"}}"#).unwrap_err();
+        assert_eq!(text, r#"answers 200, services.database is another than the expected "connected""#);
+        assert_eq!(quote.unwrap(), r#"services.database is "down""#);
+        let said = |body: &str| match compare(&http, 200, body.as_bytes()).unwrap_err() {
+            (text, None) => text,
+            quoted => panic!("{quoted:?}"),
+        };
         assert_eq!(said("{}"), r#"answers 200, services.database is missing, expected "connected""#);
         assert_eq!(said(""), "answers 200 with no body, expected JSON");
         assert!(said("<html>").starts_with("answers 200 without valid JSON: "));
@@ -137,7 +140,10 @@ mod tests {
         http.json.clear();
         http.body = Some("OK".to_owned());
         assert_eq!(compare(&http, 200, b"all OK"), Ok(()));
-        assert_eq!(compare(&http, 200, b"\xff").unwrap_err(), "answers 200 without \"OK\"");
+        assert_eq!(
+            compare(&http, 200, b"\xff").unwrap_err(),
+            ("answers 200 without \"OK\"".to_owned(), None)
+        );
     }
 
     proptest! {

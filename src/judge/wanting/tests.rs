@@ -306,6 +306,76 @@ fn what_is_missing_holds_the_start_until_it_is_there() {
     assert_eq!(stage.steps, [Step::ResetFailed, Step::Start]);
 }
 
+#[test]
+fn what_the_app_said_is_for_those_who_read_logs_alone() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    let secret = "connect postgres://u:geheim@h";
+    stage.answer(move |kind| match kind {
+        CheckKind::Http => {
+            Observation::bad(Fault::WrongAnswer, "answers 500").quoting(Some(secret.to_owned()))
+        }
+        kind => WELL(kind),
+    });
+    stage.outcome = Outcome::Refused("polkit says no".into());
+    stage.pass(30);
+    assert_eq!(stage.app.verdict, Verdict::Erroring);
+    let view = format!("{:?} {}", stage.app.view(stage.now), stage.app.headline());
+    assert!(view.contains("answers 500") && !view.contains("geheim"), "{view}");
+    let said: Vec<_> = stage.told.iter().filter(|record| record.text.contains("geheim")).collect();
+    assert!(said.iter().all(|record| record.event == EventKind::CheckFailed) && said.len() == 1, "{said:?}");
+}
+
+#[test]
+fn what_was_never_there_is_told_beforehand_and_holds_nothing() {
+    let preflight = PreflightTarget { keys: vec!["DATABASE_ULR".into()], ..PreflightTarget::default() };
+    let mut stage = Stage::new(Target { preflight, ..asked() }, Policy::default());
+    stage.app.ever_good.remove(&stage.app.target.signature(CheckKind::Preflight));
+    let missing = |kind: CheckKind| match kind {
+        CheckKind::Preflight => Observation::bad(Fault::ConfigMissing, "DATABASE_ULR is not set"),
+        _ => WELL(kind),
+    };
+    let looked = |stage: &Stage| stage.asked.iter().filter(|kind| **kind == CheckKind::Preflight).count();
+    stage.answer(missing);
+    stage.pass(300);
+    assert_eq!(looked(&stage), 1, "at a slow pace");
+    assert_eq!(stage.app.verdict, Verdict::Healthy);
+    let held = &stage.app.conditions[&Condition::NeverHealthy];
+    assert!(held.text.contains("DATABASE_ULR is not set"), "{}", held.text);
+    assert_eq!(stage.alerts(), 1);
+    stage.fall();
+    stage.pass(30);
+    assert!(!stage.verdicts().contains(&Verdict::ConfigMissing));
+    assert_eq!(stage.steps, [Step::Preflight, Step::ResetFailed, Step::Start]);
+    // Somebody mends the configuration: from then on it is believed.
+    stage.answer(WELL);
+    stage.pass(900);
+    assert!(!stage.app.conditions.contains_key(&Condition::NeverHealthy));
+    let before = looked(&stage);
+    stage.answer(missing);
+    stage.pass(900);
+    assert_eq!(looked(&stage), before, "once is enough");
+    stage.steps.clear();
+    stage.fall();
+    stage.pass(300);
+    assert_eq!(stage.app.verdict, Verdict::ConfigMissing);
+    assert_eq!(stage.steps, []);
+}
+
+#[test]
+fn a_preflight_that_was_never_good_ends_no_recovery() {
+    let preflight = PreflightTarget { keys: vec!["KEY".into()], ..PreflightTarget::default() };
+    let mut stage = Stage::new(Target { preflight, ..asked() }, Policy::default());
+    stage.app.ever_good.remove(&stage.app.target.signature(CheckKind::Preflight));
+    stage.answer(|kind| match kind {
+        CheckKind::Preflight => Observation::bad(Fault::ConfigMissing, "KEY is not set"),
+        _ => WELL(kind),
+    });
+    stage.outcome = Outcome::Failed("KEY is not set".into());
+    stage.fall();
+    stage.pass(5);
+    assert!(stage.steps.contains(&Step::Start), "{:?}", stage.steps);
+}
+
 /// What is seen of an app that is up for no longer than a blink.
 fn nobody_listens(kind: CheckKind) -> Observation {
     match kind {

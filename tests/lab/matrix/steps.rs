@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rows;
 use super::seen::{Seen, condition, healthy, held, recovered, until};
 use crate::machine::{AppSpec, Machine, now};
-use crate::support::{SOON, count, let_pass, quick, said_at, view, watch};
+use crate::support::{SOON, count, found, let_pass, quick, said_at, view, watch};
 
 rows! {
     Lab straggler: "crash, a straggler outside of any unit holds the port" => "port-taken", "end stragglers, reset-failed, start", 1;
@@ -103,9 +103,12 @@ fn missing(m: &Machine, take_away: &str, put_back: &str) -> Seen {
         "preflight = { files = [\"dist/main.js\"], keys = [\"DATABASE_URL\"] }\n\
          database = { keys = [\"DATABASE_URL\"], env_file = \".env\" }",
     );
+    // What was never all there holds nothing back: it is looked at when the app is well.
+    let proven = until(SOON, || found(m, "web", "preflight") == "good");
     m.must(take_away);
     let at = m.fault("web", "crash");
     let seen = held(m, at, "config-missing");
+    let seen = seen.and(proven, || "what a start needs was not looked at".to_owned());
     m.must(put_back);
     let back = until(Duration::from_secs(30), || view(m, "web")["verdict"] == "healthy");
     seen.and(back, || "not started when all was there again".to_owned())
