@@ -87,21 +87,41 @@ pub async fn observe(kind: CheckKind, probe: &Probe, pool: &Pool) -> Observation
 
 /// Makes the checks of a round one after the other on one thread: waking a thread for each costs more
 /// than the checks themselves. The health check goes first, and has its whole time; the others look
-/// at the host and take microseconds. What is stuck makes itself and the ones behind it unknown, and
-/// nobody waits longer for the round than for its longest check.
+/// at the host, mostly within microseconds, and have a second of their own behind it: who holds the
+/// port must be known above all when the health check had no answer. What is stuck makes itself and
+/// the ones behind it unknown, and nobody waits longer for the round than for its longest check and
+/// that second.
 pub async fn observe_in_turn(
-    mut kinds: Vec<CheckKind>,
+    kinds: Vec<CheckKind>,
     probe: &Probe,
     pool: &Pool,
 ) -> Vec<(CheckKind, Observation)> {
+    in_turn(kinds, probe, pool, make).await
+}
+
+/// What the checks behind the health check are given together.
+const BEHIND: Duration = Duration::from_secs(1);
+
+async fn in_turn(
+    mut kinds: Vec<CheckKind>,
+    probe: &Probe,
+    pool: &Pool,
+    make: fn(CheckKind, &Probe, Allowance) -> Observation,
+) -> Vec<(CheckKind, Observation)> {
     kinds.sort_by_key(|kind| *kind != CheckKind::Http);
     let timeouts = kinds.iter().map(|kind| timeout_of(*kind, probe));
-    let whole = timeouts.max().unwrap_or(probe.timeout);
+    let longest = timeouts.max().unwrap_or(probe.timeout);
+    let first = kinds.first().copied().filter(|kind| *kind == CheckKind::Http);
+    let whole = if first.is_some() && kinds.len() > 1 { longest + BEHIND } else { longest };
     let seen: Arc<Mutex<Vec<(CheckKind, Observation)>>> = Arc::default();
     let (notes, probe, asked) = (Arc::clone(&seen), probe.clone(), kinds.clone());
     let made = pool.run(whole, move |allowance| {
         for kind in asked {
-            let allowance = allowance.clone().at_most(timeout_of(kind, &probe));
+            let behind = first.is_some_and(|first| first != kind);
+            let allowance = match behind {
+                true => allowance.clone(),
+                false => allowance.clone().at_most(timeout_of(kind, &probe)),
+            };
             let observation = make(kind, &probe, allowance);
             notes.lock().unwrap_or_else(PoisonError::into_inner).push((kind, observation));
         }
@@ -242,6 +262,21 @@ mod tests {
         assert_eq!(finding(CheckKind::Port), Some(Finding::Bad(Fault::ForeignListener)), "{seen:?}");
         assert_eq!(finding(CheckKind::Processes), Some(Finding::Unknown), "{seen:?}");
         assert_eq!(pool.threads(), 1);
+    }
+
+    #[test]
+    fn what_is_behind_a_silent_app_has_time_of_its_own() {
+        fn slow(kind: CheckKind, _: &Probe, allowance: Allowance) -> Observation {
+            let left = allowance.left().unwrap_or_default();
+            std::thread::sleep(if kind == CheckKind::Http { left } else { Duration::from_millis(150) });
+            Observation::good(if left.is_zero() { "late" } else { "in time" })
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let pool = Pool::new(Limits::default());
+        let kinds = vec![CheckKind::Port, CheckKind::Http, CheckKind::HostMemory];
+        let seen = runtime.block_on(in_turn(kinds, &probe(9), &pool, slow));
+        assert!(seen.iter().all(|(_, seen)| seen.text == "in time"), "{seen:?}");
+        assert_eq!(seen.len(), 3);
     }
 
     #[test]
