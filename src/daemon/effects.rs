@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use crate::checks::Probe;
 use crate::helpers::result::{Ending, Report};
 use crate::incidents::Evidence;
@@ -13,7 +11,7 @@ use crate::judge::{
 };
 
 use super::looping::{Daemon, Happening};
-use super::state::Saved;
+use super::state::{Saved, Saving};
 use super::{clock, helping, performing, telling};
 
 /// What the unit of a preflight gets on top of the timeout of a check: it has to be started.
@@ -22,7 +20,7 @@ const PREFLIGHT_ON_TOP: Duration = Duration::from_secs(5);
 impl Daemon {
     /// Carries effects out, in their order; none of them is waited for.
     pub(super) fn carry_out(&mut self, effects: Effects) {
-        let mut saved: Option<oneshot::Receiver<Saved>> = None;
+        let mut saved: Option<Saving> = None;
         for (app, effect) in effects {
             match effect {
                 Effect::ReadUnit => self.read(app),
@@ -46,7 +44,7 @@ impl Daemon {
         if let Some(saved) = saved {
             let queue = self.queue.clone();
             tokio::spawn(async move {
-                if let Ok(saved) = saved.await {
+                if let Ok(saved) = saved.everywhere.await {
                     let _ = queue.send(Happening::Saved(saved)).await;
                 }
             });
@@ -136,7 +134,7 @@ impl Daemon {
     }
 
     /// Orders the memory to be written.
-    pub(super) fn save(&self) -> oneshot::Receiver<Saved> {
+    pub(super) fn save(&self) -> Saving {
         self.saver.save(&self.host.memory(clock::clocks()))
     }
 
@@ -149,7 +147,7 @@ impl Daemon {
         self.save_complained = bad;
     }
 
-    fn perform(&mut self, app: Subject, act: ActId, step: Step, saved: Option<oneshot::Receiver<Saved>>) {
+    fn perform(&mut self, app: Subject, act: ActId, step: Step, saved: Option<Saving>) {
         let Some(target) = self.targets.get(&app) else { return };
         let Some(link) = &self.link else {
             let queue = self.queue.clone();
@@ -161,13 +159,14 @@ impl Daemon {
         };
         let unit = target.unit.clone();
         let evidence = self.gathering.under_way(&app);
+        let again = self.host.app(&app).and_then(App::acts_again);
         let performance = performing::perform(
             step,
             act,
             app.clone(),
             unit,
             link.bus.clone(),
-            performing::First { saved, evidence },
+            performing::First { saved, evidence, again },
             self.queue.clone(),
         );
         if let Some(earlier) = self.performances.insert(app, performance) {

@@ -130,7 +130,7 @@ async fn ask(bus: &Bus, helper: Helper, subject: &Subject, within: Duration) -> 
     let places = Places::default();
     let unit = helper.unit(subject).map_err(|error| error.to_string())?;
     // Its own unit stands for the app's: nothing is done to that.
-    let on = On { subject, unit: &unit, bus, deadlines: &deadlines, places: &places };
+    let on = On { subject, unit: &unit, bus, deadlines: &deadlines, places: &places, again: None };
     match tokio::time::timeout(within, recovery::run_helper(helper, on)).await {
         Ok(Ok(report)) => Ok(report),
         Ok(Err(Outcome::Refused(why) | Outcome::TimedOut(why) | Outcome::Unknown(why))) => Err(why),

@@ -56,6 +56,13 @@ pub enum Happening {
     Evidence(Subject, Result<Report, String>),
 }
 
+/// What the loop woke for.
+enum Woken {
+    Systemd(crate::systemd::Event),
+    Happening(Box<Happening>),
+    Alarm,
+}
+
 /// All that the loop knows; its parts are in `signals`, `effects` and `requests`.
 pub(super) struct Daemon {
     pub(super) host: Host,
@@ -150,33 +157,38 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         let due = daemon.host.wake_at().unwrap_or(now + watchdog).min(now + watchdog);
         let due = daemon.report_due().map_or(due, |report| due.min(report));
         alarm.set(due).map_err(other("set a timer"))?;
-        let effects = tokio::select! {
+        let woken = tokio::select! {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             // Before what anybody can send: a flood of calls must not keep signals from being heard.
-            event = link::next(&mut daemon.link) => daemon.take_systemd(event),
+            event = link::next(&mut daemon.link) => Woken::Systemd(event),
             happening = happenings.recv() => match happening {
-                Some(happening) => {
-                    let mut effects = daemon.take(happening);
-                    // What came in together is taken in together, within bounds.
-                    for _ in 0..BATCH {
-                        let Ok(happening) = happenings.try_recv() else { break };
-                        effects.extend(daemon.take(happening));
-                    }
-                    effects
-                }
+                Some(happening) => Woken::Happening(Box::new(happening)),
                 None => break,
             },
-            () = alarm.rings() => Effects::new(),
+            () = alarm.rings() => Woken::Alarm,
+        };
+        // Before what came is taken in: an answer from before the gap proves nothing.
+        let at = clock::now();
+        daemon.mind(at, gap(now, due, at, &mut suspended));
+        let effects = match woken {
+            Woken::Systemd(event) => daemon.take_systemd(event),
+            Woken::Happening(happening) => {
+                let mut effects = daemon.take(*happening);
+                // What came in together is taken in together, within bounds.
+                for _ in 0..BATCH {
+                    let Ok(happening) = happenings.try_recv() else { break };
+                    effects.extend(daemon.take(happening));
+                }
+                effects
+            }
+            Woken::Alarm => Effects::new(),
         };
         daemon.carry_out(effects);
         let after = clock::now();
-        let gap = gap(now, due, after, &mut suspended);
-        if let Some(gap) = gap {
-            let effects = daemon.host.handle_all(after, &Event::Gap(gap));
-            daemon.carry_out(effects);
-        }
+        // It may have come in the middle of the work.
+        daemon.mind(after, gap(at, at, after, &mut suspended));
         let effects = daemon.host.tick(after);
         daemon.carry_out(effects);
         daemon.despair(after);
@@ -204,6 +216,14 @@ fn gap(before: Moment, due: Moment, after: Moment, suspended: &mut i64) -> Optio
 }
 
 impl Daemon {
+    /// Nobody let us run for so long.
+    fn mind(&mut self, now: Moment, gap: Option<Duration>) {
+        if let Some(gap) = gap {
+            let effects = self.host.handle_all(now, &Event::Gap(gap));
+            self.carry_out(effects);
+        }
+    }
+
     fn take(&mut self, happening: Happening) -> Effects {
         let now = clock::now();
         match happening {
@@ -310,7 +330,7 @@ impl Daemon {
             }
             futures_util::future::join_all(work.collect::<Vec<_>>()).await;
         }
-        let _ = tokio::time::timeout(Duration::from_millis(300), self.save()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(300), self.save().everywhere).await;
         self.incidents.flush(Duration::from_millis(200));
     }
 }

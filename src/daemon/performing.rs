@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::checks::{Pool, Probe, observe, observe_in_turn};
@@ -14,7 +14,7 @@ use crate::systemd::Bus;
 
 use super::looping::Happening;
 use super::process;
-use super::state::{SAVE_DEADLINE, Saved};
+use super::state::{SAVE_DEADLINE, Saving};
 
 /// Sends what happened to the loop. The loop is gone only when the process ends.
 async fn send(to: &mpsc::Sender<Happening>, app: Subject, event: Event) {
@@ -70,12 +70,14 @@ pub struct Performance {
     pub abort: AbortHandle,
 }
 
-/// What a step waits for, within bounds.
+/// What comes before a step, and is waited for within bounds.
 pub struct First {
     /// Its intent is on disk.
-    pub saved: Option<oneshot::Receiver<Saved>>,
+    pub saved: Option<Saving>,
     /// Evidence is gathered, which a stop would destroy.
     pub evidence: Option<watch::Receiver<bool>>,
+    /// The pending job that a monitor before us seems to have queued for it.
+    pub again: Option<JobId>,
 }
 
 impl First {
@@ -83,8 +85,8 @@ impl First {
     async fn wait(self, step: &Step) -> bool {
         let saved = async {
             let Some(saved) = self.saved else { return true };
-            let answer = tokio::time::timeout(SAVE_DEADLINE, saved).await;
-            answer.is_ok_and(|saved| saved.is_ok_and(|saved| saved.somewhere))
+            let answer = tokio::time::timeout(SAVE_DEADLINE, saved.anywhere).await;
+            answer.is_ok_and(|written| written == Ok(true))
         };
         let destroys = matches!(step, Step::Restart { .. } | Step::Stop { .. });
         let gathered = async {
@@ -111,6 +113,7 @@ pub fn perform(
 ) -> Performance {
     let (removed, mut removals) = mpsc::channel(64);
     let task = tokio::spawn(async move {
+        let again = first.again;
         let written = first.wait(&step).await;
         // What needs a second step must be known to a monitor that is started in between.
         let outcome = if !written && matches!(step, Step::Stop { .. }) {
@@ -120,7 +123,8 @@ pub fn perform(
         } else {
             let (progress, mut told) = mpsc::channel(8);
             let (deadlines, places) = (Deadlines::default(), Places::default());
-            let on = On { subject: &app, unit: &unit, bus: &bus, deadlines: &deadlines, places: &places };
+            let (deadlines, places) = (&deadlines, &places);
+            let on = On { subject: &app, unit: &unit, bus: &bus, deadlines, places, again };
             let work = recovery::perform(step, on, &mut removals, &progress);
             tokio::pin!(work);
             let outcome = loop {

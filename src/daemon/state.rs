@@ -1,14 +1,15 @@
 //! The memory on disk: `state.json` in the state directory, and a second copy in the runtime
 //! directory, which still takes it when the disk is full or read-only.
 //!
-//! Written by a thread of its own, so that a disk that hangs blinds nobody; whoever must know waits
-//! for the answer with a deadline.
+//! Written by a thread for each, so that a disk that hangs blinds nobody, nor hides the copy on the
+//! other; whoever must know waits for the answer with a deadline.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -19,7 +20,7 @@ use crate::judge::{MEMORY_VERSION, Memory};
 const NAME: &str = "state.json";
 /// A state larger than that is not ours.
 const LARGEST: u64 = 8 << 20;
-/// Orders that wait for the disk.
+/// Orders that wait for a disk.
 const WAITING: usize = 16;
 
 /// What came of reading the state.
@@ -126,63 +127,114 @@ pub struct Saved {
     pub problems: Vec<String>,
 }
 
+/// What becomes of a state that is being written. An answer never comes when the disk hangs, so wait
+/// for it with a deadline.
+#[derive(Debug)]
+pub struct Saving {
+    /// True as soon as one directory has it, false once none will.
+    pub anywhere: oneshot::Receiver<bool>,
+    /// When every directory has it, or has refused it.
+    pub everywhere: oneshot::Receiver<Saved>,
+}
+
+/// Whom to tell what became of one state.
+struct Waiting {
+    anywhere: Option<oneshot::Sender<bool>>,
+    everywhere: Option<oneshot::Sender<Saved>>,
+    saved: Saved,
+    /// Directories that have not answered yet.
+    open: usize,
+}
+
+impl Waiting {
+    fn told(&mut self, outcome: Result<(), String>) {
+        self.open = self.open.saturating_sub(1);
+        match outcome {
+            Ok(()) => self.saved.somewhere = true,
+            Err(why) => self.saved.problems.push(why),
+        }
+        if (self.saved.somewhere || self.open == 0)
+            && let Some(anywhere) = self.anywhere.take()
+        {
+            let _ = anywhere.send(self.saved.somewhere);
+        }
+        if self.open == 0
+            && let Some(everywhere) = self.everywhere.take()
+        {
+            let _ = everywhere.send(std::mem::take(&mut self.saved));
+        }
+    }
+}
+
+#[derive(Clone)]
 struct Order {
-    text: Vec<u8>,
-    done: oneshot::Sender<Saved>,
+    text: Arc<[u8]>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+impl Order {
+    fn told(&self, outcome: Result<(), String>) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).told(outcome);
+    }
 }
 
 /// Writes states in the background, in order.
 pub struct Saver {
-    orders: SyncSender<Order>,
+    directories: Vec<(PathBuf, SyncSender<Order>)>,
 }
 
 impl Saver {
-    /// Starts the thread that writes into those directories.
+    /// Starts a thread for each of those directories, so that one that hangs does not hide that
+    /// another has the state.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// When a thread cannot be started.
     pub fn start(directories: Vec<PathBuf>) -> io::Result<Self> {
-        let (orders, receiver) = sync_channel(WAITING);
-        std::thread::Builder::new()
-            .name("state".into())
-            .stack_size(128 * 1024)
-            .spawn(move || serve(&directories, &receiver))?;
-        Ok(Self { orders })
+        let start = |directory: PathBuf| {
+            let (orders, receiver) = sync_channel(WAITING);
+            let into = directory.clone();
+            let thread = std::thread::Builder::new().name("state".into()).stack_size(128 * 1024);
+            thread.spawn(move || serve(&into, &receiver))?;
+            Ok((directory, orders))
+        };
+        Ok(Self { directories: directories.into_iter().map(start).collect::<io::Result<_>>()? })
     }
 
-    /// Orders the memory to be written. The answer tells where it is; it never comes when the disk
-    /// hangs, so wait for it with a deadline.
-    pub fn save(&self, memory: &Memory) -> oneshot::Receiver<Saved> {
-        let (done, answer) = oneshot::channel();
-        if let Ok(text) = serde_json::to_vec(memory)
-            && let Err(TrySendError::Full(order)) = self.orders.try_send(Order { text, done })
-        {
-            let problems = vec!["the disk does not keep up".to_owned()];
-            let _ = order.done.send(Saved { somewhere: false, problems });
+    /// Orders the memory to be written.
+    pub fn save(&self, memory: &Memory) -> Saving {
+        let (anywhere, anywhere_told) = oneshot::channel();
+        let (everywhere, everywhere_told) = oneshot::channel();
+        if let Ok(text) = serde_json::to_vec(memory) {
+            let waiting = Waiting {
+                anywhere: Some(anywhere),
+                everywhere: Some(everywhere),
+                saved: Saved::default(),
+                open: self.directories.len(),
+            };
+            let order = Order { text: text.into(), waiting: Arc::new(Mutex::new(waiting)) };
+            for (directory, orders) in &self.directories {
+                if orders.try_send(order.clone()).is_err() {
+                    let path = directory.join(NAME);
+                    order.told(Err(format!("{}: the disk does not keep up", path.display())));
+                }
+            }
         }
-        answer
+        Saving { anywhere: anywhere_told, everywhere: everywhere_told }
     }
 }
 
-fn serve(directories: &[PathBuf], orders: &Receiver<Order>) {
+fn serve(directory: &Path, orders: &Receiver<Order>) {
     while let Ok(mut order) = orders.recv() {
         // Only the latest is worth the disk's time; whoever waits for an earlier one is content
         // with a later one.
         let mut waiting = Vec::new();
         while let Ok(later) = orders.try_recv() {
-            waiting.push(std::mem::replace(&mut order, later).done);
+            waiting.push(std::mem::replace(&mut order, later));
         }
-        waiting.push(order.done);
-        let mut saved = Saved::default();
-        for directory in directories {
-            match write_whole(directory, NAME, &order.text) {
-                Ok(()) => saved.somewhere = true,
-                Err(error) => saved.problems.push(format!("{}: {error}", directory.join(NAME).display())),
-            }
-        }
-        for done in waiting {
-            let _ = done.send(saved.clone());
-        }
+        let written = write_whole(directory, NAME, &order.text);
+        let written = written.map_err(|error| format!("{}: {error}", directory.join(NAME).display()));
+        waiting.push(order);
+        waiting.iter().for_each(|order| order.told(written.clone()));
     }
 }
 
@@ -228,9 +280,32 @@ mod tests {
     fn a_directory_that_takes_nothing_is_reported() {
         let good = tempfile::tempdir().unwrap();
         let saver = Saver::start(vec!["/nonexistent".into(), good.path().to_owned()]).unwrap();
-        let saved = saver.save(&memory(3)).blocking_recv().unwrap();
+        let saved = saver.save(&memory(3)).everywhere.blocking_recv().unwrap();
         assert!(saved.somewhere);
         assert_eq!(saved.problems.len(), 1);
         assert_eq!(load(&[good.path().to_owned()]).memory.clocks.wall, 3);
+    }
+
+    #[test]
+    fn a_directory_that_hangs_hides_no_copy_in_the_other() {
+        let (hung, good) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        // Opening a pipe that nobody reads waits for ever.
+        let pipe = hung.path().join(format!(".{NAME}.new"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+            .unwrap();
+        let saver = Saver::start(vec![hung.path().to_owned(), good.path().to_owned()]).unwrap();
+        for wall in 1..=40 {
+            let mut saving = saver.save(&memory(wall));
+            assert_eq!(saving.anywhere.blocking_recv(), Ok(true));
+            assert_eq!(load(&[good.path().to_owned()]).memory.clocks.wall, wall);
+            if wall == 1 {
+                assert!(saving.everywhere.try_recv().is_err(), "it is not everywhere");
+            } else if wall == 40 {
+                let saved = saving.everywhere.blocking_recv().unwrap();
+                assert!(saved.problems[0].ends_with("the disk does not keep up"), "{saved:?}");
+            }
+        }
+        // Whoever reads it lets the thread end.
+        drop(std::fs::OpenOptions::new().read(true).open(&pipe));
     }
 }

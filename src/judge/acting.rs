@@ -69,7 +69,7 @@ impl App {
             before: unit.invocation,
             run: None,
         };
-        let recovery = Recovery { intent, phase: Phase::Acting, step_since: now };
+        let recovery = Recovery { intent, phase: Phase::Acting, step_since: now, again: None };
         let doing = recovery.doing();
         let number = match attempt {
             Some(number) => format!("attempt {number} of {}", self.budget.allowed(&self.policy)),
@@ -270,6 +270,7 @@ impl App {
         let Some(recovery) = &mut self.recovery else { return };
         recovery.intent.next += 1;
         recovery.step_since = now;
+        recovery.again = None;
         if recovery.current().is_some() && self.life.interfered() {
             // Between two steps of ours; whether it was a start or a stop, it takes the place of ours.
             self.give_way(now, "somebody else decided", out);
@@ -353,6 +354,12 @@ impl App {
         {
             recovery.phase = Phase::Verifying { since: now, until, well_since: None };
         }
+    }
+
+    /// The pending job that a monitor before this one seems to have queued for the step under way.
+    #[must_use]
+    pub fn acts_again(&self) -> Option<JobId> {
+        self.recovery.as_ref()?.again
     }
 
     /// What has to be done before the monitor may end. A RestartUnit job is left to systemd; only

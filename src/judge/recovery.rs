@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::effect::ActId;
 use super::plan::Step;
 use super::time::Moment;
-use super::unit::InvocationId;
+use super::unit::{InvocationId, JobId};
 use super::verdict::Verdict;
 
 /// A recovery, as it is written ahead of its first act.
@@ -55,12 +55,14 @@ pub(super) struct Recovery {
     pub intent: Intent,
     pub phase: Phase,
     pub step_since: Moment,
+    /// The job that a monitor before this one seems to have queued for the step.
+    pub again: Option<JobId>,
 }
 
 impl Recovery {
     /// Taken over from a monitor that was restarted.
     pub fn restore(intent: Intent) -> Self {
-        Self { step_since: intent.began, phase: Phase::Resuming, intent }
+        Self { step_since: intent.began, phase: Phase::Resuming, intent, again: None }
     }
 
     /// Between its first and its last step: it holds a slot, and what happens to the unit is its

@@ -86,7 +86,10 @@ impl App {
             let usable = self.load_bad_since.is_none();
             if unit.active == ActiveState::Deactivating && !restarted && has_stop && usable {
                 // Asked for again it merges into the job that is pending, and is helped along with
-                // SIGKILL where that is due; against somebody else's stop it is refused.
+                // SIGKILL where that is due; against somebody else's stop a restart is refused.
+                if let Some(recovery) = &mut self.recovery {
+                    recovery.again = Some(job);
+                }
                 self.go_on(now, out);
             } else if unit.active == ActiveState::Deactivating {
                 // What we started is being stopped: no step of ours does that.

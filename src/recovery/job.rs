@@ -66,6 +66,10 @@ impl Worker<'_> {
             Kind::Stop => hand.stop(self.unit).await?,
             Kind::Reload => hand.reload(self.unit).await?,
         };
+        if kind == Kind::Stop && before.job == Some(job.id) && self.again != Some(job.id) {
+            // Ours would leave no trace in it, and its author wants the unit to stay down.
+            return Ok(Outcome::Conflict(format!("job {} stops it already", job.id.0)));
+        }
         self.tell(StepEvent::Queued(job.id));
 
         let allowed = self.allowed(kind, kill_after, &before);
@@ -106,17 +110,20 @@ impl Worker<'_> {
     }
 
     /// How long the job is given: our kill, the unit's own time to start, the pause that systemd
-    /// waits out before an automatic restart that a start merges into, and a margin.
+    /// waits out before an automatic restart that a start merges into, and a margin. Where the unit
+    /// may take for ever, something has to stand in for that, for the whole.
     fn allowed(&self, kind: Kind, kill_after: Option<Duration>, before: &UnitReading) -> Duration {
         let mut allowed = self.deadlines.margin.saturating_add(kill_after.unwrap_or_default());
         if kind != Kind::Stop {
-            let start = before.timeout_start.unwrap_or(self.deadlines.unbounded);
-            allowed = allowed.saturating_add(start);
             if before.auto_restarting() {
                 allowed = allowed.saturating_add(before.restart_delay.unwrap_or_default());
             }
+            allowed = match before.timeout_start {
+                Some(start) => allowed.saturating_add(start),
+                None => allowed.max(self.deadlines.unbounded),
+            };
         }
-        allowed.min(self.deadlines.unbounded.max(self.deadlines.margin))
+        allowed
     }
 
     /// SIGKILL to the whole unit, if the stop of the invocation that we found is still under way.

@@ -35,7 +35,7 @@ pub enum StepEvent {
 pub struct Deadlines {
     /// What a job is given beyond the unit's own timeouts.
     pub margin: Duration,
-    /// What stands in for an infinite timeout, and is the most of all.
+    /// What stands in for an infinite timeout, margin and all.
     pub unbounded: Duration,
     /// How often systemd is asked whether the job is still there, since signals can be lost.
     pub poll: Duration,
@@ -88,6 +88,8 @@ pub struct On<'a> {
     pub deadlines: &'a Deadlines,
     /// Where things lie.
     pub places: &'a Places,
+    /// The pending job that a monitor before us seems to have queued for the step.
+    pub again: Option<JobId>,
 }
 
 /// Carries a step out.
@@ -103,8 +105,8 @@ pub async fn perform(
     removed: &mut mpsc::Receiver<(JobId, JobResult)>,
     progress: &mpsc::Sender<StepEvent>,
 ) -> Outcome {
-    let On { unit, bus, deadlines, .. } = on;
-    let worker = Worker { unit, bus, progress, deadlines };
+    let On { unit, bus, deadlines, again, .. } = on;
+    let worker = Worker { unit, bus, progress, deadlines, again };
     let outcome = match step {
         Step::ResetFailed => worker.reset_failed().await,
         Step::KillLeftovers => worker.kill_leftovers().await,
@@ -138,7 +140,7 @@ async fn aside(kind: job::Kind, unit: &UnitName, bus: &Bus, deadlines: &Deadline
     let (progress, _unheard) = mpsc::channel(1);
     let (_, mut removed) = mpsc::channel(1);
     let deadlines = Deadlines { poll: deadlines.poll.min(ASIDE), ..*deadlines };
-    let worker = Worker { unit, bus, progress: &progress, deadlines: &deadlines };
+    let worker = Worker { unit, bus, progress: &progress, deadlines: &deadlines, again: None };
     worker.follow(kind, None, &mut removed).await
 }
 
@@ -148,6 +150,7 @@ struct Worker<'a> {
     bus: &'a Bus,
     progress: &'a mpsc::Sender<StepEvent>,
     deadlines: &'a Deadlines,
+    again: Option<JobId>,
 }
 
 impl Worker<'_> {

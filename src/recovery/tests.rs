@@ -48,6 +48,21 @@ impl Run {
     }
 
     async fn begin_in(fake: &Fake, step: Step, deadlines: Deadlines, folder: Arc<tempfile::TempDir>) -> Self {
+        Self::begin_as(fake, step, deadlines, folder, None).await
+    }
+
+    /// A step that a monitor before us had begun.
+    async fn begin_again(fake: &Fake, step: Step, job: JobId) -> Self {
+        Self::begin_as(fake, step, quick(), Arc::new(tempfile::tempdir().unwrap()), Some(job)).await
+    }
+
+    async fn begin_as(
+        fake: &Fake,
+        step: Step,
+        deadlines: Deadlines,
+        folder: Arc<tempfile::TempDir>,
+        again: Option<JobId>,
+    ) -> Self {
         let bus = fake.bus().await;
         let (removed, mut ends) = mpsc::channel(8);
         let (sender, progress) = mpsc::channel(8);
@@ -55,7 +70,14 @@ impl Run {
         let outcome = tokio::spawn(async move {
             let (unit, subject) = (WEB.parse().unwrap(), "web".parse().unwrap());
             let places = places(folder.path());
-            let on = On { subject: &subject, unit: &unit, bus: &bus, deadlines: &deadlines, places: &places };
+            let on = On {
+                subject: &subject,
+                unit: &unit,
+                bus: &bus,
+                deadlines: &deadlines,
+                places: &places,
+                again,
+            };
             perform(step, on, &mut ends, &sender).await
         });
         Self { outcome, removed, progress, began }
@@ -230,6 +252,34 @@ async fn a_job_that_never_ends_meets_our_deadline() {
     assert_eq!(run.end().await, Outcome::TimedOut("start job 1 is still pending after 500 ms".into()));
     assert!(now() - began < Duration::from_millis(900));
     assert_eq!(fake.jobs(), [id.0], "it is left to systemd");
+}
+
+#[tokio::test]
+async fn a_unit_that_may_take_long_is_given_all_of_it() {
+    let fake = with(FakeUnit { timeout_start: Duration::from_millis(900), ..failed() });
+    let deadlines =
+        Deadlines { margin: Duration::from_millis(300), unbounded: Duration::from_millis(500), ..quick() };
+    let mut run = Run::begin_with(&fake, Step::Start, deadlines).await;
+    run.queued().await;
+    assert_eq!(run.end().await, Outcome::TimedOut("start job 1 is still pending after 1.2 s".into()));
+}
+
+#[tokio::test]
+async fn a_stop_that_merges_into_somebody_elses_is_none_of_ours() {
+    let stop = Step::Stop { kill_after: Duration::from_millis(50) };
+    let fake = with(FakeUnit { active: "deactivating", ..FakeUnit::default() });
+    let job = JobId(fake.add_job(WEB, "stop"));
+    let mut run = Run::begin(&fake, stop.clone()).await;
+    assert!(matches!(run.outcome.await.unwrap(), Outcome::Conflict(_)));
+    assert_eq!(run.progress.recv().await, None, "it is not called ours, nor helped along");
+    assert_eq!(fake.calls("KillUnit").len(), 0);
+    // But for one that a monitor before us has queued.
+    let mut run = Run::begin_again(&fake, stop, job).await;
+    let id = run.queued().await;
+    fake.called("KillUnit", 1).await;
+    fake.change(WEB, |unit| unit.active = "failed");
+    run.removed.send((id, JobResult::Done)).await.unwrap();
+    assert_eq!(run.end().await, Outcome::Done);
 }
 
 #[tokio::test]

@@ -201,6 +201,12 @@ impl Drop for Fake {
 }
 
 impl State {
+    /// A job merges into one of its kind that is pending.
+    fn merge(&mut self, unit: &str, kind: &'static str) -> u32 {
+        let pending = self.jobs.iter().find(|(_, (on, of))| on == unit && *of == kind).map(|(id, _)| *id);
+        pending.unwrap_or_else(|| self.queue(unit, kind))
+    }
+
     fn queue(&mut self, unit: &str, kind: &'static str) -> u32 {
         self.last_job += 1;
         let id = self.last_job;
@@ -259,7 +265,7 @@ async fn serve(connection: &Connection, call: &Message, state: &Mutex<State>) {
                 "ReloadUnit" => "reload",
                 _ => "restart",
             };
-            let id = state.lock().unwrap().queue(unit, kind);
+            let id = state.lock().unwrap().merge(unit, kind);
             let job = ObjectPath::try_from(format!("{MANAGER_PATH}/job/{id}")).unwrap();
             connection.reply(&header, &job).await
         }
