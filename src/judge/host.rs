@@ -195,6 +195,9 @@ impl Host {
         let wait = self.waits_for_host(now);
         if self.suspicion.is_some() != suspected {
             self.look_around(now, self.apps.keys().cloned().collect(), out);
+            if wait && let Some((name, effects)) = self.ask_pid_1(now) {
+                out.extend(effects.into_iter().map(|effect| (name.clone(), effect)));
+            }
         }
         if let Some(name) = self.accuse(now)
             && let Some(app) = self.apps.get_mut(&name)

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::app::App;
+use super::effect::Effect;
+use super::errands::Seen;
 use super::host::Host;
 use super::names::{AppName, Subject};
 use super::observation::{CheckKind, Finding};
@@ -112,17 +114,32 @@ impl Host {
         let asked = |kind| self.apps.values().any(|app| app.target().has(kind));
         // Memory is looked at with a round, which an app that is down has none of.
         let rounds = self.apps.values().any(|app| app.target().has(CheckKind::HostMemory) && !app.is_down());
+        let network = |app: &App| app.errands.seen_since(CheckKind::Egress, since).is_some();
+        // Whatever came of it.
+        let read = |app: &App| app.read_at.is_some_and(|read| read >= since);
         (!asked(CheckKind::Disk) || self.apps.values().any(disk))
+            && (!asked(CheckKind::Egress) || self.apps.values().any(network))
             && (!rounds || self.apps.values().any(memory))
+            && self.apps.values().any(read)
+    }
+
+    /// Asks PID 1 after a unit: any will do.
+    pub(super) fn ask_pid_1(&mut self, now: Moment) -> Option<(Subject, Vec<Effect>)> {
+        let (name, app) = self.apps.iter_mut().next()?;
+        Some((name.clone(), app.freshen(now)))
     }
 
     fn host_is_bad(&self, since: Moment) -> bool {
-        self.apps.values().any(|app| {
-            let disk = app.errands.seen_since(CheckKind::Disk, since).is_some_and(|seen| seen.is_bad());
+        // PID 1 answers nobody; a single unit that cannot be read is that app's own affair.
+        let readable = |app: &App| app.read_begun.is_some_and(|begun| begun >= since);
+        let deaf =
+            self.apps.values().any(|app| app.unreadable_since.is_some()) && !self.apps.values().any(readable);
+        deaf || self.apps.values().any(|app| {
+            let bad = |kind| app.errands.seen_since(kind, since).is_some_and(|seen: &Seen| seen.is_bad());
             let memory = app.latest.get(&CheckKind::HostMemory);
             let memory = memory.is_some_and(|seen| matches!(seen.finding, Finding::Bad(_)))
                 && app.around.memory_seen.is_some_and(|seen| seen >= since);
-            disk || memory
+            bad(CheckKind::Disk) || bad(CheckKind::Egress) || memory
         })
     }
 
@@ -150,10 +167,75 @@ impl Host {
 
 #[cfg(test)]
 mod tests {
+    use super::super::effect::Event;
+    use super::super::memory::Memory;
+    use super::super::observation::{Fault, Observation};
+    use super::super::policy::Policy;
+    use super::super::target::{HttpTarget, PublicTarget, StatusSet, Target};
+    use super::super::testing::up;
     use super::*;
 
     fn at(seconds: i64) -> Moment {
         Moment::from_micros(seconds * 1_000_000)
+    }
+
+    /// An app that is asked from outside, beside one that is not.
+    fn host() -> Host {
+        let http = HttpTarget {
+            url: "https://shop.example/".into(),
+            method: "GET".into(),
+            headers: Vec::new(),
+            status: StatusSet::default(),
+            body: None,
+            json: Vec::new(),
+            max_latency: None,
+            timeout: Duration::from_secs(10),
+        };
+        let public = Some(PublicTarget { http, expires_within: Duration::ZERO });
+        let of = |unit: &str| {
+            let bare = Target::of_unit(format!("{unit}.service").parse().unwrap());
+            let bare = Target { min_disk: 0, min_available: 0, min_processes: 0, ..bare };
+            (unit.parse().unwrap(), Policy::default(), bare)
+        };
+        let web = Target { public, ..of("web").2 };
+        let apps = [of("api"), (of("web").0, Policy::default(), web)];
+        let mut host = Host::new(apps, 1, Memory::default(), false, at(0));
+        for name in ["api", "web"] {
+            let _ = host.handle(at(1), &name.parse().unwrap(), Event::Unit(Box::new(up(1))));
+        }
+        host
+    }
+
+    #[test]
+    fn the_network_and_pid_1_are_looked_at() {
+        for (network, readable, bad) in [(true, true, false), (false, true, true), (true, false, true)] {
+            let mut host = host();
+            assert!(!host.host_was_seen(at(10)));
+            let (name, effects) = host.ask_pid_1(at(10)).unwrap();
+            assert_eq!(effects, [Effect::ReadUnit]);
+            let told = match readable {
+                true => Event::Unit(Box::new(up(1))),
+                false => Event::UnitUnreadable("no answer".into()),
+            };
+            let _ = host.handle(at(11), &name, told);
+            assert!(!host.host_was_seen(at(10)), "the network was not looked at");
+            let web = host.apps.get_mut(&"web".parse().unwrap()).unwrap();
+            web.hurry(CheckKind::Egress, true);
+            let mut effects = Vec::new();
+            web.run_errands(at(11), &mut effects);
+            let asked = |effect: &Effect| match effect {
+                Effect::Check(id, kinds) if kinds[..] == [CheckKind::Egress] => Some(*id),
+                _ => None,
+            };
+            let id = effects.iter().find_map(asked).unwrap();
+            let seen = match network {
+                true => Observation::good("1.1.1.1 answers"),
+                false => Observation::bad(Fault::Unreachable, "nothing answers"),
+            };
+            assert!(web.errands.take(at(12), id, CheckKind::Egress, seen));
+            assert!(host.host_was_seen(at(10)));
+            assert_eq!(host.host_is_bad(at(10)), bad, "network {network}, PID 1 {readable}");
+        }
     }
 
     #[test]
