@@ -9,6 +9,7 @@ use crate::incidents::Evidence;
 use crate::judge::{
     ActId, App, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step, Subject, UnitName,
 };
+use crate::recovery;
 
 use super::looping::{Daemon, Happening};
 use super::state::{Saved, Saving};
@@ -101,14 +102,15 @@ impl Daemon {
         under_way.push((round, check));
     }
 
-    /// Starts a hook's unit. Nothing waits for it; that it could not be started is told.
+    /// Starts a hook's unit. Nothing waits for it; that it was not started is told.
     fn start_hook(&self, unit: UnitName) {
         let Some(link) = &self.link else { return };
         let bus = link.bus.clone();
         tokio::spawn(async move {
-            let started = async { bus.hand().await?.start(&unit).await };
-            if let Err(error) = started.await {
-                telling::say(Level::Warn, format!("cannot start the hook {unit}: {error}"));
+            match recovery::start_hook(&unit, &bus).await {
+                Ok(None) => {}
+                Ok(Some(why)) => telling::say(Level::Info, format!("the hook {unit} is left alone: {why}")),
+                Err(error) => telling::say(Level::Warn, format!("cannot start the hook {unit}: {error}")),
             }
         });
     }

@@ -72,6 +72,8 @@ pub(super) struct Daemon {
     /// Readings that were asked for while there was no bus.
     pub(super) unread: BTreeSet<Subject>,
     pub(super) watched: BTreeSet<UnitName>,
+    /// The task that holds the units in systemd's memory.
+    pub(super) holding: Option<AbortHandle>,
     pub(super) pool: Arc<Pool>,
     pub(super) world: Arc<World>,
     pub(super) saver: Saver,
@@ -128,6 +130,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         link_lost: Some(now),
         unread: BTreeSet::new(),
         watched: BTreeSet::new(),
+        holding: None,
         pool: Arc::new(Pool::new(Limits::default())),
         world: Arc::new(World::system()),
         saver,

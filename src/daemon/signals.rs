@@ -1,6 +1,7 @@
 //! What systemd tells, on its way to the apps that it concerns; and the bus that comes and goes.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::judge::{
     App, AppName, Effects, Event, JobId, JobResult, Level, Moment, Outcome, Subject, UnitName,
@@ -11,6 +12,10 @@ use crate::systemd::{self, Bus};
 use super::link::{self, Link};
 use super::looping::{Daemon, Happening};
 use super::{clock, service, telling};
+
+/// A unit that could not be held (its file is not there yet, polkit is silent at boot) is tried again
+/// after that.
+const HOLD_AGAIN: Duration = Duration::from_secs(60);
 
 impl Daemon {
     /// The bus is there (again): everything is read anew.
@@ -46,16 +51,12 @@ impl Daemon {
     }
 
     /// Holds every unit, so that systemd does not forget what it knows of one that stops.
-    pub(super) fn hold(&self, bus: &Bus) {
-        let units: Vec<UnitName> = self.host.apps().map(|app| app.target().unit.clone()).collect();
-        let bus = bus.clone();
-        tokio::spawn(async move {
-            for unit in units {
-                if let Err(error) = bus.ref_unit(&unit).await {
-                    telling::say(Level::Debug, format!("cannot hold {unit}: {error}"));
-                }
-            }
-        });
+    pub(super) fn hold(&mut self, bus: &Bus) {
+        let units = self.host.apps().map(|app| app.target().unit.clone()).collect();
+        let holding = tokio::spawn(hold_all(bus.clone(), units, HOLD_AGAIN)).abort_handle();
+        if let Some(earlier) = self.holding.replace(holding) {
+            earlier.abort();
+        }
     }
 
     fn ask_whether_stopping(&self, bus: &Bus) {
@@ -167,5 +168,45 @@ async fn restore_swap(bus: Bus) {
         Some(Outcome::Told(text)) => telling::say(Level::Info, text),
         Some(Outcome::Failed(why)) => telling::say(Level::Error, why),
         _ => {}
+    }
+}
+
+/// Holds units, one after the other; what cannot be held is tried again as long as the bus is there.
+async fn hold_all(bus: Bus, mut units: Vec<UnitName>, pause: Duration) {
+    loop {
+        let mut left = Vec::new();
+        for unit in units {
+            if let Err(error) = bus.ref_unit(&unit).await {
+                if bus.is_closed() {
+                    return;
+                }
+                telling::say(Level::Debug, format!("cannot hold {unit} yet: {error}"));
+                left.push(unit);
+            }
+        }
+        if left.is_empty() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        units = left;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::systemd::fake::Fake;
+
+    #[tokio::test]
+    async fn what_cannot_be_held_is_tried_again_until_it_can() {
+        let fake = Fake::new();
+        fake.refuse("RefUnit", "org.freedesktop.DBus.Error.AccessDenied");
+        let units = vec!["web.service".parse().unwrap(), "api.service".parse().unwrap()];
+        let holding = tokio::spawn(hold_all(fake.bus().await, units, Duration::from_millis(20)));
+        fake.called("RefUnit", 4).await;
+        fake.accept_again();
+        holding.await.unwrap();
+        let tried = fake.calls("RefUnit").len();
+        assert!(tried >= 6 && tried.is_multiple_of(2), "{tried}");
     }
 }

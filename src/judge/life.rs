@@ -432,6 +432,14 @@ fn outlived_its_process(unit: &UnitReading) -> bool {
     left.since(exited) > OWN_END
 }
 
+impl UnitReading {
+    /// By its timestamps it is down because a job stopped it. A oneshot that ran to its end is not.
+    #[must_use]
+    pub fn was_stopped(&self) -> bool {
+        self.active.is_down() && stopped_by_job(self) == Some(true) && !is_systemds_doing(self)
+    }
+}
+
 /// A watchdog or OOM kill takes the unit out of `active` before its process ends, too; and whoever runs
 /// into the start limit wanted it started.
 fn is_systemds_doing(unit: &UnitReading) -> bool {

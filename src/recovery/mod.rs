@@ -5,6 +5,7 @@
 //! is well afterwards: a job that is `done` is not health.
 
 mod helper;
+mod hook;
 mod job;
 mod outcome;
 mod swap;
@@ -19,6 +20,7 @@ use crate::judge::{ActiveState, JobId, JobResult, Outcome, Step, Subject, UnitNa
 use crate::systemd::{Bus, Error, Hand, SIGKILL};
 
 pub use helper::run as run_helper;
+pub use hook::start as start_hook;
 pub use swap::restore as restore_swap;
 
 /// What is worth knowing while a step is under way.
@@ -117,9 +119,9 @@ pub async fn perform(
         Step::Preflight => Ok(helper::step(Helper::Preflight, on).await),
         Step::Reap => Ok(helper::step(Helper::Reap, on).await),
         Step::ClearCaches => Ok(helper::step(Helper::ClearCaches, on).await),
-        Step::Hook(hook) => {
+        Step::Hook(unit) => {
             let unbounded = deadlines.unbounded.min(HOOK);
-            aside(job::Kind::Run, &hook, bus, &Deadlines { unbounded, ..*deadlines }).await
+            hook::step(&unit, bus, &Deadlines { unbounded, ..*deadlines }).await
         }
         Step::ReclaimSwap => Ok(swap::reclaim(on).await),
     };

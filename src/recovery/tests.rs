@@ -405,6 +405,45 @@ async fn hooks_are_followed_to_their_end() {
 }
 
 #[tokio::test]
+async fn hooks_that_are_not_ours_to_start_are_left_alone() {
+    const HOOK: &str = "warm-up.service";
+    let inactive = || FakeUnit { active: "inactive", ..FakeUnit::default() };
+    let cases = [
+        (FakeUnit { load: "masked", ..inactive() }, Some("it is masked")),
+        (FakeUnit { active: "deactivating", ..inactive() }, Some("it is changing already")),
+        (
+            FakeUnit { active: "activating", sub: "auto-restart", ..inactive() },
+            Some("systemd is about to restart it"),
+        ),
+        (FakeUnit { began: 10, left: 20, ended: 30, ..inactive() }, Some("somebody stopped it")),
+        // It ended by itself, or before it was stopped the last time, or ran to its end as a oneshot.
+        (FakeUnit { began: 10, left: 30, ended: 20, ..inactive() }, None),
+        (FakeUnit { began: 40, left: 20, ended: 50, ..inactive() }, None),
+        (FakeUnit { began: 10, ended: 30, ..inactive() }, None),
+    ];
+    for (unit, expected) in cases {
+        let (fake, seen) = (with(failed()), format!("{unit:?}"));
+        fake.set(HOOK, unit);
+        assert_eq!(start_hook(&HOOK.parse().unwrap(), &fake.bus().await).await.unwrap(), expected, "{seen}");
+        fake.jobs().into_iter().for_each(|job| fake.forget_job(job));
+        let run = Run::begin(&fake, Step::Hook(HOOK.parse().unwrap())).await;
+        if let Some(why) = expected {
+            assert_eq!(run.end().await, Outcome::Told(format!("left alone: {why}")));
+        } else {
+            fake.called("StartUnit", 2).await;
+            fake.jobs().into_iter().for_each(|job| fake.forget_job(job));
+            assert_eq!(run.end().await, Outcome::Done);
+        }
+        assert_eq!(fake.calls("StartUnit").len(), if expected.is_some() { 0 } else { 2 });
+    }
+    let fake = with(failed());
+    fake.set(HOOK, inactive());
+    fake.add_job(HOOK, "start");
+    let run = Run::begin(&fake, Step::Hook(HOOK.parse().unwrap())).await;
+    assert_eq!(run.end().await, Outcome::Told("left alone: it is changing already".to_owned()));
+}
+
+#[tokio::test]
 async fn a_reload_is_followed_and_nothing_that_is_down_is_reloaded() {
     let fake = with(FakeUnit::default());
     for (result, expected) in

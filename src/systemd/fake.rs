@@ -18,12 +18,16 @@ use super::path::{unit_from_path, unit_path};
 /// A unit as far as tests need it.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeUnit {
+    pub(crate) load: &'static str,
     pub(crate) active: &'static str,
     pub(crate) sub: &'static str,
     pub(crate) result: &'static str,
     pub(crate) invocation: u8,
     /// Microseconds at which it last left `active`; 0 is never.
     pub(crate) left: u64,
+    /// The same of when it began to start, and of when its main process ended.
+    pub(crate) began: u64,
+    pub(crate) ended: u64,
     pub(crate) job: u32,
     pub(crate) timeout_start: Duration,
     pub(crate) condition_failed: bool,
@@ -39,11 +43,14 @@ pub(crate) struct FakeUnit {
 impl Default for FakeUnit {
     fn default() -> Self {
         Self {
+            load: "loaded",
             active: "active",
             sub: "running",
             result: "success",
             invocation: 1,
             left: 0,
+            began: 0,
+            ended: 0,
             job: 0,
             timeout_start: Duration::from_secs(90),
             condition_failed: false,
@@ -124,6 +131,11 @@ impl Fake {
     /// Calls of this member are answered with this error.
     pub(crate) fn refuse(&self, member: &'static str, error: &'static str) {
         self.state().refusing.insert(member, error);
+    }
+
+    /// Every call is answered as usual again.
+    pub(crate) fn accept_again(&self) {
+        self.state().refusing.clear();
     }
 
     /// A job of somebody else.
@@ -325,6 +337,7 @@ fn all(unit: Option<&FakeUnit>, interface: &str) -> HashMap<&'static str, Varian
             ("TimeoutStopUSec", Variant::from(u64::MAX)),
             ("RestartUSec", Variant::from(100_000_u64)),
             ("MainPID", Variant::from(77_u32)),
+            ("ExecMainExitTimestampMonotonic", Variant::from(unit.ended)),
             ("ExecMainCode", Variant::from(0_i32)),
             ("CPUWeight", Variant::from(u64::MAX)),
             ("Nice", Variant::from(3_i32)),
@@ -340,11 +353,12 @@ fn all(unit: Option<&FakeUnit>, interface: &str) -> HashMap<&'static str, Varian
         .into();
     }
     [
-        ("LoadState", Variant::from("loaded")),
+        ("LoadState", Variant::from(unit.load)),
         ("ActiveState", Variant::from(unit.active)),
         ("SubState", Variant::from(unit.sub)),
         ("InvocationID", Variant::from(vec![unit.invocation; 16])),
         ("Job", Variant::from((unit.job, ObjectPath::try_from("/").unwrap()))),
+        ("InactiveExitTimestampMonotonic", Variant::from(unit.began)),
         ("ActiveExitTimestampMonotonic", Variant::from(unit.left)),
         ("ConditionResult", Variant::from(!unit.condition_failed)),
         ("ConditionTimestampMonotonic", Variant::from(5_u64)),
