@@ -28,7 +28,7 @@ impl Host {
     /// Where nothing is left to be saved, the next one is tried after `cooldown`. `sick`: something is
     /// wrong with it; one that only waited for what it needs is no part of any round.
     pub(super) fn has_its_turn(&self, now: Moment, name: &Subject, policy: &Policy, sick: bool) -> bool {
-        if self.siblings(name).any(App::is_being_recovered) {
+        if self.siblings(name).any(|other| other.is_being_recovered(now)) {
             return false;
         }
         if !sick {
@@ -139,12 +139,21 @@ impl App {
 
     /// A recovery of it acts, or is verified. A verification that waits for somebody else may wait for
     /// long.
-    fn is_being_recovered(&self) -> bool {
+    fn is_being_recovered(&self, now: Moment) -> bool {
         let waits = self.verdict == Verdict::Paused
             || self.unreadable_since.is_some()
-            || self.deciding_blind().is_some()
+            || self.is_out_of_sight(now)
             || self.life.foreign_job().is_some();
         self.is_acting() || (self.recovery.is_some() && !waits)
+    }
+
+    /// Whether its recovery helped could not be checked for as long as it would have had to show it. A
+    /// check that could not be made for a moment decides nothing.
+    fn is_out_of_sight(&self, now: Moment) -> bool {
+        let both = self.blind_since.zip(self.recovery.as_ref());
+        both.is_some_and(|(blind, recovery)| {
+            now.since(blind.max(recovery.step_since)) >= self.verify_within()
+        })
     }
 }
 
@@ -224,6 +233,19 @@ mod tests {
             &policy,
             true
         ));
+    }
+
+    #[test]
+    fn one_that_cannot_be_checked_keeps_its_turn_for_as_long_as_it_may_take() {
+        let mut host = host();
+        let _ = falls(&mut host, 1, 100);
+        let policy = Policy::default();
+        let first = host.apps.get_mut(&name(1)).unwrap();
+        first.verify_from(at(1_000));
+        first.blind_since = Some(at(0));
+        let long = first.verify_within();
+        assert!(!host.has_its_turn(at(2_000), &name(2), &policy, true), "blind for a moment");
+        assert!(host.has_its_turn(at(1_000) + long, &name(2), &policy, true));
     }
 
     #[test]

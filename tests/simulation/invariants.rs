@@ -198,7 +198,12 @@ fn waits_for_people(world: &World, member: M, at: i64) -> bool {
     let unit = &world.units[world.members[member].unit];
     let known = &world.ledger.members[member];
     let paused = known.paused_until.is_some_and(|until| at < until);
-    paused || unit.frozen.is_some() || unit.foreign_job().is_some() || world.around.hung
+    // Nobody can see it for as long as it had to show that it is well again.
+    let policy = &world.members[member].policy;
+    let had = i64::try_from(policy.verify_within.unwrap_or(policy.startup_grace).as_micros()).unwrap();
+    let blind = known.blind.map(|(since, _)| since).zip(known.recoveries.last());
+    let unseen = blind.is_some_and(|(since, began)| at - since.max(*began) >= had);
+    unseen || paused || unit.frozen.is_some() || unit.foreign_job().is_some() || world.around.hung
 }
 
 /// What spoke against it when the recovery began.

@@ -145,6 +145,9 @@ pub struct Known {
     pub confirmed: bool,
     /// A round of the present run was good.
     pub good_since_start: bool,
+    /// Since when it cannot be checked, as far as the judge was told, and when the latest round began
+    /// that said so.
+    pub blind: Option<(i64, Moment)>,
     /// Checks that were good once.
     pub proven: Vec<CheckKind>,
     pub asked: bool,
@@ -198,6 +201,7 @@ impl Ledger {
             run: None,
             confirmed: false,
             good_since_start: false,
+            blind: None,
             proven: Vec::new(),
             asked: false,
             open: None,
@@ -299,6 +303,7 @@ impl World {
             forgive_if_healthy(known, at, &self.members[member].policy);
             let well = known.good_since_start;
             known.forget_rounds();
+            known.blind = None;
             known.reading = None;
             known.down_since = None;
             known.jobs_begun.clear();
@@ -491,6 +496,17 @@ impl World {
             return;
         }
         let round = known.under_way.remove(at);
+        let own = |kind| matches!(kind, CheckKind::Http | CheckKind::Port | CheckKind::Processes);
+        let mut seen =
+            round.answers.iter().filter(|(kind, _)| own(*kind)).map(|(_, finding)| *finding).peekable();
+        if seen.peek().is_some() {
+            let before = known.blind;
+            known.blind = if seen.any(|finding| finding == Finding::Unknown) {
+                Some((before.map_or(absolute, |(since, _)| since), round.began))
+            } else {
+                before.filter(|(_, last)| round.began <= *last)
+            };
+        }
         for (kind, finding) in &round.answers {
             if *finding == Finding::Good && !known.proven.contains(kind) {
                 known.proven.push(*kind);

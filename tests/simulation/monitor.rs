@@ -624,6 +624,7 @@ fn ended(result: JobResult) -> Outcome {
         JobResult::Done => Outcome::Done,
         JobResult::Canceled => Outcome::Canceled,
         JobResult::Skipped => Outcome::Skipped,
+        JobResult::Dependency => Outcome::Dependency("a unit that it needs did not come up".into()),
         other => Outcome::Failed(format!("job {other:?}")),
     }
 }
