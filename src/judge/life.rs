@@ -405,7 +405,9 @@ impl Life {
     fn stopped_with(&self, unit: &UnitReading) -> Ending {
         let seen = self.taken_down.as_ref().filter(|(run, ..)| Some(*run) == unit.invocation);
         let took = |other: &&Dependency| match seen {
-            Some((.., going)) => going.contains(&other.unit),
+            // What was read a moment later than the unit itself may have begun to go meanwhile: its turn comes
+            // as soon as the unit is down.
+            Some((.., going)) => going.contains(&other.unit) || came_next(unit, other),
             None => took_down(unit, other),
         };
         let mut others = unit.dependencies.iter().filter(|other| !self.ran_without.contains(&other.unit));
@@ -438,6 +440,13 @@ impl UnitReading {
     pub fn was_stopped(&self) -> bool {
         self.active.is_down() && stopped_by_job(self) == Some(true) && !is_systemds_doing(self)
     }
+}
+
+/// It left `active` as soon as the unit was down, as what the unit is ordered after does when both are
+/// stopped by one job (systemd.unit(5), After=).
+fn came_next(unit: &UnitReading, other: &Dependency) -> bool {
+    let (Some(left), Some(down)) = (other.left, unit.inactive_enter) else { return false };
+    left >= down && left.since(down) <= AFTER
 }
 
 /// A watchdog or OOM kill takes the unit out of `active` before its process ends, too; and whoever runs

@@ -306,6 +306,22 @@ fn what_was_seen_while_it_went_down_says_more_than_timestamps() {
     }
 }
 
+/// A look takes its time, and what it needs is read last: gone by then, after an app that took long to stop.
+#[test]
+fn what_began_to_go_while_it_was_looked_at_took_it_down() {
+    let mut life = Life::default();
+    let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+    life.job_new(JobId(7));
+    let began = UnitReading { active_exit: at(20_000), ..up(1) };
+    let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(7)), ..began };
+    let _ = life.read(&needs_that_left(ActiveState::Inactive, 40_400, going), false, true);
+    life.job_removed(JobId(7), JobResult::Done);
+    let ended = UnitReading { active_exit: at(20_000), ..stopped() };
+    let fallen = needs_that_left(ActiveState::Inactive, 40_400, ended);
+    let with = Ending::StoppedWith("db.service".parse().unwrap());
+    assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(with)));
+}
+
 /// Stopped while it was starting: it never was up.
 fn stopped_while_starting() -> UnitReading {
     let began = UnitReading { inactive_exit: at(50), active_enter: at(10), ..ended(40, 60) };
