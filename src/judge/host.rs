@@ -248,21 +248,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::observation::{CheckKind, Observation};
-    use super::super::target::{Address, HttpTarget, StatusSet};
-    use super::super::testing::up;
+    use super::super::target::Address;
+    use super::super::testing::{http, up};
     use super::*;
 
     fn app(number: usize) -> (Subject, Policy, Target) {
-        let http = HttpTarget {
-            url: format!("http://127.0.0.1:{}/", 10_000 + number),
-            method: "GET".into(),
-            headers: Vec::new(),
-            status: StatusSet::default(),
-            body: None,
-            json: Vec::new(),
-            max_latency: None,
-            timeout: Duration::from_secs(10),
-        };
+        let http = http(&format!("http://127.0.0.1:{}/", 10_000 + number));
         let target = Target {
             port: None,
             address: Address::Localhost,

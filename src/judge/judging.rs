@@ -436,8 +436,7 @@ impl App {
     fn tell_calm(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let lasts = self.verdict == Verdict::Healthy;
         if self.restless > RESTLESS && lasts && now.since(self.verdict_since) >= CALM {
-            self.restless = 0;
-            self.named.clear();
+            self.attend();
             let text = format!("healthy for {} now{}", Span(CALM), self.evidence());
             self.tell(out, EventKind::VerdictChanged, Level::Info, text);
         }

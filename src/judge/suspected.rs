@@ -171,7 +171,8 @@ mod tests {
     use super::super::memory::Memory;
     use super::super::observation::{Fault, Observation};
     use super::super::policy::Policy;
-    use super::super::target::{HttpTarget, PublicTarget, StatusSet, Target};
+    use super::super::target::{PublicTarget, Target};
+    use super::super::testing::http;
     use super::super::testing::up;
     use super::*;
 
@@ -181,16 +182,7 @@ mod tests {
 
     /// An app that is asked from outside, beside one that is not.
     fn host() -> Host {
-        let http = HttpTarget {
-            url: "https://shop.example/".into(),
-            method: "GET".into(),
-            headers: Vec::new(),
-            status: StatusSet::default(),
-            body: None,
-            json: Vec::new(),
-            max_latency: None,
-            timeout: Duration::from_secs(10),
-        };
+        let http = http("https://shop.example/");
         let public = Some(PublicTarget { http, expires_within: Duration::ZERO });
         let of = |unit: &str| {
             let bare = Target::of_unit(format!("{unit}.service").parse().unwrap());

@@ -1,7 +1,8 @@
-//! Readings for tests: a unit that runs, and one that is down.
+//! For tests: a unit that runs, one that is down, and a health check.
 
 use std::time::Duration;
 
+use super::target::{HttpTarget, StatusSet};
 use super::time::Moment;
 use super::unit::{ActiveState, InvocationId, LoadState, UnitReading};
 
@@ -49,5 +50,19 @@ pub fn down(n: u8) -> UnitReading {
         main_pid: None,
         control_group: None,
         ..up(n)
+    }
+}
+
+/// A health check as it is by default, within 10 s.
+pub fn http(url: &str) -> HttpTarget {
+    HttpTarget {
+        url: url.into(),
+        method: "GET".into(),
+        headers: Vec::new(),
+        status: StatusSet::default(),
+        body: None,
+        json: Vec::new(),
+        max_latency: None,
+        timeout: Duration::from_secs(10),
     }
 }

@@ -9,10 +9,8 @@ use super::super::observation::{Detail, Fault, HostMemory, Observation};
 use super::super::plan::{Outcome, Step};
 use super::super::policy::Policy;
 use super::super::record::{EventKind, Record};
-use super::super::target::{
-    DatabasePlace, DatabaseProtocol, DatabaseTarget, HttpTarget, PublicTarget, StatusSet, Target,
-};
-use super::super::testing::{down, up};
+use super::super::target::{DatabasePlace, DatabaseProtocol, DatabaseTarget, PublicTarget, Target};
+use super::super::testing::{down, http, up};
 use super::super::unit::{ActiveState, JobId, JobResult, UnitReading};
 use super::*;
 
@@ -51,19 +49,6 @@ fn name(text: &str) -> Subject {
 
 fn nginx() -> Subject {
     name("nginx.service")
-}
-
-fn http(url: &str) -> HttpTarget {
-    HttpTarget {
-        url: url.into(),
-        method: "GET".into(),
-        headers: Vec::new(),
-        status: StatusSet::default(),
-        body: None,
-        json: Vec::new(),
-        max_latency: None,
-        timeout: seconds(10),
-    }
 }
 
 fn app(app: &str) -> (Subject, Policy, Target) {

@@ -5,8 +5,8 @@ use super::super::memory::AppMemory;
 use super::super::plan::Step;
 use super::super::policy::Policy;
 use super::super::recovery::Intent;
-use super::super::target::{Address, HttpTarget, StatusSet, Target};
-use super::super::testing::{down, up};
+use super::super::target::{Address, Target};
+use super::super::testing::{down, http, up};
 use super::super::unit::{JobId, JobResult};
 use super::super::verdict::Condition;
 use super::*;
@@ -36,16 +36,7 @@ fn at(millis: i64) -> Moment {
 }
 
 fn target() -> Target {
-    let http = HttpTarget {
-        url: "http://localhost:3000/health".into(),
-        method: "GET".into(),
-        headers: Vec::new(),
-        status: StatusSet::default(),
-        body: None,
-        json: Vec::new(),
-        max_latency: None,
-        timeout: Duration::from_secs(10),
-    };
+    let http = http("http://localhost:3000/health");
     Target {
         port: Some(3000),
         address: Address::Localhost,

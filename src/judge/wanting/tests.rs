@@ -7,9 +7,9 @@ use super::super::plan::{Outcome, Step};
 use super::super::policy::Policy;
 use super::super::record::Record;
 use super::super::target::{
-    DatabasePlace, DatabaseProtocol, DatabaseTarget, HttpTarget, PreflightTarget, StatusSet, Target,
+    DatabasePlace, DatabaseProtocol, DatabaseTarget, HttpTarget, PreflightTarget, Target,
 };
-use super::super::testing::{down, up};
+use super::super::testing::{self, down, up};
 use super::super::unit::{Exit, InvocationId, JobId, JobResult};
 use super::super::verdict::Condition;
 use super::*;
@@ -17,16 +17,7 @@ use super::*;
 const WELL: fn(CheckKind) -> Observation = |_| Observation::good("well");
 
 fn http() -> HttpTarget {
-    HttpTarget {
-        url: "http://localhost:3000/health".into(),
-        method: "GET".into(),
-        headers: Vec::new(),
-        status: StatusSet::default(),
-        body: None,
-        json: Vec::new(),
-        max_latency: None,
-        timeout: Duration::from_secs(2),
-    }
+    HttpTarget { timeout: Duration::from_secs(2), ..testing::http("http://localhost:3000/health") }
 }
 
 fn leaning() -> Target {
