@@ -20,7 +20,7 @@ pub(super) const DIRECTORIES: [&str; 7] = [
 ];
 
 /// Where else the system's manager finds units: of generators, and made at run time.
-const OTHERS: [&str; 4] = [
+pub(super) const OTHERS: [&str; 4] = [
     "/run/systemd/generator",
     "/run/systemd/generator.early",
     "/run/systemd/generator.late",

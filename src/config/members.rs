@@ -52,8 +52,12 @@ struct Written<'a> {
 impl Apps {
     /// Adds an app; they come in the order of their names.
     pub fn add(&mut self, root: &Path, of: &Of<'_>, name: &AppName, whole: bool, gathered: &mut Gathered) {
-        let policy = policy(of);
+        let mut policy = policy(of);
         contradictions(of, &policy, gathered);
+        // Under the name that systemd uses, by which it is granted.
+        for hooks in [&mut policy.before_start, &mut policy.after_recovery, &mut policy.on_give_up] {
+            hooks.iter_mut().for_each(|unit| *unit = aliases::resolve(root, unit));
+        }
         let faces = match of.get("instances") {
             Some(sourced) => self.instances(root, of, name, &policy, sourced, gathered),
             None => self.single(root, of, name, &policy, whole, gathered).into_iter().collect(),

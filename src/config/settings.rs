@@ -6,11 +6,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::alert::{Alert, DEFAULT_EVENTS};
+use super::aliases;
 use super::error::ConfigError;
 use super::fragment::{Gathered, Section};
 use super::members::Apps;
 use super::merge::{Merged, Sourced};
 use super::origin::Origin;
+use super::swaps;
 use super::value::Value;
 use crate::judge::{AppName, Level, Policy, Subject, Target, UnitName};
 
@@ -37,6 +39,9 @@ pub struct Settings {
     pub members: Vec<Member>,
     /// In the order of their names.
     pub alerts: Vec<Alert>,
+    /// The swaps of this host that systemd knows from a file, in the order of their names.
+    #[serde(default)]
+    pub swaps: Vec<UnitName>,
 }
 
 impl Settings {
@@ -52,7 +57,13 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { log_level: Level::Info, max_parallel: 1, members: Vec::new(), alerts: Vec::new() }
+        Self {
+            log_level: Level::Info,
+            max_parallel: 1,
+            members: Vec::new(),
+            alerts: Vec::new(),
+            swaps: Vec::new(),
+        }
     }
 }
 
@@ -164,20 +175,22 @@ pub(super) fn build(root: &Path, merged: &Merged, whole: bool, gathered: &mut Ga
             Section::Alert(name) => {
                 missing("kind", "unit");
                 missing("unit", "tell@.service");
-                settings.alerts.extend(alert(&of, name));
+                settings.alerts.extend(alert(root, &of, name));
             }
         }
     }
     settings.members = apps.with_companions();
+    settings.swaps = swaps::of_files(root);
     settings
 }
 
-fn alert(of: &Of<'_>, name: &AppName) -> Option<Alert> {
+fn alert(root: &Path, of: &Of<'_>, name: &AppName) -> Option<Alert> {
     let events = match of.value("events") {
         Some(Value::Events(events)) => events.clone(),
         _ => DEFAULT_EVENTS.to_vec(),
     };
-    Some(Alert { name: name.to_string(), unit_template: of.unit("unit")?, events })
+    let unit_template = aliases::resolve(root, &of.unit("unit")?);
+    Some(Alert { name: name.to_string(), unit_template, events })
 }
 
 /// Adds an error, once: what stands in `[defaults]` is seen by every app.
