@@ -38,6 +38,8 @@ pub(super) use tls::Trust;
 const BODY_LIMIT: usize = 64 * 1024;
 /// Headers of an answer in all.
 const HEADER_LIMIT: usize = 32 * 1024;
+/// What the client adds to the head of a request: the method, `HTTP/1.1`, Accept, User-Agent and such.
+const OWN_HEAD: usize = 1024;
 /// Redirects that are followed (CONTRACT, `status`).
 const MAX_REDIRECTS: usize = 5;
 /// More of the time than this spent in the queue makes a timeout say nothing about the app.
@@ -221,9 +223,12 @@ impl Ask<'_> {
         dialled: Dialled,
     ) -> Result<Response<Body>, Trouble> {
         let mut request = ureq::http::Request::builder().method(method.clone()).uri(uri.clone());
+        let mut head = OWN_HEAD + url::length(uri);
         if url::may_have_secrets(first, uri) {
             for (name, value) in &self.http.headers {
                 request = request.header(name, &value.0);
+                // With its colon, space and end of line.
+                head += name.len() + value.0.len() + 4;
             }
         }
         let own = |name: &header::HeaderName| {
@@ -232,7 +237,7 @@ impl Ask<'_> {
         if !own(&header::CONNECTION) {
             request = request.header(header::CONNECTION, "close");
         }
-        let (agent, remaining) = dialled.agent(uri, &self.trust, self.allowance.clone(), self.watch.clone());
+        let (agent, remaining) = dialled.agent(uri, head, &self.trust, self.allowance.clone(), self.watch.clone());
         if let Some(remaining) = remaining {
             self.certificate
                 .set(self.certificate.get().map_or(Some(remaining), |least| Some(least.min(remaining))));

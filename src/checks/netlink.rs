@@ -7,6 +7,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -67,7 +68,7 @@ impl Netlink {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)
             .map_err(DiagError::Refused)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).map_err(DiagError::Refused)?;
-        Ok(Self { socket, buffer: vec![0; BUFFER] })
+        Ok(Self { socket, buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// Sends `question` (a message without its header), and hands every message of the kind
@@ -92,7 +93,9 @@ impl Netlink {
         let kernel = netlink::SocketAddrNetlink::new(0, 0);
         sendto(&self.socket, &message, SendFlags::empty(), &kernel).map_err(DiagError::Refused)?;
         for _ in 0..reads {
-            let (_, length) = match recv(&self.socket, &mut self.buffer[..], RecvFlags::TRUNC) {
+            self.buffer.clear();
+            // Into room that nobody has to fill with zeros first, most of which is never touched.
+            let (_, length) = match recv(&self.socket, spare_capacity(&mut self.buffer), RecvFlags::TRUNC) {
                 Err(Errno::INTR) => continue,
                 other => other.map_err(DiagError::Refused)?,
             };

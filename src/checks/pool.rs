@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::clock;
+use super::connect::LOOK;
 use super::text::length;
 use crate::judge::Moment;
 
@@ -22,7 +24,9 @@ use crate::judge::Moment;
 /// reports (connecting, waiting, reading) is worth more than our "overdue".
 const GRACE: Duration = Duration::from_millis(80);
 
-/// A job that has waited so long for one of the threads that are always allowed gets one more.
+/// A job that has waited so long behind others has a thread woken or started for it. Most checks are
+/// through within two milliseconds, and what one thread does in turn costs a third less than what each
+/// wakes another for.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// The bounds of a pool.
@@ -30,22 +34,22 @@ const PATIENCE: Duration = Duration::from_millis(20);
 pub struct Limits {
     /// Most threads, busy or idle.
     pub threads: usize,
-    /// Beyond so many, a thread is started only for a job that has waited 20 ms: many short jobs at
-    /// once need few threads, each of which costs memory.
-    pub ample: usize,
     /// Most jobs that wait for a thread.
     pub queue: usize,
     /// How long a thread without work stays.
     pub idle: Duration,
     /// Bytes of stack of each thread. Only what is touched costs memory.
     pub stack: usize,
+    /// What the threads are called, as `ps -L` shows them.
+    pub name: &'static str,
 }
 
 impl Default for Limits {
-    /// 256 threads (three checks of each of eighty apps can hang, and the others go on), 16 of them at
-    /// once, 1024 waiting jobs, 10 s, 512 KiB (a TLS handshake in a debug build takes 200).
+    /// 256 threads (three checks of each of eighty apps can hang, and the others go on), 1024 waiting
+    /// jobs, 10 s, 512 KiB (a TLS handshake in a debug build takes 200).
     fn default() -> Self {
-        Self { threads: 256, ample: 16, queue: 1024, idle: Duration::from_secs(10), stack: 512 * 1024 }
+        let idle = Duration::from_secs(10);
+        Self { threads: 256, queue: 1024, idle, stack: 512 * 1024, name: "check" }
     }
 }
 
@@ -139,8 +143,10 @@ struct Inside {
     waiting: VecDeque<Job>,
     threads: usize,
     idle: usize,
-    /// Threads that have not looked for a job yet.
-    starting: usize,
+    /// Threads that were started or woken, and have not looked for a job yet.
+    coming: usize,
+    /// When a job was taken last: a thread that began one just now is through with it soon.
+    taken: Option<Moment>,
     closed: bool,
 }
 
@@ -166,7 +172,14 @@ impl Pool {
     /// A pool within those bounds, without a thread yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let inside = Inside { waiting: VecDeque::new(), threads: 0, idle: 0, starting: 0, closed: false };
+        let inside = Inside {
+            waiting: VecDeque::new(),
+            threads: 0,
+            idle: 0,
+            coming: 0,
+            taken: None,
+            closed: false,
+        };
         Self { shared: Arc::new(Shared { inside: Mutex::new(inside), work: Condvar::new(), limits }) }
     }
 
@@ -186,7 +199,7 @@ impl Pool {
         let queued = clock::now();
         let waiting = Waiting(Arc::default());
         let given_up = Arc::clone(&waiting.0);
-        let taken = self.submit(Box::new(move || {
+        self.submit(Box::new(move || {
             let now = clock::now();
             let until = queued + whole;
             // Nobody waits any more: cancelled, or its time was over before it began.
@@ -198,18 +211,13 @@ impl Pool {
         }))?;
         tokio::pin!(receiver);
         let mut left = whole + GRACE;
-        // A full house: the short ones are through by then, and the rest is worth another thread. One
-        // that is started for this job may be taken by an older one, so it looks again.
-        while !taken && left > PATIENCE && !begun.load(Ordering::Relaxed) {
+        // A thread that is woken for this job may take an older one, so it looks again.
+        while left > PATIENCE && !begun.load(Ordering::Relaxed) {
             if let Ok(outcome) = tokio::time::timeout(PATIENCE, &mut receiver).await {
                 return outcome.map_err(|_| Missed::Broken);
             }
             left -= PATIENCE;
-            let inside = self.shared.inside();
-            let on_their_way = inside.idle + inside.starting;
-            if on_their_way < inside.waiting.len() && inside.threads < self.shared.limits.threads {
-                let _ = self.grow(inside);
-            }
+            self.hurry();
         }
         match tokio::time::timeout(left, receiver).await {
             Ok(Ok(result)) => Ok(result),
@@ -219,45 +227,94 @@ impl Pool {
         }
     }
 
+    /// Runs `job` on a thread of the pool, for a caller that has a thread of its own, and waits for it
+    /// as long as the allowance lasts.
+    ///
+    /// # Errors
+    /// When there is no result in time; the job may then still run, and its result is thrown away.
+    pub fn run_blocking<T, F>(&self, allowance: &Allowance, job: F) -> Result<T, Missed>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let whole = allowance.left().unwrap_or_default();
+        let (tell, told) = mpsc::sync_channel(1);
+        let begun = Arc::new(AtomicBool::new(false));
+        let mark = Arc::clone(&begun);
+        let job = move || {
+            mark.store(true, Ordering::Relaxed);
+            let _ = tell.send(job());
+        };
+        self.submit(Box::new(job))?;
+        self.hurry();
+        loop {
+            let Some(left) = allowance.left() else {
+                return Err(match begun.load(Ordering::Relaxed) {
+                    true => Missed::Overdue(whole),
+                    false => Missed::NoThread(whole),
+                });
+            };
+            match told.recv_timeout(left.min(LOOK)) {
+                Ok(result) => return Ok(result),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Missed::Broken),
+            }
+        }
+    }
+
     /// Threads that exist right now.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.shared.inside().threads
     }
 
-    /// Queues a job; false when no thread was free for it and none was started.
-    fn submit(&self, job: Job) -> Result<bool, Missed> {
+    /// Queues a job. A thread is woken or started for it, unless one is on its way or has begun another
+    /// job just now and will be back for this one.
+    fn submit(&self, job: Job) -> Result<(), Missed> {
         let mut inside = self.shared.inside();
         if inside.waiting.len() >= self.shared.limits.queue {
             return Err(Missed::Full);
         }
         inside.waiting.push_back(job);
-        if inside.idle >= inside.waiting.len() {
-            drop(inside);
-            self.shared.work.notify_one();
-            return Ok(true);
-        }
-        let limits = &self.shared.limits;
-        if inside.threads >= limits.threads.min(limits.ample) {
-            return Ok(false);
-        }
-        self.grow(inside).map(|()| true)
+        let now = clock::now();
+        let at_work = inside.threads > inside.idle;
+        let back_soon = at_work && inside.taken.is_some_and(|taken| now.since(taken) < PATIENCE);
+        if inside.coming > 0 || back_soon { Ok(()) } else { self.call(inside) }
     }
 
-    /// Starts a thread.
-    fn grow(&self, mut inside: MutexGuard<'_, Inside>) -> Result<(), Missed> {
+    /// Gets one more thread for what waits, if not enough are on their way.
+    fn hurry(&self) {
+        let inside = self.shared.inside();
+        if inside.coming < inside.waiting.len() {
+            // Without another one, those that there are come to it.
+            let _ = self.call(inside);
+        }
+    }
+
+    /// Wakes an idle thread, or starts one.
+    fn call(&self, mut inside: MutexGuard<'_, Inside>) -> Result<(), Missed> {
+        if inside.idle > inside.coming {
+            inside.coming += 1;
+            drop(inside);
+            self.shared.work.notify_one();
+            return Ok(());
+        }
+        let limits = self.shared.limits;
+        if inside.threads >= limits.threads {
+            return Ok(());
+        }
         inside.threads += 1;
-        inside.starting += 1;
+        inside.coming += 1;
         drop(inside);
         let shared = Arc::clone(&self.shared);
-        let builder = thread::Builder::new().name("check".to_owned()).stack_size(self.shared.limits.stack);
+        let builder = thread::Builder::new().name(limits.name.to_owned()).stack_size(limits.stack);
         if builder.spawn(move || serve(&shared)).is_ok() {
             return Ok(());
         }
         // TasksMax= or memory: the threads that exist will come to it; without one it cannot run.
         let mut inside = self.shared.inside();
         inside.threads -= 1;
-        inside.starting -= 1;
+        inside.coming = inside.coming.saturating_sub(1);
         if inside.threads == 0 && inside.waiting.pop_back().is_some() {
             return Err(Missed::Full);
         }
@@ -277,9 +334,10 @@ impl Drop for Pool {
 
 fn serve(shared: &Shared) {
     let mut inside = shared.inside();
-    inside.starting -= 1;
+    inside.coming = inside.coming.saturating_sub(1);
     loop {
         if let Some(job) = inside.waiting.pop_front() {
+            inside.taken = Some(clock::now());
             drop(inside);
             // Where panics unwind (tests), the thread outlives them, and with it the jobs behind this one.
             let _ = catch_unwind(AssertUnwindSafe(job));
@@ -294,6 +352,9 @@ fn serve(shared: &Shared) {
             shared.work.wait_timeout(inside, shared.limits.idle).unwrap_or_else(PoisonError::into_inner);
         inside = guard;
         inside.idle -= 1;
+        // One that wakes by itself may have been called just then, which at worst is counted twice:
+        // whoever waits for a thread looks again.
+        inside.coming = inside.coming.saturating_sub(1);
         if waited.timed_out() && inside.waiting.is_empty() {
             break;
         }
@@ -306,14 +367,13 @@ fn serve(shared: &Shared) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
     }
 
     fn small(threads: usize, queue: usize) -> Pool {
-        Pool::new(Limits { threads, ample: 4, queue, idle: Duration::from_millis(50), stack: 256 * 1024 })
+        Pool::new(Limits { threads, queue, idle: Duration::from_millis(50), stack: 256 * 1024, name: "test" })
     }
 
     #[test]
@@ -417,7 +477,7 @@ mod tests {
     #[test]
     fn short_jobs_need_few_threads_and_long_ones_get_theirs() {
         runtime().block_on(async {
-            let limits = Limits { threads: 64, ample: 2, ..Limits::default() };
+            let limits = Limits { threads: 64, ..Limits::default() };
             let pool = Pool::new(limits);
             let short = (0..200).map(|_| pool.run(Duration::from_secs(5), |_| ()));
             futures_util::future::join_all(short).await;

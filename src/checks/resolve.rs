@@ -7,12 +7,10 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::connect::LOOK;
-use super::pool::Allowance;
+use super::pool::{Allowance, Limits, Missed, Pool};
 use super::text::length;
 
 /// Names that are looked up at a time. A thread is stuck for as long as resolv.conf(5) allows: 10 s
@@ -51,55 +49,41 @@ pub(super) fn resolve(host: &str, port: u16, allowance: &Allowance) -> Result<Ve
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    resolve_by(host.to_owned(), allowance, move |host| {
+    resolve_by(host.to_owned(), allowance, lookups(), move |host| {
         (host, port).to_socket_addrs().map(|found| found.take(MAX_ADDRESSES).collect())
     })
 }
 
-/// Counts a lookup for as long as its thread lives.
-struct Slot(&'static AtomicUsize);
-
-impl Slot {
-    fn take(count: &'static AtomicUsize) -> Option<Self> {
-        let more = |busy| (busy < MAX_LOOKUPS).then_some(busy + 1);
-        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(count))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// The threads in which names are looked up: kept for a while, since starting one for each lookup costs
+/// more than most lookups.
+fn lookups() -> &'static Pool {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    // glibc's resolver and its modules take some 100 KiB of stack.
+    let limits = Limits {
+        threads: MAX_LOOKUPS,
+        queue: MAX_LOOKUPS,
+        stack: 256 * 1024,
+        name: "resolve",
+        ..Limits::default()
+    };
+    POOL.get_or_init(|| Pool::new(limits))
 }
 
 fn resolve_by(
     host: String,
     allowance: &Allowance,
+    pool: &Pool,
     lookup: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
 ) -> Result<Vec<SocketAddr>, Unresolved> {
-    static BUSY: AtomicUsize = AtomicUsize::new(0);
-    let slot = Slot::take(&BUSY).ok_or(Unresolved::Untried("too many names are being looked up"))?;
-    let (tell, told) = mpsc::sync_channel(1);
-    // glibc's resolver and its modules take some 100 KiB of stack.
-    let thread = std::thread::Builder::new().name("resolve".to_owned()).stack_size(256 * 1024);
-    let started = thread.spawn(move || {
-        let found = lookup(&host);
-        drop(slot);
-        let _ = tell.send(found);
-    });
-    if started.is_err() {
-        return Err(Unresolved::Untried("no thread could be started to look it up"));
-    }
-    let whole = allowance.left();
-    loop {
-        let Some(left) = allowance.left() else { return Err(Unresolved::Silent(whole)) };
-        match told.recv_timeout(left.min(LOOK)) {
-            Ok(Ok(found)) if found.is_empty() => return Err(Unresolved::NoSuchName),
-            Ok(Ok(found)) => return Ok(found),
-            Ok(Err(error)) => return Err(explain(&error)),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Unresolved::Untried("the lookup broke off")),
+    match pool.run_blocking(allowance, move || lookup(&host)) {
+        Ok(Ok(found)) if found.is_empty() => Err(Unresolved::NoSuchName),
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => Err(explain(&error)),
+        Err(Missed::Overdue(whole)) => Err(Unresolved::Silent(Some(whole))),
+        Err(Missed::NoThread(_) | Missed::Full) => {
+            Err(Unresolved::Untried("no thread is free to look it up"))
         }
+        Err(Missed::Broken) => Err(Unresolved::Untried("the lookup broke off")),
     }
 }
 
@@ -118,6 +102,8 @@ fn explain(error: &io::Error) -> Unresolved {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     fn allowance(millis: u64) -> Allowance {
@@ -134,7 +120,7 @@ mod tests {
     #[test]
     fn a_silent_resolver_and_a_name_that_is_none_are_told_apart() {
         let (release, hold) = mpsc::channel::<()>();
-        let silent = resolve_by("a.example".to_owned(), &allowance(60), move |_| {
+        let silent = resolve_by("a.example".to_owned(), &allowance(60), lookups(), move |_| {
             let _ = hold.recv();
             Ok(Vec::new())
         });
@@ -146,21 +132,35 @@ mod tests {
             ("Temporary failure in name resolution", Unresolved::Silent(None)),
             ("Bad luck", Unresolved::Failed("Bad luck".to_owned())),
         ] {
-            let failed = resolve_by("a.example".to_owned(), &allowance(1000), move |_| {
+            let failed = resolve_by("a.example".to_owned(), &allowance(1000), lookups(), move |_| {
                 Err(io::Error::other(format!("failed to lookup address information: {text}")))
             });
             assert_eq!(failed, Err(seen));
         }
-        let none = resolve_by("a.example".to_owned(), &allowance(1000), |_| Ok(Vec::new()));
+        let none = resolve_by("a.example".to_owned(), &allowance(1000), lookups(), |_| Ok(Vec::new()));
         assert_eq!(none, Err(Unresolved::NoSuchName));
     }
 
     #[test]
-    fn slots_are_bounded_and_given_back() {
-        static BUSY: AtomicUsize = AtomicUsize::new(0);
-        let all: Vec<Slot> = std::iter::from_fn(|| Slot::take(&BUSY)).collect();
-        assert_eq!(all.len(), MAX_LOOKUPS);
-        drop(all);
-        assert!(Slot::take(&BUSY).is_some());
+    fn lookups_are_bounded_and_their_threads_come_back() {
+        let pool = Pool::new(Limits { threads: 1, queue: 1, ..Limits::default() });
+        let (release, hold) = mpsc::channel::<()>();
+        let stuck = resolve_by("a.example".to_owned(), &allowance(30), &pool, move |_| {
+            let _ = hold.recv();
+            Ok(Vec::new())
+        });
+        assert!(matches!(stuck, Err(Unresolved::Silent(Some(_)))), "{stuck:?}");
+        let found = |within| {
+            let address = vec!["192.0.2.1:80".parse().unwrap()];
+            resolve_by("b.example".to_owned(), &allowance(within), &pool, move |_| Ok(address))
+        };
+        assert!(matches!(found(30), Err(Unresolved::Untried(_))));
+        drop(release);
+        // The one that nobody waits for any more is still in the queue, and through in no time.
+        let again = (0..500).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            found(1000).ok()
+        });
+        assert_eq!(again.map(|found| found.len()), Some(1));
     }
 }

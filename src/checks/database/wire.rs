@@ -127,36 +127,32 @@ impl Wire {
         self.read(length, |_| false)
     }
 
-    /// Reads up to the end of a line, or so many bytes.
+    /// Reads a line, without its end, or so many bytes. What came with it is thrown away.
     pub(super) fn line(&self, limit: usize) -> Result<Vec<u8>, Broken> {
-        let mut line = Vec::new();
-        while line.len() < limit {
-            // One byte at a time, so that nothing of a second line is taken.
-            let byte = self.take(1)?;
-            if byte == b"\n" {
-                break;
-            }
-            line.extend(byte);
-        }
+        let end = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n');
+        let mut line = self.read(limit, |bytes| end(bytes).is_some())?;
+        line.truncate(end(&line).unwrap_or(line.len()));
         Ok(line)
     }
 
     /// Reads until `enough` says so, or there are `length` bytes.
     pub(super) fn read(&self, length: usize, enough: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Broken> {
-        let mut bytes = vec![0; length.min(LARGEST)];
-        let mut filled = 0;
-        while filled < bytes.len() && !enough(bytes.get(..filled).unwrap_or_default()) {
+        let length = length.min(LARGEST);
+        let mut bytes = Vec::new();
+        while bytes.len() < length && !enough(&bytes) {
             // A flood never blocks, and ends in time all the same.
             self.allowance.left().ok_or(Broken::Unanswered)?;
-            match recv(&self.socket, bytes.get_mut(filled..).unwrap_or_default(), RecvFlags::empty()) {
+            // An answer is short as a rule; one that is longer makes room as it comes.
+            let mut part = [0; 1024];
+            let room = part.len().min(length - bytes.len());
+            match recv(&self.socket, part.get_mut(..room).unwrap_or_default(), RecvFlags::empty()) {
                 Ok((_, 0)) => return Err(Broken::Lost("it closes the connection without an answer")),
-                Ok((_, read)) => filled += read,
+                Ok((_, read)) => bytes.extend(part.get(..read).unwrap_or_default()),
                 Err(Errno::AGAIN) => self.wait(PollFlags::IN)?,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(broken(errno)),
             }
         }
-        bytes.truncate(filled);
         Ok(bytes)
     }
 

@@ -37,8 +37,6 @@ pub(in crate::checks) enum Way {
 /// Room for all headers of an answer and a little more, or too many would look like a lost
 /// connection.
 const INPUT_BUFFER: usize = HEADER_LIMIT + 4096;
-/// Room for the whole head of our request.
-const OUTPUT_BUFFER: usize = 16 * 1024;
 
 /// A connection that nothing has been sent on yet.
 #[derive(Debug)]
@@ -169,11 +167,13 @@ impl Dialled {
         self.to.to_string()
     }
 
-    /// A client for one request over this connection, after the handshake if the URL wants TLS. The
-    /// second is how long the certificate still holds, if one was shown.
+    /// A client for one request over this connection, after the handshake if the URL wants TLS; the head
+    /// of the request has `head` bytes at most. The second is how long the certificate still holds, if
+    /// one was shown.
     pub(super) fn agent(
         self,
         uri: &Uri,
+        head: usize,
         trust: &Trust,
         allowance: Allowance,
         watch: Option<Watch>,
@@ -189,7 +189,7 @@ impl Dialled {
             .accept_encoding(AutoHeaderValue::None)
             .max_response_header_size(HEADER_LIMIT)
             .input_buffer_size(INPUT_BUFFER)
-            .output_buffer_size(OUTPUT_BUFFER)
+            .output_buffer_size(head)
             .max_idle_connections(0)
             .build();
         let stream = Patient::new(self.stream, allowance, watch);
@@ -201,7 +201,7 @@ impl Dialled {
         } else {
             (Wire::Plain(stream), None)
         };
-        let hand_over = HandOver(Mutex::new(Some(Line::new(wire, INPUT_BUFFER, OUTPUT_BUFFER))));
+        let hand_over = HandOver(Mutex::new(Some(Line::new(wire, INPUT_BUFFER, head))));
         (Ok(Agent::with_parts(config, hand_over, Known(self.to))), remaining)
     }
 }

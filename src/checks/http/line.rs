@@ -86,10 +86,17 @@ pub(super) enum Wire {
     Tls(Box<StreamOwned<ClientConnection, Patient>>),
 }
 
-/// A connection, and the buffers that the client works in.
+/// The first buffer for an answer: most have a head and a body that fit.
+const FIRST: usize = 4096;
+
+/// A connection, and the buffers that the client works in. The one for the answer grows as far as it
+/// is allowed to when an answer needs it: zeroing the whole of it each time would cost more than
+/// reading most answers does.
 pub(super) struct Line {
     wire: Wire,
     buffers: LazyBuffers,
+    input: usize,
+    output: usize,
 }
 
 impl fmt::Debug for Line {
@@ -100,7 +107,20 @@ impl fmt::Debug for Line {
 
 impl Line {
     pub(super) fn new(wire: Wire, input: usize, output: usize) -> Self {
-        Self { wire, buffers: LazyBuffers::new(input, output) }
+        Self { wire, buffers: LazyBuffers::new(FIRST.min(input), output), input, output }
+    }
+
+    /// Room for more of the answer: all that is allowed, once the first buffer is full.
+    fn make_room(&mut self) {
+        let kept = self.buffers.input().len();
+        if kept >= FIRST && kept < self.input && self.buffers.input_append_buf().is_empty() {
+            let mut larger = LazyBuffers::new(self.input, self.output);
+            if let Some(room) = larger.input_append_buf().get_mut(..kept) {
+                room.copy_from_slice(self.buffers.input());
+                larger.input_appended(kept);
+                self.buffers = larger;
+            }
+        }
     }
 }
 
@@ -119,6 +139,7 @@ impl Transport for Line {
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+        self.make_room();
         let room = self.buffers.input_append_buf();
         let read = match &mut self.wire {
             Wire::Plain(stream) => stream.read(room)?,

@@ -35,6 +35,12 @@ pub(in crate::checks) fn join(base: &Uri, location: &str) -> Option<Uri> {
     (!host.is_empty() && !uri.authority()?.as_str().contains('@')).then_some(uri)
 }
 
+/// Bytes that the URL takes in the head of a request, its host among them.
+pub(super) fn length(uri: &Uri) -> usize {
+    let of_host = uri.authority().map_or(0, |authority| authority.as_str().len());
+    of_host + uri.path_and_query().map_or(0, |path| path.as_str().len())
+}
+
 /// `mailto:x` has a scheme, `a/b:c` and `./a:b` have none.
 fn has_scheme(location: &str) -> bool {
     let head = location.split(['/', '?']).next().unwrap_or_default();
