@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What tests/run, packaging/build, packaging/demo and packaging/install share; sourced by them.
+# What tests/run and the scripts of packaging/ share; sourced by them, at the top of the tree.
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -41,6 +41,28 @@ need_rust() {
     fi
     # rustc links through cc, and ring has a few lines of C and assembly.
     need cc=build-essential
+}
+
+need_packaging() {
+    need_rust
+    need dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
+}
+
+# The files that the package is made of, each with a NUL behind it; not what a build in place leaves
+# in debian/.
+package_sources() {
+    local of=(Cargo.toml Cargo.lock LICENSE src debian systemd packaging tests) file
+    { git ls-files -z --cached --others --exclude-standard -- "${of[@]}" 2>/dev/null ||
+        find "${of[@]}" -type f -print0; } |
+        while IFS= read -r -d '' file; do
+            if [ -e "$file" ]; then printf '%s\0' "$file"; fi
+        done
+}
+
+# copy_package_sources FOLDER
+copy_package_sources() {
+    mkdir -p "$1"
+    package_sources | xargs -0 cp --parents --preserve=mode,timestamps --target-directory="$1"
 }
 
 # What boots throw-away machines. apt's lists say where Debian comes from on this host.
