@@ -237,7 +237,8 @@ impl Ask<'_> {
         if !own(&header::CONNECTION) {
             request = request.header(header::CONNECTION, "close");
         }
-        let (agent, remaining) = dialled.agent(uri, head, &self.trust, self.allowance.clone(), self.watch.clone());
+        let (agent, remaining) =
+            dialled.agent(uri, head, &self.trust, self.allowance.clone(), self.watch.clone());
         if let Some(remaining) = remaining {
             self.certificate
                 .set(self.certificate.get().map_or(Some(remaining), |least| Some(least.min(remaining))));

@@ -137,10 +137,16 @@ impl Allowance {
     }
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// What a thread does, and how its result, if somebody still wants it, gets to whoever waits for it.
+type Job = Box<dyn FnOnce() -> Option<Delivery> + Send>;
+type Delivery = Box<dyn FnOnce() + Send>;
 
 struct Inside {
     waiting: VecDeque<Job>,
+    /// Results that wait for those of the jobs behind them, since waking the loop for each costs more
+    /// than a short check: for 20 ms at most, as each of those jobs has somebody who waits for it, and
+    /// who comes to [`Pool::hurry`] after that time.
+    done: Vec<Delivery>,
     threads: usize,
     idle: usize,
     /// Threads that were started or woken, and have not looked for a job yet.
@@ -174,6 +180,7 @@ impl Pool {
     pub fn new(limits: Limits) -> Self {
         let inside = Inside {
             waiting: VecDeque::new(),
+            done: Vec::new(),
             threads: 0,
             idle: 0,
             coming: 0,
@@ -204,20 +211,25 @@ impl Pool {
             let until = queued + whole;
             // Nobody waits any more: cancelled, or its time was over before it began.
             if sender.is_closed() || now >= until {
-                return;
+                return None;
             }
             mark.store(true, Ordering::Relaxed);
-            let _ = sender.send(job(Allowance { until, whole, waited: now.since(queued), given_up }));
+            let result = job(Allowance { until, whole, waited: now.since(queued), given_up });
+            Some(Box::new(move || drop(sender.send(result))))
         }))?;
         tokio::pin!(receiver);
         let mut left = whole + GRACE;
-        // A thread that is woken for this job may take an older one, so it looks again.
-        while left > PATIENCE && !begun.load(Ordering::Relaxed) {
+        // Once even if it has begun: a result may be held back for it. A thread that is woken for this
+        // job may take an older one, so it looks again.
+        loop {
             if let Ok(outcome) = tokio::time::timeout(PATIENCE, &mut receiver).await {
                 return outcome.map_err(|_| Missed::Broken);
             }
-            left -= PATIENCE;
+            left = left.saturating_sub(PATIENCE);
             self.hurry();
+            if begun.load(Ordering::Relaxed) || left <= PATIENCE {
+                break;
+            }
         }
         match tokio::time::timeout(left, receiver).await {
             Ok(Ok(result)) => Ok(result),
@@ -244,6 +256,7 @@ impl Pool {
         let job = move || {
             mark.store(true, Ordering::Relaxed);
             let _ = tell.send(job());
+            None
         };
         self.submit(Box::new(job))?;
         self.hurry();
@@ -282,13 +295,18 @@ impl Pool {
         if inside.coming > 0 || back_soon { Ok(()) } else { self.call(inside) }
     }
 
-    /// Gets one more thread for what waits, if not enough are on their way.
+    /// Somebody has waited long enough: hands out what is done, and gets one more thread for what
+    /// waits, if not enough are on their way.
     fn hurry(&self) {
-        let inside = self.shared.inside();
+        let mut inside = self.shared.inside();
+        let done = std::mem::take(&mut inside.done);
         if inside.coming < inside.waiting.len() {
             // Without another one, those that there are come to it.
             let _ = self.call(inside);
+        } else {
+            drop(inside);
         }
+        done.into_iter().for_each(|deliver| deliver());
     }
 
     /// Wakes an idle thread, or starts one.
@@ -327,6 +345,7 @@ impl Drop for Pool {
         let mut inside = self.shared.inside();
         inside.closed = true;
         inside.waiting.clear();
+        inside.done.clear();
         drop(inside);
         self.shared.work.notify_all();
     }
@@ -340,8 +359,15 @@ fn serve(shared: &Shared) {
             inside.taken = Some(clock::now());
             drop(inside);
             // Where panics unwind (tests), the thread outlives them, and with it the jobs behind this one.
-            let _ = catch_unwind(AssertUnwindSafe(job));
+            let done = catch_unwind(AssertUnwindSafe(job)).ok().flatten();
             inside = shared.inside();
+            inside.done.extend(done);
+            if inside.waiting.is_empty() && !inside.done.is_empty() {
+                let done = std::mem::take(&mut inside.done);
+                drop(inside);
+                done.into_iter().for_each(|deliver| deliver());
+                inside = shared.inside();
+            }
             continue;
         }
         if inside.closed {
@@ -438,6 +464,28 @@ mod tests {
             assert_eq!(third, Err(Missed::Full));
             tokio::time::sleep(Duration::from_millis(50)).await;
             assert!(did_run.try_recv().is_err());
+        });
+    }
+
+    #[test]
+    fn a_result_does_not_wait_for_a_job_that_hangs() {
+        runtime().block_on(async {
+            let pool = small(1, 8);
+            let (release, hold) = mpsc::channel::<()>();
+            let asked = clock::now();
+            let first = async {
+                // It is still at work when the other one is queued behind it, on the same thread.
+                let done =
+                    pool.run(Duration::from_secs(5), |_| thread::sleep(Duration::from_millis(10))).await;
+                let took = clock::now().since(asked);
+                drop(release);
+                (done, took)
+            };
+            let second = pool.run(Duration::from_secs(5), move |_| hold.recv().is_ok());
+            let ((first, took), second) = tokio::join!(first, second);
+            assert_eq!((first, second), (Ok(()), Ok(false)));
+            assert!(took < Duration::from_secs(1), "{took:?}");
+            assert_eq!(pool.threads(), 1);
         });
     }
 

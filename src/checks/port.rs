@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::Probe;
 use super::identity::{Identity, SHOWN, unit_of, user_name};
-use super::sock_diag::{Listener, listeners};
+use super::sock_diag::Listener;
 use super::straggler::{Class, Place, ProcessFacts, UnitFacts, classify};
 use super::text::{bounded, clean};
 use super::world::Holder;
@@ -40,7 +40,7 @@ pub(super) fn check(probe: &Probe) -> Observation {
     let Some(port) = probe.target.port else {
         return Observation::unknown("no port is configured");
     };
-    let rows = match listeners(port) {
+    let rows = match probe.world.census.listeners(port) {
         Ok(rows) => rows,
         Err(error) => {
             return bounded(Observation::unknown(format!("cannot see who listens on port {port}: {error}")));

@@ -14,7 +14,7 @@ use super::clock;
 use super::http::url::shown;
 use super::http::{Ask, Trouble, Trust, Way, behind, port, readable};
 use super::pool::Allowance;
-use super::sock_diag::{Listener, listeners};
+use super::sock_diag::Listener;
 use super::text::{bounded, length};
 use crate::judge::{Detail, Fault, Finding, HttpTarget, Observation};
 
@@ -73,7 +73,7 @@ pub(super) fn through_proxy(probe: &Probe, allowance: Allowance) -> Observation 
     let label = format!("{method} {} of the proxy", shown(&uri));
     let began = clock::now();
     let port = port(&uri);
-    let rows = listeners(port).unwrap_or_default();
+    let rows = probe.world.census.listeners(port).unwrap_or_default();
     let group = probe.proxy_group.as_deref().filter(|_| probe.world.has_cgroup_ids());
     let own = |row: &&Listener| {
         group.zip(row.cgroup).is_some_and(|(group, id)| probe.world.cgroup_has_id(group, id))

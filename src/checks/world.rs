@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
+use super::sock_diag::Census;
 use crate::judge::Moment;
 
 /// Directories of a unit's cgroup subtree that are looked at.
@@ -25,6 +26,8 @@ pub struct World {
     hierarchy: OnceLock<Hierarchy>,
     /// Connections that waited for their app when an answer was missing last, by its listener.
     pub(super) waits: Mutex<Waits>,
+    /// Who listened a moment ago.
+    pub(super) census: Census,
 }
 
 /// By the inode of the listener: when, and whose connections.
@@ -59,7 +62,12 @@ impl World {
     /// A directory that looks like one.
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), hierarchy: OnceLock::new(), waits: Mutex::default() }
+        Self {
+            root: root.into(),
+            hierarchy: OnceLock::new(),
+            waits: Mutex::default(),
+            census: Census::default(),
+        }
     }
 
     /// A path below the root.
