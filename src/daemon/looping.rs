@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::alerts;
@@ -13,13 +13,15 @@ use crate::checks::{Limits, Pool, World};
 use crate::config::Settings;
 use crate::helpers::result::Report;
 use crate::incidents;
-use crate::judge::{Effects, Event, Host, Level, Moment, RoundId, Subject, Target, UnitName};
+use crate::judge::{Effects, Event, Host, Level, Moment, Outcome, RoundId, Subject, Target, UnitName};
+use crate::systemd::Obstacle;
 use crate::systemd::notify::{self, Notifier};
 
 use super::alarm::Alarm;
 use super::helping::Gathering;
 use super::link::{self, Link};
 use super::performing::{self, Performance};
+use super::proving::{Findings, Proving};
 use super::requests::{apps_of, targets_of};
 use super::start::{Refusal, directory, incident_places};
 use super::state::{self, Saved, Saver};
@@ -52,6 +54,10 @@ pub enum Happening {
     Call(service::Call),
     /// The state was written, or not.
     Saved(Saved),
+    /// What the configuration needs is allowed, or not.
+    Proven(Box<Findings>),
+    /// A unit is held in systemd's memory, or is not for that reason.
+    Held(UnitName, Option<Obstacle>),
     /// Evidence about a subject was gathered, or not.
     Evidence(Subject, Result<Report, String>),
 }
@@ -74,6 +80,9 @@ pub(super) struct Daemon {
     pub(super) watched: BTreeSet<UnitName>,
     /// The task that holds the units in systemd's memory.
     pub(super) holding: Option<AbortHandle>,
+    /// Wakes it when polkit may answer otherwise by now.
+    pub(super) hold_again: Arc<Notify>,
+    pub(super) proving: Proving,
     pub(super) pool: Arc<Pool>,
     pub(super) world: Arc<World>,
     pub(super) saver: Saver,
@@ -131,6 +140,8 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         unread: BTreeSet::new(),
         watched: BTreeSet::new(),
         holding: None,
+        hold_again: Arc::default(),
+        proving: Proving::new(&settings),
         pool: Arc::new(Pool::new(Limits::default())),
         world: Arc::new(World::system()),
         saver,
@@ -231,8 +242,11 @@ impl Daemon {
         let now = clock::now();
         match happening {
             Happening::App(app, event) => {
-                if let Event::StepEnded(..) = event {
+                if let Event::StepEnded(_, outcome) = &event {
                     self.performances.remove(&app);
+                    if let (Outcome::Refused(_), Some(target)) = (outcome, self.targets.get(&app)) {
+                        self.proving.refused(target.unit.clone());
+                    }
                 }
                 let reading = matches!(event, Event::Unit(_));
                 let effects = self.host.handle(now, &app, event);
@@ -253,6 +267,8 @@ impl Daemon {
             }
             Happening::Stopping(stopping) => self.set_stopping(now, stopping),
             Happening::Call(call) => self.answer(now, call),
+            Happening::Proven(findings) => self.take_proof(now, *findings),
+            Happening::Held(unit, obstacle) => self.take_held(now, unit, obstacle),
             Happening::Evidence(app, outcome) => {
                 self.take_evidence(&app, outcome);
                 Effects::new()

@@ -12,6 +12,7 @@ mod link;
 mod looping;
 mod performing;
 mod process;
+mod proving;
 mod requests;
 mod service;
 mod signals;

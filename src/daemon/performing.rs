@@ -156,11 +156,16 @@ fn progress_event(act: ActId, event: StepEvent) -> Event {
 /// A start against a pending stop is refused, so it is tried until the stop is through.
 pub async fn last_will(bus: &Bus, unit: &UnitName, kill: bool, at_most: Duration) {
     let work = async {
-        let Ok(hand) = bus.hand().await else { return };
-        if kill {
+        if kill && let Ok(hand) = bus.hand().await {
             let _ = hand.kill(unit, crate::systemd::SIGKILL).await;
         }
-        while hand.start(unit).await.is_err() {
+        loop {
+            // A hand that got no answer is of no more use.
+            if let Ok(hand) = bus.hand().await
+                && hand.start(unit).await.is_ok()
+            {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

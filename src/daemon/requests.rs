@@ -100,7 +100,8 @@ impl Daemon {
             EventKind::ConfigReloaded,
             format!("a new configuration is in force: {apps}"),
         );
-        let mut effects = self.host.handle_all(now, &Event::Changed);
+        let mut effects = self.configure_proving(now, &settings);
+        effects.extend(self.host.handle_all(now, &Event::Changed));
         effects.extend(self.host.handle_all(now, &Event::Stopping(self.stopping)));
         effects
     }

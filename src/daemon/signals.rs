@@ -1,13 +1,16 @@
 //! What systemd tells, on its way to the apps that it concerns; and the bus that comes and goes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
 
 use crate::judge::{
     App, AppName, Effects, Event, JobId, JobResult, Level, Moment, Outcome, Subject, UnitName,
 };
 use crate::recovery::{self, Deadlines, Places};
-use crate::systemd::{self, Bus};
+use crate::systemd::{self, Bus, Error};
 
 use super::link::{self, Link};
 use super::looping::{Daemon, Happening};
@@ -16,6 +19,8 @@ use super::{clock, service, telling};
 /// A unit that could not be held (its file is not there yet, polkit is silent at boot) is tried again
 /// after that.
 const HOLD_AGAIN: Duration = Duration::from_secs(60);
+/// A rule of polkit that was written a moment ago is not read yet: that much sooner, the first time.
+const SOONER: u32 = 30;
 
 impl Daemon {
     /// The bus is there (again): everything is read anew.
@@ -31,6 +36,7 @@ impl Daemon {
         self.link = Some(link);
         self.watch();
         self.hold(&bus);
+        self.proving.begin(&bus, &self.queue);
         self.ask_whether_stopping(&bus);
         self.alerts.bus(Some(bus.clone()));
         if !self.ready {
@@ -53,7 +59,8 @@ impl Daemon {
     /// Holds every unit, so that systemd does not forget what it knows of one that stops.
     pub(super) fn hold(&mut self, bus: &Bus) {
         let units = self.host.apps().map(|app| app.target().unit.clone()).collect();
-        let holding = tokio::spawn(hold_all(bus.clone(), units, HOLD_AGAIN)).abort_handle();
+        let (again, to) = (Arc::clone(&self.hold_again), self.queue.clone());
+        let holding = tokio::spawn(hold_all(bus.clone(), units, HOLD_AGAIN, again, to)).abort_handle();
         if let Some(earlier) = self.holding.replace(holding) {
             earlier.abort();
         }
@@ -102,12 +109,21 @@ impl Daemon {
             }
             systemd::Event::JobRemoved { id, unit, result } => self.job_removed(now, &unit, id, result),
             systemd::Event::ManagerReloading(true) => Effects::new(),
-            systemd::Event::ManagerReloading(false) => self.host.handle_all(now, &Event::Changed),
+            systemd::Event::ManagerReloading(false) => {
+                // polkit itself may be masked no more.
+                self.proving.units_changed();
+                self.host.handle_all(now, &Event::Changed)
+            }
             systemd::Event::PrepareForShutdown(stopping) => self.set_stopping(now, stopping),
+            systemd::Event::PolkitChanged => {
+                self.proving.polkit_changed();
+                Effects::new()
+            }
             systemd::Event::Lost => {
                 if let Some(link) = &self.link {
                     let bus = link.bus.clone();
                     self.hold(&bus);
+                    self.proving.begin(&bus, &self.queue);
                     self.ask_whether_stopping(&bus);
                 }
                 self.host.handle_all(now, &Event::SignalsLost)
@@ -171,23 +187,46 @@ async fn restore_swap(bus: Bus) {
     }
 }
 
-/// Holds units, one after the other; what cannot be held is tried again as long as the bus is there.
-async fn hold_all(bus: Bus, mut units: Vec<UnitName>, pause: Duration) {
+/// Holds units, one after the other; what cannot be held is tried again as long as the bus is there. That
+/// one may not be held is told when it was so twice.
+async fn hold_all(
+    bus: Bus,
+    mut units: Vec<UnitName>,
+    pause: Duration,
+    again: Arc<Notify>,
+    to: mpsc::Sender<Happening>,
+) {
+    let mut told = BTreeSet::new();
+    let mut wait = pause / SOONER;
     loop {
         let mut left = Vec::new();
         for unit in units {
-            if let Err(error) = bus.ref_unit(&unit).await {
-                if bus.is_closed() {
-                    return;
+            let obstacle = match bus.ref_unit(&unit).await {
+                Ok(()) => None,
+                Err(_) if bus.is_closed() => return,
+                Err(error) => {
+                    telling::say(Level::Debug, format!("cannot hold {unit} yet: {error}"));
+                    left.push(unit.clone());
+                    let refused = matches!(error, Error::Refused(_) | Error::Hindered(_));
+                    let obstacle = if refused { bus.obstacle_in(error).await.ok() } else { None };
+                    // Of what lies in polkit itself everybody hears anyway.
+                    obstacle.filter(|obstacle| !obstacle.is_general())
                 }
-                telling::say(Level::Debug, format!("cannot hold {unit} yet: {error}"));
-                left.push(unit);
+            };
+            let news = if obstacle.is_some() {
+                wait == pause && told.insert(unit.clone())
+            } else {
+                told.remove(&unit)
+            };
+            if news && to.send(Happening::Held(unit, obstacle)).await.is_err() {
+                return;
             }
         }
         if left.is_empty() {
             return;
         }
-        tokio::time::sleep(pause).await;
+        let _ = tokio::time::timeout(wait, again.notified()).await;
+        wait = pause;
         units = left;
     }
 }
@@ -202,11 +241,20 @@ mod tests {
         let fake = Fake::new();
         fake.refuse("RefUnit", "org.freedesktop.DBus.Error.AccessDenied");
         let units = vec!["web.service".parse().unwrap(), "api.service".parse().unwrap()];
-        let holding = tokio::spawn(hold_all(fake.bus().await, units, Duration::from_millis(20)));
-        fake.called("RefUnit", 4).await;
+        let (to, mut told) = mpsc::channel(8);
+        let again = Arc::default();
+        let holding = hold_all(fake.bus().await, units, Duration::from_millis(20), again, to);
+        let holding = tokio::spawn(holding);
+        fake.called("RefUnit", 6).await;
         fake.accept_again();
         holding.await.unwrap();
         let tried = fake.calls("RefUnit").len();
-        assert!(tried >= 6 && tried.is_multiple_of(2), "{tried}");
+        assert!(tried >= 8 && tried.is_multiple_of(2), "{tried}");
+        let mut news = Vec::new();
+        while let Some(Happening::Held(unit, obstacle)) = told.recv().await {
+            news.push(format!("{unit} {}", obstacle.is_none()));
+        }
+        let expected = ["web.service false", "api.service false", "web.service true", "api.service true"];
+        assert_eq!(news, expected, "once each");
     }
 }

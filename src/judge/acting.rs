@@ -193,7 +193,7 @@ impl App {
             Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo => {
                 // That lesser things are allowed is no news.
                 if !minor {
-                    self.note(now, Condition::MayNotAct, None, out);
+                    self.take_consent(now, out);
                 }
                 if outcome != Outcome::AlreadySo {
                     let what = if let Outcome::Told(what) = outcome { what } else { "done".into() };
@@ -231,7 +231,7 @@ impl App {
             }
             Outcome::Refused(why) if !minor => {
                 let text = format!("{step} of {}: {why}", self.target.unit);
-                self.note(now, Condition::MayNotAct, Some(text), out);
+                self.take_refusal(now, text, out);
                 // The longer it is refused, the more rarely it is tried.
                 let refused = self.conditions.get(&Condition::MayNotAct).map(|state| now.since(state.since));
                 let most = self.policy.cooldown_max.max(HOLD);

@@ -21,6 +21,7 @@ use super::memory::AppMemory;
 use super::mutation::{Mutation, active};
 use super::names::{AppName, Subject, UnitName};
 use super::observation::{CheckKind, Observation};
+use super::permission::Permission;
 use super::policy::Policy;
 use super::probing::Probing;
 use super::reading::READ_AGAIN;
@@ -130,6 +131,7 @@ pub struct App {
     pub(super) asked: bool,
     pub(super) acts: u64,
     pub(super) hold_until: Option<Moment>,
+    pub(super) permission: Permission,
     /// When it was last started because what it needs is back, and how often since it last ran.
     /// Its last recovery failed then.
     pub(super) failed_at: Option<Moment>,
@@ -213,6 +215,7 @@ impl App {
             recovery,
             asked: false,
             hold_until: None,
+            permission: Permission::default(),
             failed_at: None,
             dependency_starts: None,
             would_told: None,
@@ -347,6 +350,7 @@ impl App {
             Event::StepEnded(act, outcome) => self.take_outcome(now, act, outcome, &mut out),
             Event::Stopping(stopping) => self.stopping = stopping,
             Event::Gap(length) => self.take_gap(now, length),
+            Event::Permission(denial) => self.take_permission(now, denial, &mut out),
             Event::Asked(request) => self.take_request(now, request, &mut out),
         }
         self.follow(now, &mut out);

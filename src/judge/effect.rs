@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::UnitName;
 use super::observation::{CheckKind, Observation};
+use super::permission::Denial;
 use super::plan::{Outcome, Step};
 use super::record::Record;
 use super::time::Moment;
@@ -49,6 +50,8 @@ pub enum Event {
     Stopping(bool),
     /// We were not running for so long: rounds under way are void.
     Gap(Duration),
+    /// What is missing for it was proven; nothing, if it may be recovered.
+    Permission(Option<Denial>),
     /// A person asked for something.
     Asked(Request),
 }

@@ -404,7 +404,7 @@ impl App {
         if over && self.recovery.is_none() {
             self.close_incident(now, out);
             // Refused though nothing was wrong: a person had asked. That shows when it is needed again.
-            self.note(now, Condition::MayNotAct, None, out);
+            self.forget_refusal(now, out);
         }
     }
 
@@ -428,8 +428,7 @@ impl App {
         self.tell_all(out, EventKind::IncidentClosed, Level::Info, text, alert);
         self.incident = None;
         self.dirty = true;
-        // Whether we may act by now shows when something is needed again.
-        self.note(now, Condition::MayNotAct, None, out);
+        self.forget_refusal(now, out);
     }
 
     /// So many verdicts went by that not each was told: where they have led.

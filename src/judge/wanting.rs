@@ -124,7 +124,10 @@ impl App {
             _ if self.recovery.as_ref().is_some_and(Recovery::is_acting) => {
                 Some("a recovery is under way already".into())
             }
-            _ => None,
+            _ => {
+                let denial = self.unit.as_ref().and_then(|unit| self.denied(unit, Why::Asked, 1))?;
+                Some(format!("app-monitor may not act: {}", denial.text))
+            }
         }
     }
 
@@ -165,11 +168,12 @@ impl App {
         }
         if self.waits_for_dependency() {
             let may = self.dependency_is_back() && self.dependency_gate().is_none_or(|at| now >= at);
+            let may = may && !self.is_denied(now, unit, Why::Dependency);
             return may.then_some(Want { down, why: Why::Dependency });
         }
         let why = self.what_for(now, unit)?;
         let may = self.budget_gate(now, unit, why).is_none_or(|gate| gate == Gate::Now);
-        may.then_some(Want { down, why })
+        (may && !self.is_denied(now, unit, why)).then_some(Want { down, why })
     }
 
     /// What a recovery would be for, as the verdict stands; the budget is another question.

@@ -35,7 +35,9 @@ pub async fn run(helper: Helper, on: On<'_>) -> Result<Report, Outcome> {
             Ok(Outcome::TimedOut(why)) => return Err(Outcome::TimedOut(format!("{unit}: {why}"))),
             // However its job ended: what it left tells more.
             Ok(_) => {}
-            Err(Error::Refused(why)) => return Err(Outcome::Refused(format!("{unit}: {why}"))),
+            Err(error @ (Error::Refused(_) | Error::Hindered(_))) => {
+                return Err(Outcome::Refused(format!("{unit}: {error}")));
+            }
             Err(error) => return Err(unknown(&error)),
         }
         match result::read(&on.places.results, helper, on.subject) {

@@ -2,7 +2,7 @@
 
 use super::job::Kind;
 use super::{Deadlines, aside};
-use crate::judge::{ActiveState, LoadState, Outcome, UnitName, UnitReading};
+use crate::judge::{ActiveState, LoadState, Outcome, UnitName, UnitReading, Verb};
 use crate::systemd::{Bus, Error};
 
 /// Starts the unit of a hook and follows it to its end.
@@ -20,7 +20,7 @@ pub(super) async fn step(unit: &UnitName, bus: &Bus, deadlines: &Deadlines) -> R
 pub async fn start(unit: &UnitName, bus: &Bus) -> Result<Option<&'static str>, Error> {
     let why = left_alone(&bus.read_unit_alone(unit).await?);
     if why.is_none() {
-        bus.hand().await?.start(unit).await?;
+        bus.hand_for(unit, &[Verb::Start]).await?.start(unit).await?;
     }
     Ok(why)
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Sleep, interval, sleep};
+use tokio::time::{interval, sleep};
 
 use super::{Outcome, StepEvent, Worker, is_up};
-use crate::judge::{ActiveState, JobId, JobResult, Span, UnitReading};
+use crate::judge::{ActiveState, JobId, JobResult, Span, UnitReading, Verb};
 use crate::systemd::{Error, Hand, SIGKILL};
 
 /// While a restart waits for its turn (other jobs go first), a kill would hit a unit that nobody
@@ -37,6 +37,16 @@ impl Kind {
             Self::Reload => "reload",
         }
     }
+
+    /// What has to be allowed, or it is not begun. Nothing is stopped that could not be started again.
+    fn verbs(self) -> &'static [Verb] {
+        match self {
+            Self::Start | Self::Run => &[Verb::Start],
+            Self::Restart => &[Verb::Restart],
+            Self::Stop => &[Verb::Start, Verb::Stop],
+            Self::Reload => &[Verb::Reload],
+        }
+    }
 }
 
 impl Worker<'_> {
@@ -50,8 +60,9 @@ impl Worker<'_> {
         // The step begins here: neither our reading nor systemd's answer may delay the kill.
         let mut kill = std::pin::pin!(sleep(kill_after.unwrap_or(FAR)));
         // Side by side: how fast it acts is what it is for.
-        let (before, hand) = tokio::join!(self.bus.read_unit_alone(self.unit), self.hand());
-        let (before, mut hand) = (before?, hand?);
+        let hand = self.bus.hand_for(self.unit, kind.verbs());
+        let (before, hand) = tokio::join!(self.bus.read_unit_alone(self.unit), hand);
+        let before = before?;
         let settled = before.job.is_none();
         match kind {
             Kind::Start | Kind::Run if settled && is_up(before.active) => return Ok(Outcome::AlreadySo),
@@ -60,6 +71,7 @@ impl Worker<'_> {
             Kind::Reload if before.active.is_down() => return Ok(Outcome::Skipped),
             _ => {}
         }
+        let mut hand = hand?;
         let job = match kind {
             Kind::Start | Kind::Run => hand.start(self.unit).await?,
             Kind::Restart => hand.restart(self.unit).await?,
@@ -88,7 +100,15 @@ impl Worker<'_> {
                     None => listening = false,
                 },
                 () = kill.as_mut(), if killing => {
-                    killing = self.kill_if_due(&mut hand, &before, kill.as_mut()).await;
+                    // Whether it may be asked can take a while; the job may end meanwhile.
+                    tokio::select! {
+                        biased;
+                        result = end_of(job.id, removed), if listening => return Ok(ended(kind, result)),
+                        again = self.kill_if_due(&mut hand, &before) => match again {
+                            Some(later) => kill.as_mut().reset(sleep(later).deadline()),
+                            None => killing = false,
+                        },
+                    }
                 }
                 () = deadline.as_mut() => {
                     let text = format!(
@@ -127,40 +147,29 @@ impl Worker<'_> {
     }
 
     /// SIGKILL to the whole unit, if the stop of the invocation that we found is still under way.
-    /// Returns whether to look again, for which `kill` is set anew.
-    async fn kill_if_due(
-        &self,
-        hand: &mut Hand,
-        before: &UnitReading,
-        mut kill: std::pin::Pin<&mut Sleep>,
-    ) -> bool {
-        let again = |mut kill: std::pin::Pin<&mut Sleep>, later: Duration| {
-            let at = sleep(later).deadline();
-            kill.as_mut().reset(at);
-        };
+    /// Returns after how long to look again, if at all.
+    async fn kill_if_due(&self, hand: &mut Hand, before: &UnitReading) -> Option<Duration> {
+        let again = Some(self.deadlines.kill_again);
+        // First of all, since it may take a while: one that is carried out late hits the next run.
+        match self.bus.hand_for(self.unit, &[Verb::Kill]).await {
+            Ok(fresh) => *hand = fresh,
+            Err(_) => return again,
+        }
         let Ok(now) = self.bus.read_unit_alone(self.unit).await else {
             // Without knowing what is there, nothing is killed.
-            again(kill.as_mut(), self.deadlines.kill_again);
-            return true;
+            return again;
         };
         if now.invocation != before.invocation || now.active.is_down() {
             // A new run, or none: the stop half is over.
-            return false;
+            return None;
         }
         if now.active != ActiveState::Deactivating {
-            again(kill.as_mut(), NOT_YET);
-            return true;
-        }
-        if hand.is_closed()
-            && let Ok(fresh) = self.hand().await
-        {
-            *hand = fresh;
+            return Some(NOT_YET);
         }
         if hand.kill(self.unit, SIGKILL).await.is_ok() {
             self.tell(StepEvent::Killed);
         }
-        again(kill.as_mut(), self.deadlines.kill_again);
-        true
+        again
     }
 
     /// The job is gone and nobody said how: the signal is still on its way, or the unit tells.
@@ -205,6 +214,17 @@ impl Worker<'_> {
             Kind::Start | Kind::Restart if now.condition_failed => Outcome::Skipped,
             Kind::Start | Kind::Restart => Outcome::Canceled,
         })
+    }
+}
+
+/// How that job ended, once somebody tells.
+async fn end_of(job: JobId, removed: &mut mpsc::Receiver<(JobId, JobResult)>) -> JobResult {
+    loop {
+        match removed.recv().await {
+            Some((id, result)) if id == job => return result,
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
     }
 }
 

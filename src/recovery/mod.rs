@@ -16,8 +16,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::helpers::result::{self, Helper};
-use crate::judge::{ActiveState, JobId, JobResult, Outcome, Step, Subject, UnitName};
-use crate::systemd::{Bus, Error, Hand, SIGKILL};
+use crate::judge::{ActiveState, JobId, JobResult, Outcome, Step, Subject, UnitName, Verb};
+use crate::systemd::{Bus, Error, SIGKILL};
 
 pub use helper::run as run_helper;
 pub use hook::start as start_hook;
@@ -156,23 +156,25 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// A connection for acting. Failing to get one means that nothing was done, but also that
-    /// nothing is known.
-    async fn hand(&self) -> Result<Hand, Error> {
-        self.bus.hand().await
-    }
-
     fn tell(&self, event: StepEvent) {
         // Whoever does not listen goes without.
         let _ = self.progress.try_send(event);
     }
 
     async fn reset_failed(&self) -> Result<Outcome, Error> {
-        let known = self.hand().await?.reset_failed(self.unit).await?;
+        // There is no asking for that without doing it. Where its start may not be asked for either, the
+        // start will say so.
+        let hand = match self.bus.hand_for(self.unit, &[Verb::Start]).await {
+            Ok(hand) => hand,
+            Err(Error::Hindered(_)) => return Ok(Outcome::Skipped),
+            Err(error) => return Err(error),
+        };
+        let known = hand.reset_failed(self.unit).await?;
         Ok(if known { Outcome::Done } else { Outcome::AlreadySo })
     }
 
     async fn kill_leftovers(&self) -> Result<Outcome, Error> {
+        let hand = self.bus.hand_for(self.unit, &[Verb::Kill]).await?;
         let reading = self.bus.read_unit_alone(self.unit).await?;
         // Up again by somebody else's doing: these are no leftovers any more.
         if !reading.active.is_down() || reading.job.is_some() {
@@ -182,7 +184,7 @@ impl Worker<'_> {
         if reading.control_group.is_none() {
             return Ok(Outcome::AlreadySo);
         }
-        match self.hand().await?.kill(self.unit, SIGKILL).await {
+        match hand.kill(self.unit, SIGKILL).await {
             Ok(()) => {
                 self.tell(StepEvent::Killed);
                 Ok(Outcome::Done)

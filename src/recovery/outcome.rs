@@ -7,7 +7,7 @@ use crate::systemd::Error;
 pub(super) fn of_error(error: Error) -> Outcome {
     let text = error.to_string();
     match error {
-        Error::Refused(_) => Outcome::Refused(text),
+        Error::Refused(_) | Error::Hindered(_) => Outcome::Refused(text),
         Error::Conflict(_) => Outcome::Conflict(text),
         Error::TimedOut | Error::Disconnected(_) => Outcome::Unknown(text),
         Error::NoSuchUnit | Error::Masked | Error::NoSuchProcess | Error::NoSuchJob | Error::Other(..) => {

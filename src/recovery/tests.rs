@@ -284,11 +284,14 @@ async fn a_stop_that_merges_into_somebody_elses_is_none_of_ours() {
 
 #[tokio::test]
 async fn refusals_are_told_apart() {
-    let refused = Outcome::Refused("not allowed: the fake refuses".into());
+    let refused = |why: &str| Outcome::Refused(why.to_owned());
     let conflict = Outcome::Conflict("another job is pending: the fake refuses".into());
     let answers = [
-        ("org.freedesktop.DBus.Error.AccessDenied", refused.clone()),
-        ("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired", refused),
+        ("org.freedesktop.DBus.Error.AccessDenied", refused("not allowed: the fake refuses")),
+        (
+            "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
+            refused("no rule of polkit allows it"),
+        ),
         ("org.freedesktop.systemd1.TransactionIsDestructive", conflict),
         ("org.freedesktop.systemd1.NoSuchUnit", Outcome::Failed("no such unit".into())),
         ("org.freedesktop.systemd1.UnitMasked", Outcome::Failed("the unit is masked".into())),
@@ -300,6 +303,40 @@ async fn refusals_are_told_apart() {
         let outcome = Run::begin(&fake, Step::Start).await.end().await;
         assert_eq!(outcome, expected, "{name}");
     }
+}
+
+#[tokio::test]
+async fn what_may_not_be_done_is_not_even_tried() {
+    let no_rule = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
+    let stop = Step::Stop { kill_after: Duration::from_millis(50) };
+    // Nothing is stopped that could not be started again.
+    for (question, step, act) in [
+        ("StartUnit?", Step::Start, "StartUnit"),
+        ("StartUnit?", stop.clone(), "StopUnit"),
+        ("StopUnit?", stop, "StopUnit"),
+    ] {
+        let fake = with(if step == Step::Start { failed() } else { FakeUnit::default() });
+        fake.refuse(question, no_rule);
+        let outcome = Run::begin(&fake, step.clone()).await.end().await;
+        assert_eq!(outcome, Outcome::Refused("no rule of polkit allows it".into()));
+        fake.accept_again();
+        fake.silence(question);
+        let outcome = Run::begin(&fake, step).await.end().await;
+        assert_eq!(outcome, Outcome::Refused("polkit does not answer".into()));
+        assert_eq!(fake.calls(act).len(), 0, "nothing that could be carried out late");
+    }
+    // Whoever does not know whether it may be killed lets it be.
+    let fake = with(FakeUnit::default());
+    fake.silence("KillUnit?");
+    let mut run = Run::begin(&fake, Step::Restart { kill_after: Duration::from_millis(50) }).await;
+    let id = run.queued().await;
+    fake.change(WEB, |unit| unit.active = "deactivating");
+    fake.called("KillUnit?", 2).await;
+    let began = now();
+    run.removed.send((id, JobResult::Done)).await.unwrap();
+    assert_eq!(run.end().await, Outcome::Done);
+    assert!(now() - began < Duration::from_millis(200), "it is not waited for");
+    assert_eq!(fake.calls("KillUnit").len(), 0);
 }
 
 #[tokio::test]

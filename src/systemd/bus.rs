@@ -24,8 +24,19 @@ pub(super) const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 /// The manager interface.
 pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
+/// The bus itself.
+pub(super) const DBUS: &str = "org.freedesktop.DBus";
+/// Its object.
+pub(super) const DBUS_PATH: &str = "/org/freedesktop/DBus";
+/// polkit, which systemd asks whether we may.
+pub(super) const POLKIT: &str = "org.freedesktop.PolicyKit1";
+
 /// How long any call may take before its outcome is unknown.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a call may take for whose answer systemd waits on polkit, and that does no harm whenever
+/// it is carried out. systemd gives up after 25 s (the bus's own timeout): it is always answered, so
+/// that none is asked twice.
+pub const POLKIT_DEADLINE: Duration = Duration::from_secs(30);
 /// Calls under way on one connection. The system bus refuses the 129th with LimitsExceeded
 /// (dbus-daemon(1), max_replies_per_connection), and PID 1 has other callers, too.
 const CALLS: usize = 32;
@@ -161,7 +172,7 @@ impl Bus {
         B: Serialize + DynamicType,
     {
         let call = self.connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), member, body);
-        timeout(self.deadline, call).await.map_err(|_| Error::TimedOut)?.map_err(Error::from)
+        timeout(POLKIT_DEADLINE, call).await.map_err(|_| Error::TimedOut)?.map_err(Error::from)
     }
 }
 
@@ -178,6 +189,12 @@ impl Hand {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.connection.is_closed()
+    }
+
+    /// The same hand, which waits longer for answers: for what does no harm when it is carried out late.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { deadline: POLKIT_DEADLINE, ..self }
     }
 
     /// A call on the manager that does something.

@@ -4,6 +4,9 @@ use std::fmt;
 
 use zbus::DBusError as _;
 
+use super::bus::DBUS;
+use super::proof::Obstacle;
+
 /// Why a call over the bus did not do what it was meant to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Error {
@@ -12,6 +15,8 @@ pub enum Error {
     TimedOut,
     /// polkit or the bus policy says no.
     Refused(String),
+    /// What keeps us from doing it is known.
+    Hindered(Obstacle),
     /// No such unit, or it is not loaded.
     NoSuchUnit,
     /// The unit is masked. A masked polkit looks the same to the caller, so `LoadState` decides.
@@ -42,9 +47,8 @@ impl Error {
             .or_else(|| name.strip_prefix("org.freedesktop.DBus.Error."))
             .unwrap_or(name);
         match short {
-            "AccessDenied" | "AuthFailed" | "InteractiveAuthorizationRequired" => {
-                Self::Refused(bounded(text, short))
-            }
+            "AccessDenied" | "AuthFailed" => Self::Refused(bounded(text, short)),
+            "InteractiveAuthorizationRequired" => Self::Hindered(Obstacle::NoRule),
             // The bus says NoReply when the callee left without answering.
             "NoReply" | "Timeout" | "TimedOut" => Self::TimedOut,
             "Disconnected" | "ServiceUnknown" | "NameHasNoOwner" | "NoServer" => {
@@ -71,11 +75,28 @@ fn bounded(text: &str, otherwise: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
 
+/// Sent by somebody on the bus, and not by the bus itself.
+fn is_from_a_peer(answer: &zbus::Message) -> bool {
+    answer.header().sender().is_some_and(|sender| sender.as_str() != DBUS)
+}
+
 impl From<zbus::Error> for Error {
     fn from(error: zbus::Error) -> Self {
         match &error {
-            zbus::Error::MethodError(name, text, _) => {
-                Self::from_name(name.as_str(), text.as_deref().unwrap_or_default())
+            zbus::Error::MethodError(name, text, answer) => {
+                let text = text.as_deref().unwrap_or_default();
+                match Self::from_name(name.as_str(), text) {
+                    // Not the bus says that systemd gave no answer, but systemd that polkit gave none.
+                    // It waits for 25 s, if it is not gone before.
+                    Self::TimedOut if is_from_a_peer(answer) => {
+                        Self::Hindered(if text.contains("timed out") {
+                            Obstacle::Silent
+                        } else {
+                            Obstacle::Broken(bounded(text, name.as_str()))
+                        })
+                    }
+                    error => error,
+                }
             }
             zbus::Error::FDO(fdo) => match &**fdo {
                 zbus::fdo::Error::ZBus(inner) => Self::from(inner.clone()),
@@ -95,6 +116,7 @@ impl fmt::Display for Error {
         match self {
             Self::TimedOut => f.write_str("no answer in time"),
             Self::Refused(text) => write!(f, "not allowed: {text}"),
+            Self::Hindered(obstacle) => obstacle.fmt(f),
             Self::NoSuchUnit => f.write_str("no such unit"),
             Self::Masked => f.write_str("the unit is masked"),
             Self::NoSuchProcess => f.write_str("no process is left in the unit"),
@@ -117,10 +139,10 @@ mod tests {
     fn errors_are_sorted_by_name() {
         let of = |name: &str| Error::from_name(name, "text");
         assert_eq!(of("org.freedesktop.DBus.Error.AccessDenied"), Error::Refused("text".into()));
-        assert!(matches!(
+        assert_eq!(
             of("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"),
-            Error::Refused(_)
-        ));
+            Error::Hindered(Obstacle::NoRule)
+        );
         assert_eq!(of("org.freedesktop.systemd1.NoSuchUnit"), Error::NoSuchUnit);
         assert_eq!(of("org.freedesktop.systemd1.NoSuchProcess"), Error::NoSuchProcess);
         assert_eq!(of("org.freedesktop.systemd1.UnitMasked"), Error::Masked);

@@ -248,20 +248,41 @@ async fn accept(listener: tokio::net::UnixListener, state: Arc<Mutex<State>>) {
     }
 }
 
+/// Whether it only asks for leave: such calls are known by their member with a question mark.
+fn is_question(call: &Message, member: &str) -> bool {
+    let body = call.body();
+    match member {
+        "StartUnit" | "StopUnit" | "RestartUnit" | "ReloadUnit" => {
+            body.deserialize::<(&str, &str)>().is_ok_and(|(_, mode)| mode != "fail")
+        }
+        "KillUnit" => body.deserialize::<(&str, &str, i32)>().is_ok_and(|(_, whom, _)| whom == "control"),
+        _ => false,
+    }
+}
+
 async fn serve(connection: &Connection, call: &Message, state: &Mutex<State>) {
     let header = call.header();
     let member = header.member().unwrap().as_str();
     let path = header.path().unwrap().as_str();
+    let question = is_question(call, member);
     let refused = {
         let mut state = state.lock().unwrap();
-        state.calls.push((member.to_owned(), now()));
-        if state.silent.contains(member) {
+        let called = if question { format!("{member}?") } else { member.to_owned() };
+        let silent = state.silent.contains(called.as_str());
+        let refused = state.refusing.get(called.as_str()).copied();
+        state.calls.push((called, now()));
+        if silent {
             return;
         }
-        state.refusing.get(member).copied()
+        refused
     };
     if let Some(error) = refused {
         let _ = connection.reply_error(&header, error, &"the fake refuses").await;
+        return;
+    }
+    if question {
+        let invalid = "org.freedesktop.DBus.Error.InvalidArgs";
+        let _ = connection.reply_error(&header, invalid, &"it does not go together").await;
         return;
     }
     let unit = unit_from_path(path).map(|unit| unit.to_string());
@@ -270,7 +291,7 @@ async fn serve(connection: &Connection, call: &Message, state: &Mutex<State>) {
         "Hello" => connection.reply(&header, &":1.7").await,
         "StartUnit" | "StopUnit" | "RestartUnit" | "ReloadUnit" => {
             let (unit, mode): (&str, &str) = body.deserialize().unwrap();
-            assert_eq!(mode, "fail");
+            assert_eq!(mode, "fail", "a question is answered before");
             let kind = match member {
                 "StartUnit" => "start",
                 "StopUnit" => "stop",

@@ -15,18 +15,16 @@ use tokio::task::AbortHandle;
 use zbus::message::Type;
 use zbus::{Message, MessageStream};
 
-use super::bus::{Bus, MANAGER, MANAGER_PATH, SYSTEMD};
+use super::bus::{Bus, DBUS, DBUS_PATH, MANAGER, MANAGER_PATH, POLKIT, SYSTEMD};
 use super::error::Error;
 use super::path::{UNITS, unit_path};
 use crate::judge::{JobId, JobResult, UnitName};
 
-const DBUS: &str = "org.freedesktop.DBus";
-const DBUS_PATH: &str = "/org/freedesktop/DBus";
 /// Events that wait for the daemon. A boot queues some hundred jobs, of which only those on
 /// watched units get this far.
 const WAITING: usize = 256;
 /// The well-known name in a rule outlives a daemon-reexec, which changes the unique one.
-const RULES: [&str; 6] = [
+const RULES: [&str; 8] = [
     "type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.DBus.Properties',\
      member='PropertiesChanged',path_namespace='/org/freedesktop/systemd1/unit',\
      arg0='org.freedesktop.systemd1.Unit'",
@@ -40,6 +38,10 @@ const RULES: [&str; 6] = [
      interface='org.freedesktop.login1.Manager',member='PrepareForShutdown'",
     "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',\
      interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.systemd1'",
+    "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',\
+     interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='org.freedesktop.PolicyKit1'",
+    "type='signal',sender='org.freedesktop.PolicyKit1',path='/org/freedesktop/PolicyKit1/Authority',\
+     interface='org.freedesktop.PolicyKit1.Authority',member='Changed'",
 ];
 /// Units whose start takes the host down (systemd.special(7)).
 const GOING_DOWN: [&str; 6] = [
@@ -81,6 +83,8 @@ pub enum Event {
     ManagerReloading(bool),
     /// logind announces a shutdown (true) or calls it off (false).
     PrepareForShutdown(bool),
+    /// polkit came or went, or its rules are others.
+    PolkitChanged,
     /// Signals were lost (too many at once, or systemd re-executed itself): read everything again.
     Lost,
     /// The bus is gone. Nothing follows; make a new [`Bus`].
@@ -211,8 +215,13 @@ fn event(message: &Message, watched: &HashMap<String, UnitName>) -> Option<Event
         "PrepareForShutdown" => Some(Event::PrepareForShutdown(body.deserialize().ok()?)),
         "NameOwnerChanged" => {
             let (name, _old, new): (&str, &str, &str) = body.deserialize().ok()?;
-            (name == SYSTEMD && !new.is_empty()).then_some(Event::Lost)
+            match name {
+                SYSTEMD if !new.is_empty() => Some(Event::Lost),
+                POLKIT => Some(Event::PolkitChanged),
+                _ => None,
+            }
         }
+        "Changed" => Some(Event::PolkitChanged),
         _ => None,
     }
 }

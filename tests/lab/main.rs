@@ -26,6 +26,7 @@ mod matrix;
 mod memory;
 mod monitor;
 mod package;
+mod polkit;
 mod proof;
 mod reaction;
 mod smoke;
