@@ -3,11 +3,14 @@
 
 mod check;
 mod client;
+mod complete;
 pub mod config;
 mod control;
 mod incidents;
 mod status;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod wait;
 mod why;
 
@@ -72,6 +75,9 @@ enum Command {
     Config(config::Config),
     /// Run the daemon; app-monitor.service does that
     Run,
+    /// Print what can be typed next; the completions of shells do that
+    #[command(hide = true)]
+    Complete(complete::Complete),
     /// Put the resolved configuration in force; systemctl reload app-monitor does that
     #[command(hide = true)]
     Reload,
@@ -119,6 +125,7 @@ pub fn main(run_daemon: impl FnOnce() -> ExitCode) -> ExitCode {
         Command::Config(command) => {
             config::run(&command, &config::Surroundings::system(), &mut io::stdout(), &mut io::stderr())
         }
+        Command::Complete(command) => block_on(complete::run(&command)),
         Command::Reload => block_on(control::reload()),
         Command::Resolve(command) => resolve_now(command.reload),
         Command::Helper(command) => {

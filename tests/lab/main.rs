@@ -22,6 +22,7 @@ mod frozen;
 mod helpers;
 mod incidents;
 mod machine;
+mod manual;
 mod matrix;
 mod memory;
 mod monitor;

@@ -1,5 +1,6 @@
 //! The package on a real systemd: installed as an administrator does it, removed, purged.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::machine::{Machine, cache, scenario};
@@ -62,5 +63,15 @@ fn package_units_are_verified_by_systemd() {
             "systemd-analyze security --no-pager app-monitor.service | tail -n 1",
         );
         println!("{}", score.stdout);
+    });
+}
+
+#[test]
+fn package_passes_the_test_that_it_brings_along() {
+    scenario("smoke", |machine| {
+        let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("debian/tests/smoke");
+        machine.copy_in(&test, "/root/smoke");
+        let done = machine.run_for(Duration::from_secs(100), "sh /root/smoke");
+        assert!(done.ok(), "{}\n{}", done.stdout, done.stderr);
     });
 }
