@@ -1,15 +1,16 @@
 //! Takes alerts in and hands them out, one after the other.
 
-use std::path::PathBuf;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::config::Alert;
-use crate::judge::{ActiveState, EventKind, Level, Record, UnitName};
-use crate::systemd::Bus;
+use crate::judge::{ActiveState, EventKind, Level, Record, UnitName, Verb};
 use crate::systemd::journal::{self, Line};
+use crate::systemd::{Bus, Error};
 
 use super::details::{self, Details};
 
@@ -17,13 +18,33 @@ use super::details::{self, Details};
 const WAITING: usize = 256;
 /// How long an alert's unit may run before the next one is started.
 const UNIT_WITHIN: Duration = Duration::from_secs(60);
-/// How often a start that is refused is tried, and how long apart.
+/// How often a start that does not work is tried, and how long apart.
 const TRIES: u32 = 5;
 const BETWEEN: Duration = Duration::from_secs(2);
+/// One that may not be made waits (that polkit is gone has to be told, too): how long until it is tried
+/// again, and how often.
+const AGAIN: Duration = Duration::from_secs(10);
+const PATIENCE: u32 = 360;
 
 struct Task {
     alert: Alert,
     details: Details,
+    /// How often it was not allowed.
+    refused: u32,
+}
+
+/// Why nobody was told.
+enum Untold {
+    /// We may not start the unit; `polkit`: nor anything else.
+    Refused { why: String, polkit: bool },
+    /// It does not work.
+    Failed(String),
+}
+
+impl Untold {
+    fn failed(why: impl std::fmt::Display) -> Self {
+        Self::Failed(why.to_string())
+    }
 }
 
 type Shared = Arc<Mutex<Option<Bus>>>;
@@ -66,7 +87,7 @@ impl Desk {
                 incident: record.incident.clone(),
                 time: wall,
             };
-            if let Err(error) = self.tasks.try_send(Task { alert: alert.clone(), details }) {
+            if let Err(error) = self.tasks.try_send(Task { alert: alert.clone(), details, refused: 0 }) {
                 let task = match &error {
                     mpsc::error::TrySendError::Full(task) | mpsc::error::TrySendError::Closed(task) => task,
                 };
@@ -77,41 +98,85 @@ impl Desk {
 }
 
 async fn serve(directory: PathBuf, bus: Shared, mut tasks: mpsc::Receiver<Task>) {
-    while let Some(task) = tasks.recv().await {
-        let outcome = deliver(&directory, &bus, &task).await;
-        report(&task, outcome.as_ref().map(String::as_str).map_err(String::as_str));
+    let mut waiting: VecDeque<Task> = VecDeque::new();
+    loop {
+        tokio::select! {
+            task = tasks.recv() => match task {
+                Some(task) if waiting.len() < WAITING => waiting.push_back(task),
+                Some(task) => report(&task, Err("too many alerts wait already")),
+                None => return,
+            },
+            () = tokio::time::sleep(AGAIN), if !waiting.is_empty() => {}
+        }
+        hand_out(&directory, &bus, &mut waiting).await;
+    }
+}
+
+/// Delivers what waits, in its order; what may not be delivered goes on waiting, and so does what comes
+/// behind it by the same unit.
+async fn hand_out(directory: &Path, bus: &Shared, waiting: &mut VecDeque<Task>) {
+    let (mut held, mut all_held) = (BTreeSet::new(), false);
+    for mut task in std::mem::take(waiting) {
+        let unit = task.alert.unit_for(&task.details.app);
+        if all_held || unit.as_ref().is_some_and(|unit| held.contains(unit)) {
+            waiting.push_back(task);
+            continue;
+        }
+        match deliver(directory, bus, &task, unit.as_ref()).await {
+            Ok(text) => report(&task, Ok(&text)),
+            Err(Untold::Refused { why, polkit }) if task.refused < PATIENCE => {
+                if task.refused == 0 {
+                    report(&task, Err(&format!("{why}; it is tried again every {} s", AGAIN.as_secs())));
+                }
+                task.refused += 1;
+                all_held = polkit;
+                held.extend(unit);
+                waiting.push_back(task);
+            }
+            Err(Untold::Refused { why, .. } | Untold::Failed(why)) => report(&task, Err(&why)),
+        }
     }
 }
 
 /// Starts the unit and waits for its end: an instance that still runs would not be started again,
 /// and what it reads must not change under it.
-async fn deliver(directory: &std::path::Path, bus: &Shared, task: &Task) -> Result<String, String> {
+async fn deliver(
+    directory: &Path,
+    bus: &Shared,
+    task: &Task,
+    unit: Option<&UnitName>,
+) -> Result<String, Untold> {
     let app = &task.details.app;
-    let unit = task.alert.unit_for(app).ok_or("its unit has no valid name for this app")?;
-    details::write(directory, &task.details)
-        .map_err(|error| format!("cannot write {}/{app}.json: {error}", directory.display()))?;
+    let unit = unit.ok_or_else(|| Untold::failed("its unit has no valid name for this app"))?;
+    details::write(directory, &task.details).map_err(|error| {
+        Untold::Failed(format!("cannot write {}/{app}.json: {error}", directory.display()))
+    })?;
     let mut why = String::new();
     for _ in 0..TRIES {
         let current = bus.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let started = match &current {
-            Some(bus) => start(bus, &unit).await,
-            None => Err("not connected to the bus".to_owned()),
+        let Some(bus) = current else {
+            why = "not connected to the bus".to_owned();
+            tokio::time::sleep(BETWEEN).await;
+            continue;
         };
-        match (started, current) {
-            (Ok(()), Some(bus)) => return ended(&bus, &unit).await,
-            (Err(error), _) => why = error,
-            (Ok(()), None) => {}
+        match start(&bus, unit).await {
+            Ok(()) => return ended(&bus, unit).await.map_err(Untold::Failed),
+            Err(Error::Hindered(obstacle)) => {
+                let why = format!("cannot start {unit}: {obstacle}");
+                return Err(Untold::Refused { why, polkit: obstacle.is_general() });
+            }
+            Err(error) => why = error.to_string(),
         }
         tokio::time::sleep(BETWEEN).await;
     }
-    Err(format!("cannot start {unit}: {why}"))
+    Err(Untold::Failed(format!("cannot start {unit}: {why}")))
 }
 
-async fn start(bus: &Bus, unit: &UnitName) -> Result<(), String> {
-    let hand = bus.hand().await.map_err(|error| error.to_string())?;
+async fn start(bus: &Bus, unit: &UnitName) -> Result<(), Error> {
+    let hand = bus.hand_for(unit, &[Verb::Start]).await?;
     // A failure of the last alert must not keep this one from being tried.
     let _ = hand.reset_failed(unit).await;
-    hand.start(unit).await.map(|_| ()).map_err(|error| error.to_string())
+    hand.start(unit).await.map(drop)
 }
 
 async fn ended(bus: &Bus, unit: &UnitName) -> Result<String, String> {

@@ -48,7 +48,7 @@ impl Obstacle {
             Self::Denied(_) => "look into /etc/polkit-1/rules.d and /etc/dbus-1/system.d",
             Self::Absent => "apt install polkitd",
             Self::Silent => "systemctl restart polkit",
-            Self::Masked => "systemctl unmask --now polkit",
+            Self::Masked => "systemctl unmask polkit",
             Self::Broken(_) => "systemctl status polkit",
         }
     }

@@ -32,7 +32,7 @@ fn unprivileged(m: &Machine) {
             "polkit.addRule(function (action, subject) {{\n\
              var units = [\"web.service\",{units}];\n\
              if (action.id === \"org.freedesktop.systemd1.manage-units\" && subject.user === \"app-monitor\" &&\n\
-             units.indexOf(action.lookup(\"unit\")) !== -1) {{ return polkit.Result.YES; }} }});\n"
+             (units.indexOf(action.lookup(\"unit\")) !== -1 || /^(many|tell)@/.test(action.lookup(\"unit\")))) {{ return polkit.Result.YES; }} }});\n"
         ),
     );
     m.must(&format!("chmod 644 {RULE}"));
@@ -162,6 +162,62 @@ fn app_that_is_well_again_is_not_restarted_by_what_was_asked_before() {
             assert_eq!(m.main_pid("web.service"), pid, "restarted though it is well");
             assert!(conditions(m).is_empty(), "{:?}", conditions(m));
         }
+    });
+}
+
+#[test]
+fn alert_that_polkit_is_gone_is_sent_when_it_is_back() {
+    scenario("polkit-alert", |m| {
+        m.write(
+            "/etc/systemd/system/tell@.service",
+            "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'cat /run/app-monitor/alerts/%i.json >>/root/told; echo >>/root/told'\n",
+        );
+        m.must("systemctl daemon-reload");
+        watched(m, "[alerts.me]\nkind = \"unit\"\nunit = \"tell@.service\"\n");
+        m.must("systemctl mask --now polkit");
+        let at = m.fault("web", "crash");
+        told(m, at, "polkit is masked");
+        let failed = m.wait_event(SOON, "web", "alert-failed", at);
+        assert!(failed.message.contains("polkit is masked; it is tried again"), "{}", failed.message);
+        assert!(m.read("/root/told").is_none());
+        m.must("systemctl unmask polkit");
+        m.wait_event(SOON, "web", "incident-closed", at);
+        let events = m.wait_for(SOON, "everything is told", || {
+            let text = m.read("/root/told")?;
+            let told = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
+            let events: Vec<String> =
+                told.flatten().map(|one| one["event"].as_str().unwrap_or_default().to_owned()).collect();
+            (events.len() == 4).then_some(events)
+        });
+        let mut order = events.clone();
+        order.sort_by_key(|event| event.ends_with("ended") || event.ends_with("closed"));
+        assert_eq!(events, order, "in the order in which it happened");
+    });
+}
+
+/// What a process has used of the processor, in hundredths of a second.
+fn used(m: &Machine, pid: &str) -> u64 {
+    m.must(&format!("cut -d' ' -f14,15 /proc/{pid}/stat"))
+        .split(' ')
+        .map(|ticks| ticks.trim().parse::<u64>().expect("proc(5)"))
+        .sum()
+}
+
+#[test]
+fn proof_for_two_hundred_apps_is_cheap() {
+    scenario("polkit-many", |m| {
+        m.write("/etc/systemd/system/many@.service", "[Service]\nExecStart=/bin/sleep infinity\n");
+        m.must("systemctl daemon-reload");
+        watched(m, "");
+        let apps: String =
+            (0..200).map(|app| format!("[app.many{app}]\nunit = \"many@{app}.service\"\n")).collect();
+        let polkit = m.unit_property("polkit.service", "MainPID");
+        let before = (used(m, &polkit), used(m, "1"));
+        m.configure(&apps);
+        let_pass(Duration::from_secs(25));
+        let cost = (used(m, &polkit) - before.0, used(m, "1") - before.1);
+        eprintln!("polkit used {} ms, PID 1 {} ms", cost.0 * 10, cost.1 * 10);
+        assert!(cost.0 < 150, "polkit used {} ms", cost.0 * 10);
     });
 }
 

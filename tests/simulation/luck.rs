@@ -147,7 +147,10 @@ impl World {
                 self.around.writable = writable;
                 self.ledger.stale |= !writable;
             }
-            Deed::Refuses(refuses) => self.around.refuses = refuses,
+            Deed::Refuses(refuses) => {
+                self.around.refuses = refuses;
+                self.prove_later();
+            }
             Deed::Hung(hung) => {
                 self.around.hung = hung;
                 if !hung {
@@ -201,6 +204,7 @@ impl World {
                 if self.monitor.stalled.is_none() {
                     self.reload_monitor();
                 }
+                self.prove_later();
             }
             Deed::Stall(length) => self.stall(length),
             Deed::Thaw(length) => {
@@ -289,6 +293,7 @@ impl World {
         self.carry_out_deed(Deed::Hung(false));
         let silent = self.around.proxy != Proxy::Well;
         self.around.mend();
+        self.prove_later();
         if silent {
             self.around.proxy_since = self.absolute();
         }

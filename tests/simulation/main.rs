@@ -15,6 +15,7 @@ mod monitor;
 #[cfg(feature = "mutations")]
 mod mutations;
 mod process;
+mod proving;
 mod surroundings;
 mod systemd;
 mod world;

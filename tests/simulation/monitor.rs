@@ -129,6 +129,7 @@ impl World {
         self.monitor.host = Some(Host::new(configured, self.max_parallel, memory, lost, self.now));
         self.note(Trace::Monitor(if lost { "starts, its memory lost" } else { "starts" }));
         self.drive(|host, now| host.handle_all(now, &Event::SignalsLost));
+        self.prove_later();
     }
 
     pub fn configured(
@@ -476,6 +477,9 @@ impl World {
                 let given_up =
                     matches!(outcome, Outcome::Refused(_) | Outcome::Canceled | Outcome::Conflict(_));
                 self.ledger_given_up(member, given_up);
+                if matches!(outcome, Outcome::Refused(_)) {
+                    self.prove_later();
+                }
                 self.deliver(generation, member, Event::StepEnded(work.act, outcome));
             }
             Work::Deadline => {

@@ -62,6 +62,8 @@ pub enum Coming {
     Work(u64, M, u64, Work),
     /// The monitor is started (again).
     MonitorStarts,
+    /// What the monitor may do is looked at.
+    Proof,
     /// Somebody does something, or a fault is over.
     Deed(Deed),
 }
@@ -264,6 +266,7 @@ impl World {
             Coming::Deliver(generation, member, event) => self.deliver(generation, member, *event),
             Coming::Work(generation, member, serial, work) => self.work(generation, member, serial, work),
             Coming::MonitorStarts => self.start_monitor(),
+            Coming::Proof => self.prove(),
             Coming::Deed(deed) => self.carry_out_deed(deed),
         }
     }

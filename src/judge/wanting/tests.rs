@@ -503,6 +503,7 @@ fn nothing_is_begun_on_a_reading_that_does_not_come() {
 }
 
 mod harm;
+mod permission;
 
 #[test]
 fn what_was_seen_before_a_gap_calls_for_nothing_after_it() {
