@@ -12,8 +12,12 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod helpers;
 pub mod incidents;
 pub mod judge;
+pub mod plain;
 pub mod recovery;
 pub mod systemd;

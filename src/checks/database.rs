@@ -5,6 +5,8 @@
 //! answer that cannot be read, a name that cannot be resolved and a lack of permission of ours are
 //! unknown.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod mongodb;
 mod mysql;
 mod postgresql;

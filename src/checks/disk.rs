@@ -85,7 +85,7 @@ fn look(world: &World, path: &Path) -> io::Result<Option<(u64, Room)>> {
 }
 
 /// The mount point that a path is below: the fifth field of `mountinfo` (proc_pid_mountinfo(5)).
-fn mount_of(mounts: &[u8], path: &Path) -> Option<PathBuf> {
+pub(super) fn mount_of(mounts: &[u8], path: &Path) -> Option<PathBuf> {
     String::from_utf8_lossy(mounts)
         .lines()
         .filter_map(|line| line.split(' ').nth(4))

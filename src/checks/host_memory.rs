@@ -71,7 +71,7 @@ fn pressure(world: &World) -> Option<u32> {
     let (whole, fraction) = share.split_once('.')?;
     let whole: u32 = whole.parse().ok()?;
     let more = fraction.bytes().any(|digit| digit != b'0');
-    Some((whole + u32::from(more)).min(100))
+    Some(whole.saturating_add(u32::from(more)).min(100))
 }
 
 /// What the app's unit uses, unless the check of its memory tells.

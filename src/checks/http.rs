@@ -8,6 +8,8 @@
 mod certificate;
 mod dial;
 mod expect;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod line;
 mod silence;
 mod tls;
@@ -67,28 +69,7 @@ pub(super) fn check(probe: &Probe, allowance: Allowance) -> Observation {
         quote: RefCell::default(),
     };
     let asked = ask.follow(uri, method);
-    let took = clock::now().since(began);
-    bounded(match asked {
-        Ok(good) => good.told(&label, http, took),
-        Err(Trouble::Bad(Fault::Unanswered, _)) if allowance.waited > MAX_WAITED => {
-            let text = format!("{label}: no free probe thread for the first {}", length(allowance.waited));
-            Observation::unknown(text)
-        }
-        Err(Trouble::Bad(fault, text)) => {
-            // Whatever is wrong with the answer of the app is one fault, TLS included.
-            let fault = if fault == Fault::Tls { Fault::WrongAnswer } else { fault };
-            let bad = Observation::bad(fault, behind(&label, &text));
-            match fault {
-                Fault::WrongAnswer => bad.took(took).quoting(ask.quote.take()),
-                Fault::Unanswered => bad.with(watch.silence()),
-                _ => bad,
-            }
-        }
-        // A name that does not resolve, or leads nowhere, is not the app's fault.
-        Err(Trouble::Unresolved(text) | Trouble::NoWay(text) | Trouble::Unknown(text)) => {
-            Observation::unknown(format!("{label}: {text}"))
-        }
-    })
+    ask.told(asked, &label, clock::now().since(began))
 }
 
 /// The URL and the method of a check, which the configuration has looked at already.
@@ -159,6 +140,35 @@ pub(super) struct Ask<'a> {
 }
 
 impl Ask<'_> {
+    /// What to tell of what came of it.
+    fn told(&self, asked: Result<Good, Trouble>, label: &str, took: Duration) -> Observation {
+        bounded(match asked {
+            Ok(good) => good.told(label, self.http, took),
+            Err(Trouble::Bad(Fault::Unanswered, _)) if self.allowance.waited > MAX_WAITED => {
+                let text =
+                    format!("{label}: no free probe thread for the first {}", length(self.allowance.waited));
+                Observation::unknown(text)
+            }
+            Err(Trouble::Bad(fault, text)) => {
+                // Whatever is wrong with the answer of the app is one fault, TLS included.
+                let fault = if fault == Fault::Tls { Fault::WrongAnswer } else { fault };
+                let bad = Observation::bad(fault, behind(label, &text));
+                match fault {
+                    Fault::WrongAnswer => bad.took(took).quoting(self.quote.take()),
+                    Fault::Unanswered => match &self.watch {
+                        Some(watch) => bad.with(watch.silence()),
+                        None => bad,
+                    },
+                    _ => bad,
+                }
+            }
+            // A name that does not resolve, or leads nowhere, is not the app's fault.
+            Err(Trouble::Unresolved(text) | Trouble::NoWay(text) | Trouble::Unknown(text)) => {
+                Observation::unknown(format!("{label}: {text}"))
+            }
+        })
+    }
+
     /// Asks once, wherever the answer may lead: its status, if there is an answer at all.
     pub(super) fn once(&self, uri: &Uri, method: &Method) -> Result<Good, Trouble> {
         let dialled = self.dial(uri)?;
@@ -168,10 +178,20 @@ impl Ask<'_> {
     }
 
     /// Asks, follows redirects on the same host, and compares.
-    pub(super) fn follow(&self, first: Uri, mut method: Method) -> Result<Good, Trouble> {
+    pub(super) fn follow(&self, first: Uri, method: Method) -> Result<Good, Trouble> {
+        self.follow_over(first, method, |uri| self.dial(uri))
+    }
+
+    /// The same over connections that `dial` makes.
+    fn follow_over(
+        &self,
+        first: Uri,
+        mut method: Method,
+        dial: impl Fn(&Uri) -> Result<Dialled, Trouble>,
+    ) -> Result<Good, Trouble> {
         let mut uri = first.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let dialled = self.dial(&uri)?;
+            let dialled = dial(&uri)?;
             let place = dialled.place();
             let mut answer = self.send(&uri, &first, &method, dialled)?;
             let status = answer.status().as_u16();

@@ -14,6 +14,8 @@ mod connect;
 mod database;
 mod disk;
 mod egress;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod host_memory;
 mod http;
 mod identity;
@@ -40,6 +42,14 @@ pub use identity::Identity;
 pub use pool::{Allowance, Limits, Missed, Pool};
 pub use sock_diag::{DiagError, Listener, listeners};
 pub use world::World;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {
+    database::fuzzing::answers as database_answers,
+    http::fuzzing::answers as http_answers,
+    http::fuzzing::{json_path, location},
+    text::clean,
+};
 
 /// What the checks of one unit need to know about it.
 #[derive(Clone, Debug)]

@@ -212,7 +212,7 @@ fn address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
 
 /// `struct inet_diag_msg` and its attributes: `None` if it is too short, `Some(None)` if it is not
 /// a listener.
-fn listener(payload: &[u8]) -> Option<Option<Listener>> {
+pub(super) fn listener(payload: &[u8]) -> Option<Option<Listener>> {
     let (fixed, rest) = payload.split_at_checked(MESSAGE)?;
     let Some(address) = address(fixed[0], &fixed[8..24]).filter(|_| fixed[1] == TCP_LISTEN) else {
         return Some(None);
@@ -239,7 +239,7 @@ fn listener(payload: &[u8]) -> Option<Option<Listener>> {
 }
 
 /// The same of a connection.
-fn connection(payload: &[u8], port: u16) -> Option<Option<Connection>> {
+pub(super) fn connection(payload: &[u8], port: u16) -> Option<Option<Connection>> {
     let (fixed, _) = payload.split_at_checked(MESSAGE)?;
     let ours = u16::from_be_bytes([fixed[4], fixed[5]]) == port && fixed[1] != TCP_LISTEN;
     let addresses = address(fixed[0], &fixed[8..24]).zip(address(fixed[0], &fixed[24..40]));

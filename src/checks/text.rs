@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use crate::judge::Observation;
+use crate::plain::is_hidden;
 
 /// The most characters that the text of an observation has.
 const LIMIT: usize = 200;
 
 /// `text` without control characters, blanks run together, cut to `limit` characters with `…`.
-pub(super) fn clean(text: &str, limit: usize) -> String {
+pub(crate) fn clean(text: &str, limit: usize) -> String {
     let mut out = String::with_capacity(text.len().min(limit * 4));
     let mut count = 0;
     let mut blank = true;
     for c in text.chars() {
-        // Besides the control characters: what reorders or hides text on a terminal.
-        let hidden = c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        let c = if hidden || c.is_whitespace() { ' ' } else { c };
+        let c = if is_hidden(c) || c.is_whitespace() { ' ' } else { c };
         if c == ' ' && blank {
             continue;
         }

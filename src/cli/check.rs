@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::checks::{Limits, Pool, Probe, World, observe};
 use crate::config::{Member, Settings, Sources, load, resolved};
 use crate::judge::{ActiveState, Finding, LoadState, Observation, Role, UnitReading};
+use crate::plain::in_json;
 use crate::systemd::Bus;
 
 use super::terminal::{Terminal, Tone};
@@ -220,7 +221,7 @@ fn word(state: ActiveState) -> &'static str {
 
 fn print(answers: &[Answer], json: bool) {
     if json {
-        println!("{}", serde_json::to_string_pretty(answers).unwrap_or_default());
+        println!("{}", in_json(&serde_json::to_string_pretty(answers).unwrap_or_default()));
         return;
     }
     let terminal = Terminal::of_stdout();

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::incidents::{self, Incident, Outcome, Places, Summary, day_and_time};
 use crate::judge::{EventKind, Level, Span};
+use crate::plain::in_json;
 
 use super::terminal::{Terminal, Tone};
 use super::{ATTENTION, OK, complain, print_text};
@@ -48,7 +49,7 @@ fn show(
     places: &Places,
     terminal: Terminal,
 ) -> Result<(String, Vec<String>), incidents::ReadError> {
-    let json = |value: serde_json::Result<String>| format!("{}\n", value.unwrap_or_default());
+    let json = |value: serde_json::Result<String>| format!("{}\n", in_json(&value.unwrap_or_default()));
     if let Some(id) = &command.id {
         let incident = places.read(id)?;
         let text = if command.json {
@@ -84,7 +85,7 @@ pub(super) fn length(millis: u64) -> String {
     Span(Duration::from_millis(millis)).to_string()
 }
 
-fn table(heads: &[Summary], left: usize, app: Option<&str>, terminal: Terminal) -> String {
+pub(super) fn table(heads: &[Summary], left: usize, app: Option<&str>, terminal: Terminal) -> String {
     if heads.is_empty() {
         return match app {
             Some(app) => format!("no incident of {app} is on record\n"),
@@ -133,7 +134,7 @@ fn after(millis: i64) -> String {
     }
 }
 
-fn whole(incident: &Incident, terminal: Terminal) -> String {
+pub(super) fn whole(incident: &Incident, terminal: Terminal) -> String {
     let mut text = String::new();
     let mut line = |line: String| {
         let _ = writeln!(text, "{}", terminal.fit(&line));
@@ -193,7 +194,7 @@ fn timeline_cut(incident: &Incident) -> Option<usize> {
     }
     let gaps = incident.timeline.windows(2).enumerate();
     let longest = gaps.max_by_key(|(_, pair)| match pair {
-        [one, other] => other.after_ms - one.after_ms,
+        [one, other] => other.after_ms.saturating_sub(one.after_ms),
         _ => 0,
     });
     longest.map(|(at, _)| at + 1)

@@ -6,6 +6,8 @@ mod client;
 mod complete;
 pub mod config;
 mod control;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod incidents;
 mod status;
 mod terminal;
@@ -23,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::helpers::result::Helper;
 use crate::helpers::{Request, oneshot, resolve};
 use crate::judge::Subject;
+use crate::plain::on_lines;
 
 /// All is well, or stopped or paused on purpose.
 pub const OK: u8 = 0;
@@ -167,7 +170,7 @@ fn block_on(work: impl Future<Output = u8>) -> u8 {
 
 /// What went wrong, on stderr, with the program's name in front as every tool has it.
 fn complain(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "app-monitor: {text}");
+    let _ = writeln!(io::stderr(), "app-monitor: {}", on_lines(&text.to_string()));
 }
 
 /// Text for stdout. Whoever closes the pipe has read enough.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::judge::{AppView, Mode, Span, Verdict};
+use crate::plain::in_json;
 
 use super::client::Client;
 use super::terminal::{Terminal, Tone};
@@ -55,7 +56,7 @@ pub async fn run(command: &Status) -> u8 {
         }
         let text = if command.json {
             let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
-            format!("{json}\n")
+            format!("{}\n", in_json(&json))
         } else {
             render(&shown, terminal)
         };

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use crate::plain::{cut, on_one_line};
+
 /// How to print.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
@@ -52,13 +54,12 @@ impl Terminal {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    /// The line, cut to the width with an ellipsis.
+    /// The line, cut to the width with an ellipsis. Much of it is others' text, so that nothing in it
+    /// reaches the terminal as anything else than text; colours come later.
     pub fn fit(&self, line: &str) -> String {
         match self.width {
-            Some(width) if line.chars().count() > width => {
-                line.chars().take(width - 1).chain(std::iter::once('…')).collect()
-            }
-            _ => line.to_owned(),
+            Some(width) => cut(line, width),
+            None => on_one_line(line),
         }
     }
 }

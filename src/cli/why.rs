@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::incidents::{self, Entry, Incident, Outcome, Places, Summary, day_and_time, subject_of};
 use crate::judge::{AppView, EventKind, Mode, Span, Subject};
+use crate::plain::{in_json, on_one_line};
 
 use super::client::Client;
 use super::incidents::{last_recovery, length};
@@ -76,7 +77,7 @@ pub async fn run(command: &Why) -> u8 {
 }
 
 fn print_json(answer: &Answer) {
-    print_text(&format!("{}\n", serde_json::to_string_pretty(answer).unwrap_or_default()));
+    print_text(&format!("{}\n", in_json(&serde_json::to_string_pretty(answer).unwrap_or_default())));
 }
 
 /// CLOCK_REALTIME in seconds: how long ago it was, for people.
@@ -107,7 +108,7 @@ fn is_of(head: &Summary, of: &str) -> bool {
     }
 }
 
-fn sentences(incident: &Incident, view: Option<&AppView>, wall: i64) -> Vec<String> {
+pub(super) fn sentences(incident: &Incident, view: Option<&AppView>, wall: i64) -> Vec<String> {
     let mut out = vec![seen(incident, wall)];
     let from = last_recovery(incident);
     match from {
@@ -117,7 +118,7 @@ fn sentences(incident: &Incident, view: Option<&AppView>, wall: i64) -> Vec<Stri
     out.push(ended(incident));
     out.extend(next(incident, view));
     out.push(format!("All of it: app-monitor incidents {}.", incident.id));
-    out
+    out.iter().map(|sentence| on_one_line(sentence)).collect()
 }
 
 /// When, and what.

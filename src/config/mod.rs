@@ -16,6 +16,8 @@ pub mod environment;
 mod error;
 mod files;
 mod fragment;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod grants;
 mod http;
 mod instances;

@@ -292,6 +292,21 @@ fn unescaped(instance: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Reads what may be the text of a unit's file.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzzed(text: &str, unit: &UnitName) {
+    let mut lines = Lines::default();
+    lines.add(text, unit);
+    assert!(lines.environment.keys().all(|key| is_key(key)));
+    assert!(lines.files.iter().all(|(path, _)| path.is_absolute()));
+    assert!(lines.working_directory.is_none_or(|path| path.is_absolute()));
+    for line in joined(text) {
+        let words = words(&line);
+        assert!(words.iter().map(String::len).sum::<usize>() <= line.len(), "{line:?}");
+        words.iter().for_each(|word| drop(unescaped(word)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

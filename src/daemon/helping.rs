@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use crate::helpers::preflight;
 use crate::helpers::result::{Ending, Helper, Report};
 use crate::judge::{CheckKind, Event, Fault, Moment, Observation, Outcome, RoundId, Subject};
+use crate::plain;
 use crate::recovery::{self, Deadlines, On, Places};
 use crate::systemd::Bus;
 
@@ -115,13 +116,7 @@ fn observation(outcome: &Result<Report, String>) -> Observation {
 
 /// Observations are short.
 fn brief(text: &str) -> String {
-    const MOST: usize = 200;
-    let mut out: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
-    if text.chars().count() > MOST {
-        out.pop();
-        out.push('…');
-    }
-    out
+    plain::cut(text, 200)
 }
 
 /// Runs the helper and reads what it left.

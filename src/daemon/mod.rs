@@ -7,6 +7,8 @@
 mod alarm;
 mod clock;
 mod effects;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod helping;
 mod link;
 mod looping;

@@ -15,6 +15,7 @@ use zbus::{Connection, OwnedObjectPath, fdo, interface};
 
 use crate::incidents;
 use crate::judge::{AppName, AppView, EventKind, Level, Record, Request, Subject};
+use crate::plain::is_hidden;
 use crate::systemd::Bus;
 
 use super::clock;
@@ -299,7 +300,7 @@ impl Manager {
         if !(1..=LONGEST_PAUSE).contains(&seconds) {
             return Err(fdo::Error::InvalidArgs(format!("a pause lasts from 1 s to {LONGEST_PAUSE} s")));
         }
-        let reason: String = reason.chars().filter(|c| !c.is_control()).take(200).collect();
+        let reason: String = reason.chars().filter(|c| !is_hidden(*c)).take(200).collect();
         let reason = (!reason.is_empty()).then_some(reason);
         self.act(app, Request::Pause { length: Duration::from_secs(seconds), reason }).await
     }

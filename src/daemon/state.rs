@@ -67,7 +67,9 @@ pub fn load(directories: &[PathBuf]) -> Loaded {
     Loaded { memory: newest.unwrap_or_default(), lost, remarks }
 }
 
-enum Problem {
+/// Why a copy cannot be used.
+#[derive(Debug)]
+pub(super) enum Problem {
     Io(io::Error),
     TooLarge,
     Garbage(serde_json::Error),
@@ -98,15 +100,20 @@ fn read(path: &Path) -> Result<Option<Memory>, Problem> {
     if text.len() as u64 > LARGEST {
         return Err(Problem::TooLarge);
     }
+    parse(&text).map(Some)
+}
+
+/// Reads the text of a state.
+pub(super) fn parse(text: &[u8]) -> Result<Memory, Problem> {
     #[derive(serde::Deserialize)]
     struct Version {
         version: u32,
     }
-    let Version { version } = serde_json::from_slice(&text).map_err(Problem::Garbage)?;
+    let Version { version } = serde_json::from_slice(text).map_err(Problem::Garbage)?;
     if version > MEMORY_VERSION {
         return Err(Problem::Newer(version));
     }
-    serde_json::from_slice(&text).map(Some).map_err(Problem::Garbage)
+    serde_json::from_slice(text).map_err(Problem::Garbage)
 }
 
 /// Keeps the bad file for whoever wants to look at it; one of them at most.

@@ -1,13 +1,14 @@
 //! Lines of the judge on their way to the journal.
 
 use crate::judge::{Level, Record};
+use crate::plain::on_lines;
 use crate::systemd::journal::{self, Line};
 
 /// Writes a line about an app.
 pub fn write(record: &Record) {
     journal::write(Line {
         priority: record.level,
-        message: record.line(),
+        message: on_lines(&record.line()),
         app: Some(record.app.to_string()),
         event: Some(record.event.word()),
         unit: Some(record.unit.to_string()),
@@ -20,14 +21,14 @@ pub fn write(record: &Record) {
 
 /// Writes a line about the monitor itself.
 pub fn say(priority: Level, message: impl Into<String>) {
-    journal::write(Line { priority, message: message.into(), ..Line::default() });
+    journal::write(Line { priority, message: on_lines(&message.into()), ..Line::default() });
 }
 
 /// Writes an event of the monitor itself.
 pub fn event(priority: Level, event: crate::judge::EventKind, message: impl Into<String>) {
     journal::write(Line {
         priority,
-        message: message.into(),
+        message: on_lines(&message.into()),
         event: Some(event.word()),
         message_id: Some(event.message_id()),
         ..Line::default()

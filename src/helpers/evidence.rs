@@ -5,9 +5,9 @@
 //! Environments and command lines are never read: both hold secrets. Each part is looked at on a
 //! thread of its own, so that one that is stuck in the kernel takes nothing else with it.
 
-mod host;
-mod journal;
-mod processes;
+pub(super) mod host;
+pub(super) mod journal;
+pub(super) mod processes;
 
 use std::path::Path;
 use std::sync::Arc;

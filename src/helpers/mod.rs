@@ -6,6 +6,8 @@
 mod acting_as;
 pub mod clear_caches;
 pub mod evidence;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod oneshot;
 pub mod preflight;
 pub mod reap;

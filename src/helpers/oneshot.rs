@@ -11,10 +11,6 @@ use super::{clear_caches, evidence, preflight, reap};
 use crate::config::{self, Member, Settings};
 use crate::judge::{Moment, Subject};
 
-/// Most lines that a result has, and most characters of each.
-const LINES: usize = 100;
-const LINE: usize = 500;
-
 /// What a helper was started for.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -97,7 +93,7 @@ pub fn serve(helper: Helper, request: &Request) -> (u8, String) {
         Helper::ClearCaches => clear_caches::run(request),
         Helper::Preflight => preflight::run(request),
     };
-    bound(&mut report);
+    report.bound();
     let mut text = match &report.ending {
         Ending::Done(text) => format!("{text}\n"),
         Ending::Nothing => String::new(),
@@ -110,19 +106,6 @@ pub fn serve(helper: Helper, request: &Request) -> (u8, String) {
             (1, text)
         }
     }
-}
-
-/// Names of files and processes are anybody's text.
-fn bound(report: &mut Report) {
-    let clean = |text: &mut String| {
-        *text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE).collect();
-    };
-    match &mut report.ending {
-        Ending::Done(text) | Ending::Failed(text) => clean(text),
-        Ending::Nothing => {}
-    }
-    report.lines.truncate(LINES);
-    report.lines.iter_mut().for_each(clean);
 }
 
 #[cfg(test)]
@@ -207,9 +190,9 @@ pub(super) mod tests {
         let text = "a\nb".repeat(1_000);
         let ending = Ending::Done(text.clone());
         let mut report = request.report(Helper::Reap, Moment::default(), ending, vec![text; 1_000]);
-        bound(&mut report);
-        assert_eq!(report.lines.len(), LINES);
-        assert!(report.lines.iter().all(|line| line.chars().count() == LINE && !line.contains('\n')));
+        report.bound();
+        assert_eq!(report.lines.len(), result::LINES);
+        assert!(report.lines.iter().all(|line| line.chars().count() == result::LINE && !line.contains('\n')));
         assert!(matches!(report.ending, Ending::Done(text) if text.starts_with("a b")));
     }
 }

@@ -10,11 +10,16 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::judge::{Moment, NameError, Subject, UnitName};
+use crate::plain::cut;
 
 /// Where results lie, as the system knows it. root:app-monitor 0750, files 0640.
 pub const DIRECTORY: &str = "/run/app-monitor-results";
 /// Most that a result may hold, in bytes.
 const LARGEST: u64 = 1 << 20;
+
+/// Most lines that a result has, and most characters of each.
+pub(super) const LINES: usize = 100;
+pub(super) const LINE: usize = 500;
 
 /// Which helper: `app-monitor-NAME@SUBJECT.service`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -87,6 +92,18 @@ pub struct Report {
     pub lines: Vec<String>,
 }
 
+impl Report {
+    /// Holds it within its bounds, each text on its line: names of files and processes are anybody's.
+    pub(super) fn bound(&mut self) {
+        match &mut self.ending {
+            Ending::Done(text) | Ending::Failed(text) => *text = cut(text, LINE),
+            Ending::Nothing => {}
+        }
+        self.lines.truncate(LINES);
+        self.lines.iter_mut().for_each(|line| *line = cut(line, LINE));
+    }
+}
+
 /// The clock by which results are dated: CLOCK_MONOTONIC, which all processes of a host share.
 #[must_use]
 pub fn now() -> Moment {
@@ -112,7 +129,14 @@ pub fn read(directory: &Path, helper: Helper, subject: &Subject) -> Result<Repor
     if text.len() as u64 > LARGEST {
         return Err(format!("{}: larger than any result", path.display()));
     }
-    serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))
+    parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Reads the text of a result.
+pub(super) fn parse(text: &[u8]) -> serde_json::Result<Report> {
+    let mut report: Report = serde_json::from_slice(text)?;
+    report.bound();
+    Ok(report)
 }
 
 /// Writes a result: whole or not at all. The directory's group is given to the file.

@@ -105,7 +105,9 @@ impl Book {
             last_of_recovery(incident).is_some_and(|last| last.event == EventKind::RecoveryStarted);
         incident.push(entry(record, now.wall_ms, after_ms));
         match record.event {
-            EventKind::RecoveryStarted if !under_way => incident.recoveries += 1,
+            EventKind::RecoveryStarted if !under_way => {
+                incident.recoveries = incident.recoveries.saturating_add(1)
+            }
             EventKind::BreakerOpened => incident.outcome = Outcome::GaveUp,
             EventKind::BreakerClosed => incident.outcome = Outcome::Open,
             _ => {}

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::LARGEST;
 use super::stamp::rfc3339;
 use crate::judge::{AppName, EventKind, Level, UnitName, Verdict};
+use crate::plain::cut;
 
 /// The format that is written.
 pub const VERSION: u32 = 1;
@@ -189,7 +190,40 @@ pub struct Summary {
     pub lasted_ms: Option<u64>,
 }
 
+impl Summary {
+    /// Holds it within its bounds.
+    pub(super) fn tidy(&mut self) {
+        self.text = line(&self.text);
+    }
+}
+
 impl Incident {
+    /// Holds what was read within the bounds in which it was written.
+    pub(super) fn tidy(&mut self) {
+        for text in [&mut self.text, &mut self.opened].into_iter().chain(&mut self.closed) {
+            *text = line(text);
+        }
+        while self.timeline.len() > HEAD + TAIL {
+            self.timeline.remove(HEAD);
+            self.left_out = self.left_out.saturating_add(1);
+        }
+        for entry in &mut self.timeline {
+            (entry.time, entry.text) = (line(&entry.time), line(&entry.text));
+        }
+        let over = self.steps.len().saturating_sub(STEPS);
+        self.steps.drain(..over);
+        for step in &mut self.steps {
+            (step.step, step.text) = (line(&step.step), line(&step.text));
+        }
+        self.evidence.truncate(SETS);
+        for evidence in &mut self.evidence {
+            evidence.time = line(&evidence.time);
+            evidence.problem = evidence.problem.as_deref().map(line);
+            evidence.lines.truncate(LINES);
+            evidence.lines.iter_mut().for_each(|text| *text = line(text));
+        }
+    }
+
     /// It is not over.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -202,7 +236,7 @@ impl Incident {
         self.timeline.push(entry);
         if self.timeline.len() > HEAD + TAIL {
             self.timeline.remove(HEAD);
-            self.left_out += 1;
+            self.left_out = self.left_out.saturating_add(1);
         }
     }
 
@@ -233,7 +267,7 @@ impl Incident {
             if entries > 32 {
                 let (from, to) = (entries / 4, entries / 2);
                 self.timeline.drain(from..to);
-                self.left_out += (to - from) as u64;
+                self.left_out = self.left_out.saturating_add((to - from) as u64);
             } else if self.evidence.len() > 1 {
                 self.evidence.pop();
             } else if self.steps.len() > 16 {
@@ -248,14 +282,7 @@ impl Incident {
 
 /// Text of strangers on one line, bounded.
 fn line(text: &str) -> String {
-    let one = |c: char| if c.is_control() { ' ' } else { c };
-    let mut chars = text.chars().map(one);
-    let mut out: String = chars.by_ref().take(LINE).collect();
-    if chars.next().is_some() {
-        out.pop();
-        out.push('…');
-    }
-    out
+    cut(text, LINE)
 }
 
 #[cfg(test)]

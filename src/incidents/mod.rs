@@ -15,6 +15,8 @@ pub use file::{Entry, Evidence, Incident, Outcome, StepDone, Summary, VERSION};
 pub use keeper::Keeper;
 pub use reading::{Listed, Places, ReadError};
 pub use stamp::{day_and_time, rfc3339};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {book::Now, reading::parse_both as parse};
 
 /// Below the state directory.
 pub const FOLDER: &str = "incidents";

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::file::{Incident, Summary, VERSION};
 use super::{ASIDE, DIRECTORY, LARGEST, is_id};
+use crate::plain;
 
 /// Files of a directory that are looked at: what is over it, somebody else has put there.
 const LOOKED_AT: usize = 4096;
@@ -159,23 +160,34 @@ pub(super) fn ids(directory: &Path) -> Result<Vec<String>, ReadError> {
     Ok(entries.flatten().take(LOOKED_AT).filter_map(name).filter_map(id).collect())
 }
 
-trait Named {
+/// What is read from a file.
+trait Filed {
     fn id(&self) -> &str;
+    /// Holds it within the bounds in which it was written, whoever has written it.
+    fn tidy(&mut self);
 }
 
-impl Named for Summary {
+impl Filed for Summary {
     fn id(&self) -> &str {
         &self.id
     }
-}
 
-impl Named for Incident {
-    fn id(&self) -> &str {
-        &self.id
+    fn tidy(&mut self) {
+        Summary::tidy(self);
     }
 }
 
-fn all<T: DeserializeOwned + Named>(directory: &Path) -> Result<Listed<T>, ReadError> {
+impl Filed for Incident {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn tidy(&mut self) {
+        Incident::tidy(self);
+    }
+}
+
+fn all<T: DeserializeOwned + Filed>(directory: &Path) -> Result<Listed<T>, ReadError> {
     let mut listed = Listed { incidents: Vec::new(), remarks: Vec::new() };
     for id in ids(directory)? {
         match parse::<T>(&directory.join(format!("{id}.json"))) {
@@ -189,7 +201,7 @@ fn all<T: DeserializeOwned + Named>(directory: &Path) -> Result<Listed<T>, ReadE
     Ok(listed)
 }
 
-fn parse<T: DeserializeOwned + Named>(path: &Path) -> Result<T, ReadError> {
+fn parse<T: DeserializeOwned + Filed>(path: &Path) -> Result<T, ReadError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied => ReadError::Denied,
         _ => ReadError::Unreadable(path.to_owned(), error),
@@ -206,22 +218,40 @@ fn parse<T: DeserializeOwned + Named>(path: &Path) -> Result<T, ReadError> {
     if text.len() > LARGEST {
         return Err(damaged(format!("larger than {LARGEST} bytes")));
     }
-    #[derive(serde::Deserialize)]
-    struct Head {
-        version: u32,
-    }
-    let head: Head = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    if head.version > VERSION {
-        return Err(damaged(format!(
-            "written by a newer version (format {}, known: {VERSION})",
-            head.version
-        )));
-    }
-    let read: T = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    let read: T = parse_text(&text).map_err(damaged)?;
     if path.file_stem().and_then(|stem| stem.to_str()) != Some(read.id()) {
         return Err(damaged(format!("it holds {}", read.id())));
     }
     Ok(read)
+}
+
+/// Reads the text of a file: the whole of it, or its head.
+fn parse_text<T: DeserializeOwned + Filed>(text: &[u8]) -> Result<T, String> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    // Errors quote what they do not know.
+    let damaged = |error: serde_json::Error| plain::cut(&error.to_string(), 200);
+    let head: Head = serde_json::from_slice(text).map_err(damaged)?;
+    if head.version > VERSION {
+        return Err(format!("written by a newer version (format {}, known: {VERSION})", head.version));
+    }
+    let mut read: T = serde_json::from_slice(text).map_err(damaged)?;
+    if !is_id(read.id()) {
+        return Err("it holds something that is no name of an incident".to_owned());
+    }
+    read.tidy();
+    Ok(read)
+}
+
+/// Reads a file's text both ways.
+///
+/// # Errors
+/// Why not.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn parse_both(text: &[u8]) -> Result<(Incident, Summary), String> {
+    Ok((parse_text(text)?, parse_text(text)?))
 }
 
 #[cfg(test)]

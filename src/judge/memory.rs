@@ -138,10 +138,8 @@ impl Memory {
         let away = u64::try_from(now.wall.saturating_sub(self.clocks.wall)).unwrap_or(0);
         let written = self.clocks.monotonic;
         let shift = |moment: Moment| {
-            let ahead = Moment::from_micros(moment.as_micros().saturating_sub(written.as_micros()));
-            now.monotonic + Duration::from_micros(u64::try_from(ahead.as_micros()).unwrap_or(0))
-                - Duration::from_micros(u64::try_from(-ahead.as_micros()).unwrap_or(0))
-                - Duration::from_secs(away)
+            // It lay ahead, or behind; the other is nothing.
+            now.monotonic + moment.since(written) - written.since(moment) - Duration::from_secs(away)
         };
         let apps = self.apps.into_iter().map(|(name, app)| (name, app.over_reboot(&shift))).collect();
         Self { version: self.version, clocks: now.clone(), apps }

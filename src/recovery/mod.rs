@@ -23,6 +23,12 @@ pub use helper::run as run_helper;
 pub use hook::start as start_hook;
 pub use swap::restore as restore_swap;
 
+/// The units of the swaps that /proc/swaps lists.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn units_of_swaps(text: &str) -> Vec<String> {
+    swap::swaps(text).iter().map(|swap| swap::unit_of(&swap.path)).collect()
+}
+
 /// What is worth knowing while a step is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StepEvent {

@@ -24,8 +24,8 @@ const LARGEST: u64 = 64 * 1024;
 
 /// A line of /proc/swaps (proc_swaps(5)), sizes in kB.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Swap {
-    path: String,
+pub(super) struct Swap {
+    pub(super) path: String,
     used: u64,
 }
 
@@ -137,7 +137,7 @@ fn fits(used: u64, available: u64) -> bool {
     used.saturating_mul(6) / 5 + SPARE <= available
 }
 
-fn swaps(text: &str) -> Vec<Swap> {
+pub(super) fn swaps(text: &str) -> Vec<Swap> {
     let line = |line: &str| {
         // Blanks in the path are escaped.
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -166,7 +166,7 @@ fn available(meminfo: &str) -> Option<u64> {
 }
 
 /// The unit of a path (systemd.unit(5), "String escaping for inclusion in unit names").
-fn unit_of(path: &str) -> String {
+pub(super) fn unit_of(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let mut name = String::new();
     for (at, byte) in parts.join("/").bytes().enumerate() {

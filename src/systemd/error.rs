@@ -6,6 +6,7 @@ use zbus::DBusError as _;
 
 use super::bus::DBUS;
 use super::proof::Obstacle;
+use crate::plain::on_one_line;
 
 /// Why a call over the bus did not do what it was meant to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,7 +73,7 @@ impl Error {
 /// Error texts come from elsewhere and end in the journal: keep them short and on one line.
 fn bounded(text: &str, otherwise: &str) -> String {
     let text = if text.is_empty() { otherwise } else { text };
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+    on_one_line(text).chars().take(300).collect()
 }
 
 /// Sent by somebody on the bus, and not by the bus itself.

@@ -107,7 +107,7 @@ impl Bus {
 }
 
 /// `a(sasbttttuii)`: the file is the first of each.
-fn commands(value: &Variant<'_>) -> Vec<PathBuf> {
+pub(super) fn commands(value: &Variant<'_>) -> Vec<PathBuf> {
     match value {
         Variant::Variant(inner) => commands(inner),
         Variant::Array(array) => array

@@ -9,6 +9,8 @@
 mod bus;
 mod error;
 mod execution;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod jobs;
 pub mod journal;
 pub mod notify;

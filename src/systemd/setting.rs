@@ -63,7 +63,7 @@ impl Bus {
 }
 
 /// `a(sb)`.
-fn environment_files(value: &Variant<'_>) -> Vec<(PathBuf, bool)> {
+pub(super) fn environment_files(value: &Variant<'_>) -> Vec<(PathBuf, bool)> {
     match value {
         Variant::Variant(inner) => environment_files(inner),
         Variant::Array(array) => array

@@ -122,7 +122,7 @@ impl Drop for Events {
     }
 }
 
-fn by_label(units: impl IntoIterator<Item = UnitName>) -> HashMap<String, UnitName> {
+pub(super) fn by_label(units: impl IntoIterator<Item = UnitName>) -> HashMap<String, UnitName> {
     units.into_iter().map(|unit| (unit_path(&unit)[UNITS.len()..].to_owned(), unit)).collect()
 }
 
@@ -181,7 +181,7 @@ async fn pump(mut stream: MessageStream, sender: mpsc::Sender<Event>, watched: W
 }
 
 /// What a message tells, if it is one of ours. Judges by the header first.
-fn event(message: &Message, watched: &HashMap<String, UnitName>) -> Option<Event> {
+pub(super) fn event(message: &Message, watched: &HashMap<String, UnitName>) -> Option<Event> {
     if message.message_type() != Type::Signal {
         return None;
     }

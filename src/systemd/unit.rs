@@ -133,7 +133,7 @@ impl Bus {
 /// What the unit needs (true) or is only part of (false), without what every unit needs from
 /// early boot (systemd.service(5), default dependencies) and the mounts that PrivateTmp= and the
 /// directories of a service bring: none of them is ever somebody's database.
-fn needs(properties: &Properties) -> Vec<(UnitName, bool)> {
+pub(super) fn needs(properties: &Properties) -> Vec<(UnitName, bool)> {
     let mut found: Vec<(UnitName, bool)> = Vec::new();
     for (kind, needed) in [("Requires", true), ("Requisite", true), ("BindsTo", true), ("PartOf", false)] {
         for name in properties.texts(kind) {
@@ -170,7 +170,7 @@ fn of_early_boot(name: &str) -> bool {
 
 /// Reads the properties of the Unit and, for services, the Service interface. Whatever is missing
 /// or unset counts as never, none or infinite.
-fn reading(unit: &Properties, service: &Properties) -> UnitReading {
+pub(super) fn reading(unit: &Properties, service: &Properties) -> UnitReading {
     let moment = |name: &str, side: &Properties| Moment::from_systemd(side.unsigned(name));
     let length = |name: &str| match service.unsigned(name) {
         u64::MAX => None,

@@ -54,6 +54,12 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// One that somebody else has made.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn over(socket: OwnedFd, allowance: Allowance) -> Self {
+        Self { socket, allowance }
+    }
+
     /// Connects over TCP.
     pub(super) fn to_address(to: SocketAddr, allowance: Allowance) -> Result<Self, Broken> {
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };

@@ -162,6 +162,12 @@ fn addresses(host: &str, port: u16, way: &Way, allowance: &Allowance) -> Result<
 }
 
 impl Dialled {
+    /// One that somebody else has made.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn over(stream: TcpStream, to: SocketAddr) -> Self {
+        Self { stream, to }
+    }
+
     /// The address that answered, for people.
     pub(super) fn place(&self) -> String {
         self.to.to_string()

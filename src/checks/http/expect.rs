@@ -52,7 +52,7 @@ fn shown(value: &Value) -> String {
 /// The value at a path: keys and array indexes, joined by dots. Where keys hold dots themselves,
 /// the longest that fits comes first. Each value of the document is looked at once at most, since
 /// the keys that lead to it spell one beginning of the path.
-fn lookup<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+pub(super) fn lookup<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     match value {
         Value::Object(fields) => {
             if let Some(found) = fields.get(path) {

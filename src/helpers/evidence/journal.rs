@@ -62,7 +62,7 @@ fn ask(root: &Path, unit: &UnitName) -> Result<Vec<String>, String> {
 
 /// The last lines of a text, in its order, each cut. journalctl could turn the entries round, but then
 /// nobody could tell the lines of one entry, a stack trace, from the next.
-fn newest(mut from: impl Read) -> Vec<String> {
+pub fn newest(mut from: impl Read) -> Vec<String> {
     let mut lines: VecDeque<String> = VecDeque::new();
     let mut line: Vec<u8> = Vec::new();
     let mut keep = |line: &mut Vec<u8>| {
