@@ -20,6 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 )]
 trait Manager {
     fn report(&self) -> zbus::Result<String>;
+    fn remarks(&self) -> zbus::Result<Vec<String>>;
     fn recover(&self, app: &str) -> zbus::Result<()>;
     fn pause(&self, app: &str, seconds: u64, reason: &str) -> zbus::Result<()>;
     fn resume(&self, app: &str) -> zbus::Result<()>;
@@ -104,6 +105,12 @@ impl Client {
         serde_json::from_str(&text).map_err(|error| {
             Failure::Absent(format!("its report cannot be read ({error}); is it another version?"))
         })
+    }
+
+    /// What of its own files the daemon could not use when it started. One of another version has nothing
+    /// to say.
+    pub async fn remarks(&self) -> Vec<String> {
+        within(self.manager.remarks()).await.unwrap_or_default()
     }
 
     /// Recovers an app now.

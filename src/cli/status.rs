@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::judge::{AppView, Mode, Span, Verdict};
-use crate::plain::in_json;
+use crate::plain::{in_json, on_one_line};
 
 use super::client::Client;
 use super::terminal::{Terminal, Tone};
@@ -58,7 +58,9 @@ pub async fn run(command: &Status) -> u8 {
             let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
             format!("{}\n", in_json(&json))
         } else {
-            render(&shown, terminal)
+            let remarks = client.remarks().await;
+            let notes = remarks.iter().map(|remark| format!("note: {}\n", on_one_line(remark)));
+            notes.fold(render(&shown, terminal), |text, note| text + &note)
         };
         let clear = if command.watch && terminal.is_terminal { "\x1b[H\x1b[2J" } else { "" };
         let mut out = std::io::stdout().lock();

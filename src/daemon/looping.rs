@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::helpers::result::Report;
 use crate::incidents;
 use crate::judge::{Effects, Event, Host, Level, Moment, Outcome, RoundId, Subject, Target, UnitName};
+use crate::plain::on_lines;
 use crate::systemd::Obstacle;
 use crate::systemd::notify::{self, Notifier};
 
@@ -39,6 +40,9 @@ const STATUS_EACH: Duration = Duration::from_micros(500);
 const LATE: Duration = Duration::from_secs(2);
 /// Without a bus for so long, units count as unreadable.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// So many remarks about our own files are shown.
+const MOST_REMARKS: usize = 20;
 
 /// Something that happened.
 pub enum Happening {
@@ -88,6 +92,8 @@ pub(super) struct Daemon {
     pub(super) saver: Saver,
     pub(super) save_complained: bool,
     pub(super) incidents: incidents::Keeper,
+    /// What of our own files could not be used when we started.
+    pub(super) remarks: Arc<[String]>,
     pub(super) gathering: Gathering,
     pub(super) performances: BTreeMap<Subject, Performance>,
     /// Checks under way.
@@ -116,12 +122,11 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
     let state_directory = directory("STATE_DIRECTORY", "/var/lib/app-monitor");
     let directories = vec![runtime_directory.clone(), state_directory.clone()];
     let loaded = state::load(&directories);
-    for remark in &loaded.remarks {
-        telling::say(Level::Warn, remark.clone());
-    }
+    let mut odd = loaded.remarks;
     if loaded.lost {
-        let text = "the state is lost: each app has one attempt until it was healthy for healthy_for";
-        telling::say(Level::Warn, text);
+        odd.push(
+            "the state is lost: each app has one attempt until it was healthy for healthy_for".to_owned(),
+        );
     }
     let saver = Saver::start(directories).map_err(other("start the thread that writes the state"))?;
     let now = clock::now();
@@ -129,7 +134,8 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         telling::once("cannot write incidents; the latest are kept in the runtime directory and tried again");
     let (incidents, remarks) = incidents::Keeper::open(incident_places(), now, clock::wall_ms(), told)
         .map_err(other("start the thread that writes incidents"))?;
-    remarks.into_iter().for_each(|remark| telling::say(Level::Warn, remark));
+    odd.extend(remarks);
+    odd.iter().for_each(|remark| telling::say(Level::Warn, remark.as_str()));
     let memory = loaded.memory.at(&clock::clocks());
     let mut daemon = Daemon {
         host: Host::new(apps_of(&settings), settings.max_parallel, memory, loaded.lost, now),
@@ -147,6 +153,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         saver,
         save_complained: false,
         incidents,
+        remarks: odd.iter().map(|remark| on_lines(remark)).take(MOST_REMARKS).collect(),
         gathering: Gathering::default(),
         performances: BTreeMap::new(),
         checks: BTreeMap::new(),

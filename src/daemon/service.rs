@@ -55,10 +55,15 @@ pub struct Served {
 
 impl Served {
     /// Puts the service on the bus, in the background.
-    pub fn start(bus: Bus, queue: mpsc::Sender<Happening>, apps: Vec<AppName>) -> Self {
+    pub fn start(
+        bus: Bus,
+        queue: mpsc::Sender<Happening>,
+        apps: Vec<AppName>,
+        remarks: Arc<[String]>,
+    ) -> Self {
         let (orders, receiver) = mpsc::channel(WAITING);
         tokio::spawn(async move {
-            if let Err(error) = serve(bus.connection(), queue, apps, receiver).await {
+            if let Err(error) = serve(bus.connection(), queue, apps, remarks, receiver).await {
                 telling::say(Level::Warn, format!("cannot offer {NAME} on the bus: {error}"));
             }
         });
@@ -90,10 +95,11 @@ async fn serve(
     connection: &Connection,
     queue: mpsc::Sender<Happening>,
     apps: Vec<AppName>,
+    remarks: Arc<[String]>,
     mut orders: mpsc::Receiver<Order>,
 ) -> zbus::Result<()> {
     let server = connection.object_server();
-    server.at(PATH, Manager { queue: queue.clone(), reading: Arc::default() }).await?;
+    server.at(PATH, Manager { queue: queue.clone(), reading: Arc::default(), remarks }).await?;
     let mut served = BTreeSet::new();
     put(connection, &queue, &mut served, apps).await?;
     connection.request_name(NAME).await?;
@@ -231,6 +237,8 @@ struct Manager {
     queue: mpsc::Sender<Happening>,
     /// Whose turn it is to read the incidents.
     reading: Arc<tokio::sync::Mutex<()>>,
+    /// What was odd when we started.
+    remarks: Arc<[String]>,
 }
 
 impl Manager {
@@ -256,6 +264,12 @@ impl Manager {
     async fn report(&self) -> fdo::Result<String> {
         let views = ask(&self.queue, Call::Views).await?;
         serde_json::to_string(&views).map_err(|error| fdo::Error::Failed(error.to_string()))
+    }
+
+    /// What was odd when the monitor started: files of its own that it could not use, and where they are
+    /// kept now.
+    fn remarks(&self) -> Vec<String> {
+        self.remarks.to_vec()
     }
 
     /// The incidents on record, newest first: name, app, verdict, when it was opened and when it was

@@ -42,7 +42,8 @@ impl Daemon {
         if !self.ready {
             tokio::spawn(restore_swap(bus.clone()));
         }
-        self.served = Some(service::Served::start(bus, self.queue.clone(), self.app_names()));
+        self.served =
+            Some(service::Served::start(bus, self.queue.clone(), self.app_names(), self.remarks.clone()));
         let effects = self.host.handle_all(now, &Event::SignalsLost);
         if !std::mem::replace(&mut self.ready, true) {
             let _ = self.notifier.ready();

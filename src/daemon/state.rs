@@ -5,8 +5,7 @@
 //! other; whoever must know waits for the answer with a deadline.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,12 +13,14 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::files::write_whole;
+use crate::files::{read_plain, set_aside, write_whole};
 use crate::judge::{MEMORY_VERSION, Memory};
 
 const NAME: &str = "state.json";
 /// A state larger than that is not ours.
 const LARGEST: u64 = 8 << 20;
+/// Copies that are further apart are not of the same time.
+const APART: Duration = Duration::from_secs(60);
 /// Orders that wait for a disk.
 const WAITING: usize = 16;
 
@@ -28,25 +29,28 @@ const WAITING: usize = 16;
 pub struct Loaded {
     /// The newest copy that could be read; empty when there is none.
     pub memory: Memory,
-    /// There was a state, and none of its copies could be read.
+    /// There was a state, and none of its copies could be read, or only an old one.
     pub lost: bool,
     /// What was odd, for the journal.
     pub remarks: Vec<String>,
 }
 
-/// Reads the state from those directories. A copy that cannot be read is set aside, never deleted.
+/// Reads the state from those directories. A copy that cannot be used is set aside, never deleted.
 #[must_use]
 pub fn load(directories: &[PathBuf]) -> Loaded {
     let mut remarks = Vec::new();
     let mut copies = Vec::new();
-    let mut broken = false;
+    let (mut broken, mut broken_at) = (false, None);
     for directory in directories {
         let path = directory.join(NAME);
+        let at = path.symlink_metadata().and_then(|meta| meta.modified()).ok();
         match read(&path) {
-            Ok(Some(memory)) => copies.push(memory),
-            Ok(None) => {}
+            Ok(Some(memory)) => copies.push((memory, at)),
+            // An earlier start set it aside, and could not write another since.
+            Ok(None) => broken |= path.with_extension("json.bad").symlink_metadata().is_ok(),
             Err(problem) => {
                 broken = true;
+                broken_at = broken_at.max(at);
                 let aside = set_aside(&path);
                 remarks.push(format!("cannot use {}: {problem}; {aside}", path.display()));
             }
@@ -54,8 +58,8 @@ pub fn load(directories: &[PathBuf]) -> Loaded {
     }
     // Two copies of one boot: the later one, whatever the wall clock did; else it is all there is to
     // tell by.
-    let newest = copies.into_iter().reduce(|one: Memory, other| {
-        let (a, b) = (&one.clocks, &other.clocks);
+    let newest = copies.into_iter().reduce(|one, other| {
+        let (a, b) = (&one.0.clocks, &other.0.clocks);
         let later = if a.boot == b.boot && a.monotonic != b.monotonic {
             b.monotonic > a.monotonic
         } else {
@@ -63,15 +67,23 @@ pub fn load(directories: &[PathBuf]) -> Loaded {
         };
         if later { other } else { one }
     });
-    let lost = broken && newest.is_none();
-    Loaded { memory: newest.unwrap_or_default(), lost, remarks }
+    let Some((memory, at)) = newest else {
+        return Loaded { memory: Memory::default(), lost: broken, remarks };
+    };
+    // Both are written at once: of two that are far apart, the earlier one is of a disk that took nothing
+    // any more, and what was done since stood in the other.
+    if broken_at.zip(at).is_some_and(|(broken, at)| at + APART < broken) {
+        remarks
+            .push("the copy of the state that is left is older than the one that cannot be used".to_owned());
+        return Loaded { memory: memory.doubted(), lost: true, remarks };
+    }
+    Loaded { memory, lost: false, remarks }
 }
 
 /// Why a copy cannot be used.
 #[derive(Debug)]
 pub(super) enum Problem {
     Io(io::Error),
-    TooLarge,
     Garbage(serde_json::Error),
     Newer(u32),
 }
@@ -80,7 +92,6 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "{error}"),
-            Self::TooLarge => write!(f, "larger than {LARGEST} bytes"),
             Self::Garbage(error) => write!(f, "not a state of ours: {error}"),
             Self::Newer(version) => {
                 write!(f, "written by a newer version (format {version}, known: {MEMORY_VERSION})")
@@ -90,16 +101,11 @@ impl fmt::Display for Problem {
 }
 
 fn read(path: &Path) -> Result<Option<Memory>, Problem> {
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let text = match read_plain(path, LARGEST) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Problem::Io(error)),
     };
-    let mut text = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut text).map_err(Problem::Io)?;
-    if text.len() as u64 > LARGEST {
-        return Err(Problem::TooLarge);
-    }
     parse(&text).map(Some)
 }
 
@@ -114,15 +120,6 @@ pub(super) fn parse(text: &[u8]) -> Result<Memory, Problem> {
         return Err(Problem::Newer(version));
     }
     serde_json::from_slice(text).map_err(Problem::Garbage)
-}
-
-/// Keeps the bad file for whoever wants to look at it; one of them at most.
-fn set_aside(path: &Path) -> String {
-    let aside = path.with_extension("json.bad");
-    match fs::rename(path, &aside) {
-        Ok(()) => format!("kept as {}", aside.display()),
-        Err(error) => format!("left where it is ({error})"),
-    }
 }
 
 /// Where a state was written.
@@ -185,6 +182,9 @@ impl Order {
     }
 }
 
+/// Puts a state into a directory: `write_whole`, or what a test has in its place.
+type Write = fn(&Path, &str, &[u8]) -> io::Result<()>;
+
 /// Writes states in the background, in order.
 pub struct Saver {
     directories: Vec<(PathBuf, SyncSender<Order>)>,
@@ -197,11 +197,15 @@ impl Saver {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(directories: Vec<PathBuf>) -> io::Result<Self> {
+        Self::start_with(directories, write_whole)
+    }
+
+    fn start_with(directories: Vec<PathBuf>, write: Write) -> io::Result<Self> {
         let start = |directory: PathBuf| {
             let (orders, receiver) = sync_channel(WAITING);
             let into = directory.clone();
             let thread = std::thread::Builder::new().name("state".into()).stack_size(128 * 1024);
-            thread.spawn(move || serve(&into, &receiver))?;
+            thread.spawn(move || serve(&into, &receiver, write))?;
             Ok((directory, orders))
         };
         Ok(Self { directories: directories.into_iter().map(start).collect::<io::Result<_>>()? })
@@ -230,7 +234,7 @@ impl Saver {
     }
 }
 
-fn serve(directory: &Path, orders: &Receiver<Order>) {
+fn serve(directory: &Path, orders: &Receiver<Order>, write: Write) {
     while let Ok(mut order) = orders.recv() {
         // Only the latest is worth the disk's time; whoever waits for an earlier one is content
         // with a later one.
@@ -238,7 +242,7 @@ fn serve(directory: &Path, orders: &Receiver<Order>) {
         while let Ok(later) = orders.try_recv() {
             waiting.push(std::mem::replace(&mut order, later));
         }
-        let written = write_whole(directory, NAME, &order.text);
+        let written = write(directory, NAME, &order.text);
         let written = written.map_err(|error| format!("{}: {error}", directory.join(NAME).display()));
         waiting.push(order);
         waiting.iter().for_each(|order| order.told(written.clone()));
@@ -250,8 +254,10 @@ pub const SAVE_DEADLINE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::judge::Clocks;
+    use crate::judge::{AppMemory, Clocks};
 
     fn memory(wall: i64) -> Memory {
         Memory { version: MEMORY_VERSION, clocks: Clocks { wall, ..Clocks::default() }, ..Memory::default() }
@@ -283,6 +289,75 @@ mod tests {
         }
     }
 
+    /// Whatever a power cut or a full disk left of it, it is never taken for another state.
+    #[test]
+    fn a_state_cut_short_anywhere_is_none() {
+        let app = AppMemory { incidents: 7, ..AppMemory::lost() };
+        let whole = Memory { apps: [("web".parse().unwrap(), app)].into(), ..memory(5) };
+        let text = serde_json::to_vec(&whole).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        for length in 0..text.len() {
+            fs::write(directory.path().join(NAME), &text[..length]).unwrap();
+            let loaded = load(&[directory.path().to_owned()]);
+            assert!(loaded.lost && loaded.memory == Memory::default(), "{length} bytes");
+            assert_eq!(fs::read(directory.path().join("state.json.bad")).unwrap(), text[..length]);
+        }
+        fs::write(directory.path().join(NAME), &text).unwrap();
+        assert_eq!(load(&[directory.path().to_owned()]).memory, whole);
+    }
+
+    #[test]
+    fn what_is_no_file_is_set_aside_and_waited_for_by_nobody() {
+        use rustix::fs::{CWD, Mode, mkfifoat};
+        let directory = tempfile::tempdir().unwrap();
+        let (path, bad) = (directory.path().join(NAME), directory.path().join("state.json.bad"));
+        let make: [fn(&Path); 5] = [
+            |path| mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap(),
+            |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap(),
+            |path| std::os::unix::fs::symlink("nowhere", path).unwrap(),
+            |path| fs::File::create(path).unwrap().set_len(100 << 20).unwrap(),
+            |path| fs::create_dir(path).unwrap(),
+        ];
+        for make in make {
+            make(&path);
+            let loaded = load(&[directory.path().to_owned()]);
+            assert!(loaded.lost && loaded.remarks.len() == 1, "{:?}", loaded.remarks);
+            assert!(path.symlink_metadata().is_err(), "{:?}", loaded.remarks);
+            assert!(bad.symlink_metadata().is_ok());
+        }
+    }
+
+    #[test]
+    fn an_old_copy_is_no_licence() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let directories = [old.path().to_owned(), new.path().to_owned()];
+        let whole = Memory { apps: [("web".parse().unwrap(), AppMemory::default())].into(), ..memory(5) };
+        let text = serde_json::to_vec(&whole).unwrap();
+        for (seconds, lost) in [(5, false), (3_600, true)] {
+            write_whole(old.path(), NAME, &text).unwrap();
+            fs::write(new.path().join(NAME), b"noise").unwrap();
+            let at = fs::metadata(new.path().join(NAME)).unwrap().modified().unwrap();
+            let copy = fs::File::options().write(true).open(old.path().join(NAME)).unwrap();
+            copy.set_modified(at - Duration::from_secs(seconds)).unwrap();
+            let loaded = load(&directories);
+            assert_eq!((loaded.lost, loaded.memory != whole), (lost, lost), "{seconds} s");
+            let careful = loaded.memory.apps.values().all(|app| *app == AppMemory::lost());
+            assert_eq!(careful, lost, "{:?}", loaded.memory);
+        }
+    }
+
+    #[test]
+    fn a_loss_is_not_forgotten_before_another_state_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let directories = [directory.path().to_owned()];
+        fs::write(directory.path().join(NAME), b"{").unwrap();
+        assert!(load(&directories).lost);
+        // Killed, or with a full disk.
+        assert!(load(&directories).lost, "still");
+        write_whole(directory.path(), NAME, &serde_json::to_vec(&memory(1)).unwrap()).unwrap();
+        assert!(!load(&directories).lost);
+    }
+
     #[test]
     fn a_directory_that_takes_nothing_is_reported() {
         let good = tempfile::tempdir().unwrap();
@@ -297,10 +372,14 @@ mod tests {
     fn a_directory_that_hangs_hides_no_copy_in_the_other() {
         let (hung, good) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         // Opening a pipe that nobody reads waits for ever.
-        let pipe = hung.path().join(format!(".{NAME}.new"));
+        let pipe = hung.path().join("hung");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
             .unwrap();
-        let saver = Saver::start(vec![hung.path().to_owned(), good.path().to_owned()]).unwrap();
+        let write: Write = |directory, name, text| match directory.join("hung") {
+            pipe if pipe.exists() => fs::write(pipe, text),
+            _ => write_whole(directory, name, text),
+        };
+        let saver = Saver::start_with(vec![hung.path().to_owned(), good.path().to_owned()], write).unwrap();
         for wall in 1..=40 {
             let mut saving = saver.save(&memory(wall));
             assert_eq!(saving.anywhere.blocking_recv(), Ok(true));

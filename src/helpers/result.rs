@@ -1,14 +1,15 @@
 //! What a privileged helper leaves behind: one root-owned file for each helper and subject, which the
 //! daemon reads when the helper's job is done.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::files::read_plain;
 use crate::judge::{Moment, NameError, Subject, UnitName};
 use crate::plain::cut;
 
@@ -123,12 +124,7 @@ pub fn path(directory: &Path, helper: Helper, subject: &Subject) -> PathBuf {
 /// Why it cannot be read, fit behind "cannot read what the helper left: ".
 pub fn read(directory: &Path, helper: Helper, subject: &Subject) -> Result<Report, String> {
     let path = path(directory, helper, subject);
-    let mut text = Vec::new();
-    let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    file.take(LARGEST + 1).read_to_end(&mut text).map_err(|error| format!("{}: {error}", path.display()))?;
-    if text.len() as u64 > LARGEST {
-        return Err(format!("{}: larger than any result", path.display()));
-    }
+    let text = read_plain(&path, LARGEST).map_err(|error| format!("{}: {error}", path.display()))?;
     parse(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 

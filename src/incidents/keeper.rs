@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::book::{Book, Now, Page};
 use super::file::{Evidence, Summary};
-use super::{MOST, Places, reading, subject_of};
-use crate::files::write_whole;
+use super::{MOST, Places, ReadError, reading, subject_of};
+use crate::files::{set_aside, write_whole};
 use crate::judge::{Moment, Record, Subject, UnitName};
 
 /// How long a disk that refuses is left alone.
@@ -161,6 +161,8 @@ impl Drop for Keeper {
 }
 
 fn serve(places: &Places, desk: &Desk, mut told: impl FnMut(Outcome)) {
+    // Files whose place was looked at: what is there is ours.
+    let mut ours = BTreeSet::new();
     loop {
         let (pages, open) = {
             let mut tray = desk.tray();
@@ -188,6 +190,13 @@ fn serve(places: &Places, desk: &Desk, mut told: impl FnMut(Outcome)) {
         let mut left = BTreeMap::new();
         for (id, text) in pages {
             let aside = places.aside.join(format!("{id}.json"));
+            if ours.insert(id.clone()) {
+                make_way(&places.directory, &id);
+                make_way(&places.aside, &id);
+            }
+            while ours.len() > 2 * MOST {
+                ours.pop_first();
+            }
             match put(&places.directory, &id, &text, &open) {
                 Ok(()) => drop(fs::remove_file(aside)),
                 Err(error) => {
@@ -230,6 +239,14 @@ fn put_aside(aside: &Path, id: &str, text: &[u8]) -> io::Result<()> {
         return Err(io::ErrorKind::StorageFull.into());
     }
     write_whole(aside, &name, text)
+}
+
+/// What cannot be read is somebody's to look at, and never written over.
+fn make_way(directory: &Path, id: &str) {
+    if matches!(reading::read(directory, id), Err(ReadError::Damaged(..) | ReadError::Denied)) {
+        // Where it cannot be moved, neither can it be written over, or the disk is to blame.
+        let _ = set_aside(&directory.join(format!("{id}.json")));
+    }
 }
 
 /// What an earlier monitor put aside.
@@ -346,6 +363,27 @@ mod tests {
         assert_eq!(soon(&outcomes), Ok(()));
         let whole = Places::below(&directory).read("web-7").unwrap();
         assert_eq!((whole.timeline.len(), whole.is_open()), (2, false));
+    }
+
+    #[test]
+    fn what_is_in_the_place_of_an_incident_is_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("web-1.json"), b"{\"version\":9}").unwrap();
+        fs::create_dir_all(at("web-2.json/x")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", at("web-3.json")).unwrap();
+        let (told, outcomes) = channel();
+        let tell = move |outcome| told.send(outcome).unwrap_or(());
+        let (mut keeper, remarks) =
+            Keeper::open(Places::below(folder.path()), Moment::default(), 0, tell).unwrap();
+        assert_eq!(remarks.len(), 3, "{remarks:?}");
+        for id in ["web-1", "web-2", "web-3"] {
+            keeper.take(&opened(id), Moment::default(), 0);
+            assert_eq!(soon(&outcomes), Ok(()));
+            assert!(Places::below(folder.path()).read(id).unwrap().is_open());
+            assert!(at(&format!("{id}.json.bad")).symlink_metadata().is_ok());
+        }
+        assert_eq!(fs::read(at("web-1.json.bad")).unwrap(), b"{\"version\":9}");
     }
 
     #[test]

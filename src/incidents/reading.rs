@@ -1,14 +1,15 @@
 //! Reading incidents, for commands and for the daemon at its start.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
 use super::file::{Incident, Summary, VERSION};
 use super::{ASIDE, DIRECTORY, LARGEST, is_id};
+use crate::files::read_plain;
 use crate::plain;
 
 /// Files of a directory that are looked at: what is over it, somebody else has put there.
@@ -189,35 +190,33 @@ impl Filed for Incident {
 
 fn all<T: DeserializeOwned + Filed>(directory: &Path) -> Result<Listed<T>, ReadError> {
     let mut listed = Listed { incidents: Vec::new(), remarks: Vec::new() };
-    for id in ids(directory)? {
+    let mut denied = 0;
+    let ids = ids(directory)?;
+    for id in &ids {
         match parse::<T>(&directory.join(format!("{id}.json"))) {
             Ok(incident) => listed.incidents.push(incident),
             // Pruned meanwhile.
             Err(ReadError::Unreadable(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(ReadError::Denied) => return Err(ReadError::Denied),
+            Err(ReadError::Denied) => {
+                denied += 1;
+                let path = directory.join(format!("{id}.json"));
+                listed.remarks.push(format!("skipped: {} may not be read", path.display()));
+            }
             Err(error) => listed.remarks.push(format!("skipped: {error}")),
         }
     }
-    Ok(listed)
+    // One is somebody's doing; all of them are not for us.
+    if denied > 0 && denied == ids.len() { Err(ReadError::Denied) } else { Ok(listed) }
 }
 
 fn parse<T: DeserializeOwned + Filed>(path: &Path) -> Result<T, ReadError> {
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied => ReadError::Denied,
+        io::ErrorKind::InvalidData => ReadError::Damaged(path.to_owned(), error.to_string()),
         _ => ReadError::Unreadable(path.to_owned(), error),
     };
     let damaged = |why: String| ReadError::Damaged(path.to_owned(), why);
-    // Something that is no plain file could keep us waiting for ever.
-    let meta = fs::symlink_metadata(path).map_err(unreadable)?;
-    if !meta.is_file() {
-        return Err(damaged("no plain file".to_owned()));
-    }
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(LARGEST as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() > LARGEST {
-        return Err(damaged(format!("larger than {LARGEST} bytes")));
-    }
+    let text = read_plain(path, LARGEST as u64).map_err(unreadable)?;
     let read: T = parse_text(&text).map_err(damaged)?;
     if path.file_stem().and_then(|stem| stem.to_str()) != Some(read.id()) {
         return Err(damaged(format!("it holds {}", read.id())));

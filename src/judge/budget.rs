@@ -78,6 +78,11 @@ impl Budget {
         Self { reduced: true, ..Self::default() }
     }
 
+    /// Something later than this may be lost.
+    pub(super) fn reduce(&mut self) {
+        self.reduced = true;
+    }
+
     /// How many attempts there are in all.
     #[must_use]
     pub fn allowed(&self, policy: &Policy) -> u32 {

@@ -127,6 +127,16 @@ pub struct Memory {
 pub const MEMORY_VERSION: u32 = 1;
 
 impl Memory {
+    /// What is left when a later state could not be read: as much care as without any.
+    #[must_use]
+    pub fn doubted(mut self) -> Self {
+        for app in self.apps.values_mut() {
+            app.budget.reduce();
+            app.memory_budget.reduce();
+        }
+        self
+    }
+
     /// Makes the memory fit the clocks as they stand now. Within one boot nothing changes. After a
     /// reboot the wall clock tells how long ago it was written, as far as it can be believed: a
     /// clock that went backwards means "just now", so that nothing expires early.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::job::Kind;
 use super::{Deadlines, On, Places, aside};
+use crate::files::read_plain;
 use crate::judge::{Outcome, UnitName};
 use crate::systemd::{Bus, Error};
 
@@ -50,7 +51,8 @@ pub(super) async fn reclaim(on: On<'_>) -> Outcome {
 
 /// Starts a swap that a monitor before us has stopped and not started again. None: there is none.
 pub async fn restore(bus: &Bus, places: &Places, deadlines: &Deadlines) -> Option<Outcome> {
-    let unit: UnitName = read(&note(places)).ok()?.trim().parse().ok()?;
+    let unit = read_plain(&note(places), LARGEST).ok()?;
+    let unit: UnitName = std::str::from_utf8(&unit).ok()?.trim().parse().ok()?;
     Some(match start(&unit, bus, places, deadlines).await {
         Ok(()) => Outcome::Told(format!("{unit}, which was stopped by us, is on again")),
         Err(why) => Outcome::Failed(why),

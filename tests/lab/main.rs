@@ -31,6 +31,7 @@ mod polkit;
 mod proof;
 mod reaction;
 mod smoke;
+mod state;
 mod support;
 mod telling;
 mod upgrade;
