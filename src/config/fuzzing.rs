@@ -54,6 +54,8 @@ pub(crate) fn config(bytes: &[u8]) {
         Ok(settings) => {
             assert!(settings.members.iter().all(|member| member.policy.max_attempts > 0));
             assert!(settings.members.iter().all(|member| !member.policy.timeout.is_zero()));
+            let grants = super::grants::grants(settings);
+            assert!(grants.is_sorted_by(|one, other| one.unit < other.unit));
         }
     }
     // What the daemon, the helpers and the commands read is what was resolved.
