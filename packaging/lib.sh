@@ -45,7 +45,7 @@ need_rust() {
 
 need_packaging() {
     need_rust
-    need dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot
+    need dpkg-buildpackage=dpkg-dev dh=debhelper fakeroot=fakeroot perl=perl
 }
 
 # The files that the package is made of, each with a NUL behind it; not what a build in place leaves
