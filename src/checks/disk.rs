@@ -1,13 +1,14 @@
 //! Free space and inodes on the file systems of the app, of the monitor's state and of the journal.
 //!
 //! Each file system is looked at once. One that cannot run full (read-only, or without blocks of its
-//! own) is passed over. Which of them is meant is told by where it is mounted.
+//! own) is passed over; that it is read-only to the monitor's sandbox alone says nothing. Which of them
+//! is meant is told by where it is mounted.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};
+use rustix::fs::{StatVfs, statvfs};
 
 use super::Probe;
 use super::text::{bounded, size, size_up};
@@ -69,31 +70,48 @@ fn look(world: &World, path: &Path) -> io::Result<Option<(u64, Room)>> {
         Ok((std::fs::metadata(&path)?.dev(), statvfs(&path)?))
     };
     let (device, figures) = match (asked(path), &mount) {
-        (Err(_), Some(mount)) => asked(mount)?,
+        (Err(_), Some(mount)) => asked(&mount.point)?,
         (found, _) => found?,
     };
-    if figures.f_flag.contains(StatVfsMountFlags::RDONLY) || figures.f_blocks == 0 {
+    if mount.as_ref().is_some_and(|mount| mount.read_only) || figures.f_blocks == 0 {
         return Ok(None);
     }
     let counted = figures.f_files > 0;
     let room = Room {
-        mount: mount.unwrap_or_else(|| path.to_path_buf()).display().to_string(),
+        mount: mount.map_or_else(|| path.to_path_buf(), |mount| mount.point).display().to_string(),
         free: figures.f_bavail.saturating_mul(figures.f_frsize),
         inodes: counted.then_some((figures.f_favail, figures.f_files)),
     };
     Ok(Some((device, room)))
 }
 
-/// The mount point that a path is below: the fifth field of `mountinfo` (proc_pid_mountinfo(5)).
-pub(super) fn mount_of(mounts: &[u8], path: &Path) -> Option<PathBuf> {
+/// A line of `mountinfo` (proc_pid_mountinfo(5)).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Mount {
+    /// Where it is.
+    pub(super) point: PathBuf,
+    /// The file system itself takes nothing, wherever else it is mounted.
+    read_only: bool,
+}
+
+impl Mount {
+    fn read(line: &str) -> Option<Self> {
+        let (mount, file_system) = line.split_once(" - ")?;
+        // Blanks and their like are written as octal numbers.
+        let point = mount.split(' ').nth(4)?;
+        let point = point.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
+        let options = file_system.split(' ').nth(2).unwrap_or_default();
+        Some(Self { point: point.into(), read_only: options.split(',').any(|option| option == "ro") })
+    }
+}
+
+/// What a path is below; of several in one place, the last one hides the others.
+pub(super) fn mount_of(mounts: &[u8], path: &Path) -> Option<Mount> {
     String::from_utf8_lossy(mounts)
         .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        // Blanks and their like are written as octal numbers.
-        .map(|field| field.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"))
-        .map(PathBuf::from)
-        .filter(|mount| path.starts_with(mount))
-        .max_by_key(|mount| mount.components().count())
+        .filter_map(Mount::read)
+        .filter(|mount| path.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.components().count())
 }
 
 fn judge(rooms: &[Room], least: u64, troubles: &[String]) -> Observation {
@@ -181,7 +199,14 @@ mod tests {
         for (path, mount) in
             [("/var/lib/x", "/var"), ("/variable", "/"), ("/srv/my app/x", "/srv/my app"), ("/", "/")]
         {
-            assert_eq!(mount_of(mounts, Path::new(path)), Some(PathBuf::from(mount)), "{path}");
+            let found = mount_of(mounts, Path::new(path));
+            assert_eq!(found, Some(Mount { point: mount.into(), read_only: false }), "{path}");
+        }
+        let sandboxed = b"22 1 8:1 / / ro,nosuid - ext4 /dev/sda1 rw,errors=remount-ro\n\
+            23 22 7:1 / /snap ro - squashfs /dev/loop1 ro,relatime\n";
+        for (path, read_only) in [("/srv", false), ("/snap/x", true)] {
+            let found = mount_of(sandboxed, Path::new(path)).map(|mount| mount.read_only);
+            assert_eq!(found, Some(read_only), "{path}");
         }
         assert_eq!(mount_of(b"", Path::new("/var")), None);
     }

@@ -86,5 +86,5 @@ pub(crate) fn look_at_host(root: &Path, group: &str) {
 /// The mount point that a path is below.
 pub(crate) fn mount_of(mounts: &[u8]) {
     let path = Path::new("/var/lib/app-monitor");
-    assert!(disk::mount_of(mounts, path).is_none_or(|mount| path.starts_with(mount)));
+    assert!(disk::mount_of(mounts, path).is_none_or(|mount| path.starts_with(&mount.point)));
 }

@@ -5,6 +5,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -109,7 +110,9 @@ fn read(root: &Path, shown: &Path) -> Result<Option<String>, ConfigError> {
     if !metadata.is_file() {
         return Err(fail("is not a regular file".to_owned()));
     }
-    check_owner(root, &metadata).map_err(fail)?;
+    check_owner(root, shown, &metadata).map_err(fail)?;
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    check_way(root, shown, &real.unwrap_or_else(|_| shown.to_owned())).map_err(fail)?;
     let bytes = read_bounded(file).map_err(|error| fail(format!("cannot read it: {}", reason(&error))))?;
     let Some(bytes) = bytes else {
         return Err(fail(format!("is larger than {}", super::size::show(LARGEST_FILE))));
@@ -133,35 +136,60 @@ fn read_bounded(file: File) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn check_directory(root: &Path, shown: &Path, errors: &mut Vec<ConfigError>) {
+    let path = below(root, shown);
     // One that cannot be looked at is reported with the files in it.
-    if let Ok(metadata) = std::fs::metadata(below(root, shown))
-        && let Err(message) = check_owner(root, &metadata)
-    {
+    let Ok(metadata) = std::fs::metadata(&path) else { return };
+    let check = || {
+        check_owner(root, shown, &metadata)?;
+        let real = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        check_way(root, shown, &real)
+    };
+    if let Err(message) = check() {
         errors.push(ConfigError::at(Origin::file(shown), message));
     }
 }
 
-/// Below the root of a test everybody is root.
-fn check_owner(root: &Path, metadata: &Metadata) -> Result<(), String> {
-    let uid = if root == Path::new("/") { metadata.uid() } else { 0 };
-    only_root_writes(uid, metadata.gid(), metadata.mode())
-}
-
-/// Who could have written it?
-fn only_root_writes(uid: u32, gid: u32, mode: u32) -> Result<(), String> {
-    let shown = mode & 0o7777;
-    if uid != 0 {
-        return Err(format!(
-            "belongs to uid {uid}, who would decide over the units named in it; chown it to root"
-        ));
+/// A link leads to a file that is no safer than the directories on the way to it: whoever may write
+/// one of them decides what is found there.
+fn check_way(root: &Path, shown: &Path, real: &Path) -> Result<(), String> {
+    if root != Path::new("/") || real == shown {
+        return Ok(());
     }
-    if mode & 0o002 != 0 {
-        return Err(format!("everybody may write it (mode {shown:04o}); chmod o-w it"));
-    }
-    if mode & 0o020 != 0 && gid != 0 {
-        return Err(format!("group {gid} may write it (mode {shown:04o}); chmod g-w it"));
+    for directory in real.ancestors().skip(1) {
+        let metadata = std::fs::metadata(directory)
+            .map_err(|error| format!("leads to {}: {}", real.display(), reason(&error)))?;
+        check_owner(root, directory, &metadata).map_err(|message| {
+            format!("leads to {}, and {} {message}", real.display(), directory.display())
+        })?;
     }
     Ok(())
+}
+
+/// Below the root of a test everybody is root.
+fn check_owner(root: &Path, shown: &Path, metadata: &Metadata) -> Result<(), String> {
+    let uid = if root == Path::new("/") { metadata.uid() } else { 0 };
+    only_root_writes(shown, uid, metadata.gid(), metadata.mode())
+}
+
+/// Who could have written it? A group that may counts whichever it is: its bits are also those of the
+/// mask of an access control list (acl(5)).
+fn only_root_writes(shown: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), String> {
+    let (shown, mode) = (shown.display(), mode & 0o7777);
+    let who = if uid != 0 {
+        format!("belongs to uid {uid} (mode {mode:04o})")
+    } else if mode & 0o002 != 0 {
+        format!("may be written by everybody (mode {mode:04o})")
+    } else if mode & 0o020 != 0 {
+        format!("may be written by group {gid} (mode {mode:04o})")
+    } else {
+        return Ok(());
+    };
+    let remedy = match (uid, mode & 0o022) {
+        (0, _) => format!("chmod go-w {shown}"),
+        (_, 0) => format!("chown root {shown}"),
+        _ => format!("chown root {shown} && chmod go-w {shown}"),
+    };
+    Err(format!("{who}, and whoever writes it decides over the units named in it; {remedy}"))
 }
 
 /// The operating system's reason, in words.
@@ -189,14 +217,36 @@ mod tests {
 
     #[test]
     fn only_root_may_decide_over_units() {
-        assert_eq!(only_root_writes(0, 997, 0o100_640), Ok(()));
-        assert_eq!(only_root_writes(0, 0, 0o100_664), Ok(()));
-        let why = |uid, gid, mode| only_root_writes(uid, gid, mode).unwrap_err();
-        assert_eq!(
-            why(1000, 0, 0o100_644),
-            "belongs to uid 1000, who would decide over the units named in it; chown it to root"
-        );
-        assert_eq!(why(0, 997, 0o100_660), "group 997 may write it (mode 0660); chmod g-w it");
-        assert_eq!(why(0, 0, 0o100_646), "everybody may write it (mode 0646); chmod o-w it");
+        let check = |uid, gid, mode| only_root_writes(Path::new("/etc/a.toml"), uid, gid, mode);
+        assert_eq!(check(0, 997, 0o100_640), Ok(()));
+        assert_eq!(check(0, 0, 0o100_644), Ok(()));
+        let over = "and whoever writes it decides over the units named in it";
+        for ((uid, gid, mode), why) in [
+            (
+                (1000, 0, 0o100_644),
+                format!("belongs to uid 1000 (mode 0644), {over}; chown root /etc/a.toml"),
+            ),
+            (
+                (0, 997, 0o100_660),
+                format!("may be written by group 997 (mode 0660), {over}; chmod go-w /etc/a.toml"),
+            ),
+            // An access control list shows so.
+            (
+                (0, 0, 0o100_664),
+                format!("may be written by group 0 (mode 0664), {over}; chmod go-w /etc/a.toml"),
+            ),
+            (
+                (0, 0, 0o41_777),
+                format!("may be written by everybody (mode 1777), {over}; chmod go-w /etc/a.toml"),
+            ),
+            (
+                (1000, 0, 0o100_666),
+                format!(
+                    "belongs to uid 1000 (mode 0666), {over}; chown root /etc/a.toml && chmod go-w /etc/a.toml"
+                ),
+            ),
+        ] {
+            assert_eq!(check(uid, gid, mode), Err(why));
+        }
     }
 }

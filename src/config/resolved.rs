@@ -194,7 +194,7 @@ fn own(file: &File, group: Option<u32>, mode: u32) -> io::Result<()> {
 
 /// The id of a local group, group(5). A system group made by sysusers.d is always there, so the
 /// name service need not be asked, which might hang before the network is up.
-fn group_id(path: &Path, name: &str) -> Option<u32> {
+pub(crate) fn group_id(path: &Path, name: &str) -> Option<u32> {
     let text = std::fs::read(path).ok()?;
     text.split(|b| *b == b'\n').find_map(|line| {
         let mut fields = line.split(|b| *b == b':');

@@ -6,8 +6,10 @@
 mod acting_as;
 pub mod clear_caches;
 pub mod evidence;
+mod folders;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+pub mod grant;
 pub mod oneshot;
 pub mod preflight;
 pub mod reap;

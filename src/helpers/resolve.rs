@@ -1,5 +1,5 @@
 //! The privileged pre-start step (`ExecStartPre=+`, and `ExecReload=+` with `--reload`): resolves
-//! the configuration and writes what is in force.
+//! the configuration, and writes what is in force and what the daemon is allowed for it.
 //!
 //! At start it succeeds even when the configuration is wrong. systemd heeds
 //! RestartPreventExitStatus= for the main process alone, so a pre-start step that failed would be
@@ -8,9 +8,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::Sources;
+use super::{folders, grant};
 use crate::config::environment::PREFIX;
 use crate::config::resolved::{self, ReadError, Resolved};
+use crate::config::{self, Sources};
 
 /// What the step is to do.
 #[derive(Clone, Debug)]
@@ -19,6 +20,10 @@ pub struct Request {
     pub root: PathBuf,
     /// Where what is in force is written, [`resolved::DIRECTORY`] on a system.
     pub directory: PathBuf,
+    /// Where polkit's rules lie, [`grant::DIRECTORY`] on a system.
+    pub rules: PathBuf,
+    /// The daemon's own folders, in each of which it keeps incidents.
+    pub folders: Vec<PathBuf>,
     /// The running daemon is to take a changed configuration on.
     pub reload: bool,
     /// This process's `APP_MONITOR_…` variables, in the order of their names.
@@ -57,16 +62,53 @@ pub fn resolve(request: &Request) -> Outcome {
             }
         }
     }
-    let status = match resolved::write(&request.directory, &resolved) {
+    let status = if request.reload {
+        put_in_force(request, &resolved, &mut text)
+    } else {
+        begin(request, &resolved, &mut text)
+    };
+    Outcome { status, text }
+}
+
+/// What is in force, and what is allowed for it: both or neither.
+fn put_in_force(request: &Request, resolved: &Resolved, text: &mut String) -> u8 {
+    let grants = resolved.outcome.as_ref().map(config::grants).unwrap_or_default();
+    let done = grant::prepare(&request.rules, &grants)
+        .map_err(|why| format!("cannot write what the monitor is allowed: {why}"))
+        .and_then(|prepared| {
+            resolved::write(&request.directory, resolved)
+                .map_err(|why| format!("cannot write the configuration in force: {why}"))?;
+            prepared.put_in_force().map_err(|why| format!("cannot allow the monitor what it needs: {why}"))
+        });
+    match done {
         Ok(()) => 0,
         Err(why) => {
-            let _ = writeln!(text, "cannot write the configuration in force: {why}");
+            let _ = writeln!(text, "{why}");
             1
         }
+    }
+}
+
+/// The same at a start, where nothing of the last one may stay: without a rule the daemon watches all
+/// the same, and says that it may not act.
+fn begin(request: &Request, resolved: &Resolved, text: &mut String) -> u8 {
+    for folder in &request.folders {
+        if let Err(why) = folders::open_incidents_to_readers(&request.root, folder) {
+            let _ = writeln!(text, "group adm cannot read incidents: {why}");
+        }
+    }
+    let written = resolved::write(&request.directory, resolved);
+    if let Err(why) = &written {
+        let _ = writeln!(text, "cannot write the configuration in force: {why}");
+    }
+    let grants = match &resolved.outcome {
+        Ok(settings) if written.is_ok() => config::grants(settings),
+        _ => Vec::new(),
     };
-    // The polkit grant for exactly these units will be written here, after the settings and before
-    // the daemon asks for it; an empty one where there are errors.
-    Outcome { status, text }
+    if let Err(why) = grant::replace(&request.rules, &grants) {
+        let _ = writeln!(text, "the monitor may not act: cannot write what it is allowed: {why}");
+    }
+    u8::from(written.is_err())
 }
 
 /// A reload resolves with the environment that the daemon was started with.
@@ -110,12 +152,17 @@ fn changes(noted: &[(String, String)], now: &[(String, String)]) -> Vec<String> 
     names
 }
 
+/// The state and the runtime folder, which systemd makes before this step is run.
+const FOLDERS: [&str; 2] = ["/var/lib/app-monitor", "/run/app-monitor"];
+
 /// The request that this process was started for, on the system itself.
 #[must_use]
 pub fn request_of_this_process(reload: bool) -> Request {
     Request {
         root: Path::new("/").to_owned(),
         directory: Path::new(resolved::DIRECTORY).to_owned(),
+        rules: Path::new(grant::DIRECTORY).to_owned(),
+        folders: FOLDERS.iter().map(PathBuf::from).collect(),
         reload,
         environment: crate::config::environment::of_this_process(),
     }
@@ -156,6 +203,7 @@ mod tests {
         fn new(file: &str) -> Self {
             let host = Self { root: tempfile::tempdir().unwrap() };
             std::fs::create_dir_all(host.root.path().join("etc/app-monitor")).unwrap();
+            std::fs::create_dir_all(host.rules()).unwrap();
             host.write(file);
             host
         }
@@ -168,6 +216,8 @@ mod tests {
             resolve(&Request {
                 root: self.root.path().to_owned(),
                 directory: self.directory(),
+                rules: self.rules(),
+                folders: vec![self.root.path().join("state")],
                 reload,
                 environment: environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             })
@@ -175,6 +225,15 @@ mod tests {
 
         fn directory(&self) -> PathBuf {
             self.root.path().join("resolved")
+        }
+
+        fn rules(&self) -> PathBuf {
+            self.root.path().join("etc/polkit-1/rules.d")
+        }
+
+        fn allowed(&self, unit: &str) -> bool {
+            let rule = std::fs::read_to_string(self.rules().join(grant::FILE)).unwrap();
+            rule.contains(&format!("\"{unit}\": ["))
         }
 
         fn in_force(&self) -> Settings {
@@ -187,6 +246,36 @@ mod tests {
         let host = Host::new("log_level = 3\n");
         assert_eq!(host.resolve(false, &[]), Outcome { status: 0, text: String::new() });
         assert!(resolved::read_settings(&host.directory()).unwrap().is_err());
+    }
+
+    #[test]
+    fn what_is_allowed_follows_from_what_is_in_force() {
+        let host = Host::new("[app.web]\nunit = \"web\"\n");
+        assert_eq!(host.resolve(false, &[]).status, 0);
+        assert!(host.allowed("web.service") && host.allowed("app-monitor-reap@web.service"));
+        host.write("[app.api]\nunit = \"api\"\n");
+        assert_eq!(host.resolve(true, &[]).status, 0);
+        assert!(host.allowed("api.service") && !host.allowed("web.service"));
+        host.write("[app.api]\nunit = \"api\"\nfailures = 0\n");
+        assert_eq!(host.resolve(true, &[]).status, 1);
+        assert!(host.allowed("api.service"), "the old one stays at a reload");
+        assert_eq!(host.resolve(false, &[]).status, 0);
+        assert!(!host.allowed("api.service"), "nothing is allowed without a configuration");
+    }
+
+    #[test]
+    fn a_reload_that_cannot_allow_what_it_needs_changes_nothing() {
+        let host = Host::new("[app.web]\nunit = \"web\"\n");
+        assert_eq!(host.resolve(false, &[]).status, 0);
+        host.write("[app.api]\nunit = \"api\"\n");
+        std::fs::remove_dir_all(host.rules()).unwrap();
+        let outcome = host.resolve(true, &[]);
+        assert_eq!(outcome.status, 1);
+        assert!(outcome.text.contains("rules.d does not exist: polkit is not installed"), "{}", outcome.text);
+        assert_eq!(host.in_force().members[0].target.unit.as_str(), "web.service");
+        let outcome = host.resolve(false, &[]);
+        assert_eq!(outcome.status, 0, "it can watch all the same");
+        assert!(outcome.text.starts_with("the monitor may not act: "), "{}", outcome.text);
     }
 
     #[test]

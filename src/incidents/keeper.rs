@@ -259,7 +259,7 @@ fn waiting(aside: &Path) -> BTreeMap<String, Vec<u8>> {
     ids.into_iter().filter_map(page).take(MOST_ASIDE).collect()
 }
 
-/// The package makes the one for good, with group adm; without that, only its owner reads.
+/// The unit's first step makes it, with group adm; without that, only its owner reads.
 fn make(directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o750).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

@@ -20,7 +20,7 @@ pub(crate) use {book::Now, reading::parse_both as parse};
 
 /// Below the state directory.
 pub const FOLDER: &str = "incidents";
-/// Where the files lie, as the system knows it. root:adm 2750, files 0640.
+/// Where the files lie, as the system knows it. app-monitor:adm 2750, files 0640.
 pub const DIRECTORY: &str = "/var/lib/app-monitor/incidents";
 /// What that could not take, a full disk for one, until it can; as the system knows it. In the folder
 /// FOLDER of the runtime directory.

@@ -28,6 +28,7 @@ mod memory;
 mod monitor;
 mod package;
 mod polkit;
+mod privileges;
 mod proof;
 mod reaction;
 mod smoke;

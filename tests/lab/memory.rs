@@ -75,7 +75,8 @@ fn memory_that_can_be_written_nowhere_allows_a_single_job() {
         let app = AppSpec { service_lines: "KillMode=process".into(), ..AppSpec::new("web", 3000) };
         m.must(
             "systemctl stop app-monitor; for d in /var/lib/app-monitor /run/app-monitor; do \
-             mount -t tmpfs -o ro,mode=755 ro $d; done; systemctl start app-monitor",
+             mount -t tmpfs -o ro,mode=755,uid=app-monitor,gid=app-monitor ro $d; done; \
+             systemctl start app-monitor",
         );
         watch(m, &app, "");
         recovers(m, "crash");

@@ -25,6 +25,8 @@ impl Host {
         let request = Request {
             root: around.root,
             directory: around.directory,
+            rules: self.root.path().join("rules"),
+            folders: Vec::new(),
             reload: false,
             environment: around.environment,
         };

@@ -72,8 +72,10 @@ fn what_somebody_else_could_have_written_is_refused() {
         .mode("/etc/app-monitor/conf.d", 0o757);
     assert_eq!(
         host.errors(),
-        "app-monitor.toml: everybody may write it (mode 0646); chmod o-w it\n\
-         conf.d: everybody may write it (mode 0757); chmod o-w it"
+        "app-monitor.toml: may be written by everybody (mode 0646), and whoever writes it decides over the \
+         units named in it; chmod go-w app-monitor.toml\n\
+         conf.d: may be written by everybody (mode 0757), and whoever writes it decides over the units named \
+         in it; chmod go-w conf.d"
     );
 }
 
