@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use crate::checks::{Pool, Probe, observe, observe_in_turn};
 use crate::judge::{ActId, CheckKind, Event, JobId, JobResult, Outcome, RoundId, Step, Subject, UnitName};
 use crate::recovery::{self, Deadlines, On, Places, StepEvent};
-use crate::systemd::Bus;
+use crate::systemd::{Bus, Error};
 
 use super::looping::Happening;
 use super::process;
@@ -159,14 +159,18 @@ pub async fn last_will(bus: &Bus, unit: &UnitName, kill: bool, at_most: Duration
         if kill && let Ok(hand) = bus.hand().await {
             let _ = hand.kill(unit, crate::systemd::SIGKILL).await;
         }
+        let mut pause = Duration::from_millis(50);
         loop {
             // A hand that got no answer is of no more use.
-            if let Ok(hand) = bus.hand().await
-                && hand.start(unit).await.is_ok()
-            {
-                return;
+            if let Ok(hand) = bus.hand().await {
+                match hand.start(unit).await {
+                    Ok(_) => return,
+                    Err(Error::Conflict(_)) => {}
+                    // Each question to a polkit that cannot be started leaves lines in the journal.
+                    Err(_) => pause *= 2,
+                }
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(pause).await;
         }
     };
     let _ = tokio::time::timeout(at_most, work).await;

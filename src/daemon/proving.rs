@@ -185,6 +185,7 @@ async fn prove(bus: Bus, all: Vec<Question>, wakes: mpsc::Receiver<Wake>, to: mp
         told: None,
         next: 0,
         asked: 0,
+        hindered: None,
         whole: true,
         urgent: Vec::new(),
         pause: SOON,
@@ -204,6 +205,8 @@ struct Prover {
     /// Where in `all` the next round begins, and how many were asked since everything was.
     next: usize,
     asked: usize,
+    /// The question by which it was found that nothing can be asked: any would do, but this one is known to.
+    hindered: Option<Question>,
     /// Ask whatever there is room for, and not only what is missing.
     whole: bool,
     urgent: Vec<Question>,
@@ -254,8 +257,7 @@ impl Prover {
 
     fn questions(&mut self) -> Vec<Question> {
         if self.known.general.is_some() {
-            // Any will do.
-            return self.urgent.iter().chain(&self.all).take(1).cloned().collect();
+            return self.hindered.iter().chain(&self.all).take(1).cloned().collect();
         }
         let missing = self.known.missing.iter();
         let missing = missing.flat_map(|(unit, verbs)| verbs.keys().map(|verb| (unit.clone(), *verb)));
@@ -277,6 +279,7 @@ impl Prover {
             match self.bus.obstacle(&hand, &question.0, question.1).await? {
                 Some(obstacle) if obstacle.is_general() => {
                     self.known.general = Some(obstacle);
+                    self.hindered = Some(question);
                     return Ok(());
                 }
                 obstacle => self.known.note(question, obstacle),

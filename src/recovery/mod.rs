@@ -168,15 +168,15 @@ impl Worker<'_> {
     }
 
     async fn reset_failed(&self) -> Result<Outcome, Error> {
-        // There is no asking for that without doing it. Where its start may not be asked for either, the
-        // start will say so.
-        let hand = match self.bus.hand_for(self.unit, &[Verb::Start]).await {
-            Ok(hand) => hand,
-            Err(Error::Hindered(_)) => return Ok(Outcome::Skipped),
-            Err(error) => return Err(error),
-        };
-        let known = hand.reset_failed(self.unit).await?;
-        Ok(if known { Outcome::Done } else { Outcome::AlreadySo })
+        // There is no asking for that without doing it, and it does no harm when it comes late.
+        match self.bus.hand().await?.reset_failed(self.unit).await {
+            Ok(known) => Ok(if known { Outcome::Done } else { Outcome::AlreadySo }),
+            Err(error) => match self.bus.obstacle_in(error.clone()).await {
+                // The start that follows says so, too.
+                Ok(obstacle) if obstacle.is_general() => Ok(Outcome::Skipped),
+                _ => Err(error),
+            },
+        }
     }
 
     async fn kill_leftovers(&self) -> Result<Outcome, Error> {

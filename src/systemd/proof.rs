@@ -114,7 +114,9 @@ impl Bus {
         match error {
             Error::Hindered(obstacle) => Ok(obstacle),
             Error::Refused(text) => {
-                let absent = self.has_owner(POLKIT).await.is_ok_and(|there| !there);
+                // The bus may have said it; and polkit is started when it is asked.
+                let absent = self.has_name("NameHasOwner").await == Ok(false)
+                    && self.has_name("ListActivatableNames").await == Ok(false);
                 Ok(if absent { Obstacle::Absent } else { Obstacle::Denied(text) })
             }
             // Whoever is answered by systemd otherwise knows for whom it waits.
@@ -126,9 +128,17 @@ impl Bus {
         }
     }
 
-    async fn has_owner(&self, name: &str) -> Result<bool, Error> {
-        let answer = self.ask(DBUS, DBUS_PATH, DBUS, "NameHasOwner", &name).await?;
-        answer.body().deserialize().map_err(|error| Error::malformed("NameHasOwner", error))
+    /// Whether somebody has polkit's name, or would be started for it.
+    async fn has_name(&self, member: &str) -> Result<bool, Error> {
+        let malformed = |error| Error::malformed(member, error);
+        if member == "NameHasOwner" {
+            let answer = self.ask(DBUS, DBUS_PATH, DBUS, member, &POLKIT).await?;
+            return answer.body().deserialize().map_err(malformed);
+        }
+        let answer = self.ask(DBUS, DBUS_PATH, DBUS, member, &()).await?;
+        let body = answer.body();
+        let names: Vec<&str> = body.deserialize().map_err(malformed)?;
+        Ok(names.contains(&POLKIT))
     }
 
     /// A hand by which each of those things may be done to the unit, as was asked just now: what is

@@ -18,7 +18,7 @@ fn what_is_known_to_be_denied_is_not_begun_and_done_the_moment_it_may() {
     let mut stage = Stage::new(asked(), Policy::default());
     stage.send(denied(&Verb::ALL));
     stage.fall();
-    stage.pass(7_200);
+    stage.pass(1_800);
     assert!(stage.steps.is_empty() && stage.app.verdict == Verdict::Crashed);
     assert_eq!((times(&stage, EventKind::RecoveryStarted), times(&stage, EventKind::ConditionBegan)), (0, 1));
     assert!(stage.app.refuses_recovery().is_some_and(|why| why.contains("polkit is masked")));
@@ -38,7 +38,7 @@ fn what_is_refused_in_the_middle_is_tried_once_and_again_when_it_may() {
     stage.pass(1);
     stage.send(denied(&Verb::ALL));
     let tried = stage.steps.len();
-    stage.pass(3_600);
+    stage.pass(1_800);
     assert_eq!((stage.steps.len(), times(&stage, EventKind::RecoveryStarted)), (tried, 1));
     stage.outcome = Outcome::Done;
     stage.send(Event::Permission(None));
@@ -68,7 +68,7 @@ fn proofs_that_are_belied_again_and_again_are_not_believed() {
     let mut stage = Stage::new(asked(), Policy::default());
     stage.outcome = Outcome::Refused("the bus says no".into());
     stage.fall();
-    for _ in 0..3_600 {
+    for _ in 0..1_800 {
         stage.pass(1);
         stage.send(Event::Permission(None));
     }
