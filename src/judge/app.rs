@@ -45,6 +45,8 @@ pub(super) const RECONCILE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct App {
     pub(super) name: Subject,
+    /// That of its name (`Subject::share`).
+    pub(super) share: f64,
     pub(super) policy: Policy,
     pub(super) target: Target,
 
@@ -72,7 +74,8 @@ pub struct App {
     pub(super) probing: Probing,
     pub(super) history: History,
     pub(super) latest: BTreeMap<CheckKind, Observation>,
-    pub(super) ever_good: BTreeSet<u64>,
+    /// What was good once, with the number under which that is remembered.
+    pub(super) ever_good: BTreeMap<CheckKind, u64>,
     pub(super) never_good: BTreeMap<CheckKind, u32>,
     pub(super) starts: Vec<Duration>,
     pub(super) good_since_start: bool,
@@ -151,10 +154,16 @@ impl App {
     pub fn new(name: Subject, policy: Policy, target: Target, memory: AppMemory, now: Moment) -> Self {
         let memory = memory.of_unit(&target.unit);
         let configured = CheckKind::ALL.into_iter().filter(|kind| target.has(*kind));
-        let signatures: BTreeSet<u64> = configured.map(|kind| target.signature(kind)).collect();
+        // What was good under another target proves nothing about this one.
+        let ever_good = configured
+            .map(|kind| (kind, target.signature(kind)))
+            .filter(|(_, signature)| memory.ever_good.contains(signature))
+            .collect();
+        let share = name.share();
         let recovery = memory.intent.map(Recovery::restore);
         Self {
             name,
+            share,
             policy,
             target,
             unit: None,
@@ -174,8 +183,7 @@ impl App {
             probing: Probing::new(now),
             history: History::default(),
             latest: BTreeMap::new(),
-            // What was good under another target proves nothing about this one.
-            ever_good: memory.ever_good.intersection(&signatures).copied().collect(),
+            ever_good,
             never_good: BTreeMap::new(),
             starts: memory.starts,
             good_since_start: false,
@@ -290,7 +298,7 @@ impl App {
     pub fn memory(&self) -> AppMemory {
         AppMemory {
             unit: Some(self.target.unit.clone()),
-            ever_good: self.ever_good.clone(),
+            ever_good: self.ever_good.values().copied().collect(),
             starts: self.starts.clone(),
             budget: if active(Mutation::AttemptsForgotten) { Budget::default() } else { self.budget.clone() },
             loops: self.loops.clone(),

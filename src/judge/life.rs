@@ -283,6 +283,8 @@ impl Life {
             // A job on one that is down starts it.
             _ if other.job && !other.active.is_down() => true,
             (Some(left), Some(from)) => is_near(left, from),
+            // It never was up as far as systemd remembers, or was seen up by us.
+            (None, _) if other.active.is_down() => self.continuous,
             _ => other.active.is_down() || other.active == ActiveState::Deactivating,
         };
         let going = unit.dependencies.iter().filter(goes);
@@ -408,6 +410,9 @@ impl Life {
             // What was read a moment later than the unit itself may have begun to go meanwhile: its turn comes
             // as soon as the unit is down.
             Some((.., going)) => going.contains(&other.unit) || came_next(unit, other),
+            // Down, and never up as far as systemd remembers: it can have taken nothing with it, unless it
+            // was seen up.
+            None if other.left.is_none() && other.active.is_down() => self.continuous,
             None => took_down(unit, other),
         };
         let mut others = unit.dependencies.iter().filter(|other| !self.ran_without.contains(&other.unit));

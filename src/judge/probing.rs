@@ -148,7 +148,7 @@ impl App {
         let pace = self.pace();
         if !self.probing.spread && pace == self.policy.check_interval {
             // Apps that were started together are not asked at the same moment for ever after.
-            return Some(last + pace.mul_f64(0.25 + 0.75 * self.name.share()));
+            return Some(last + pace.mul_f64(0.25 + 0.75 * self.share));
         }
         Some(last + pace)
     }
@@ -215,7 +215,7 @@ impl App {
         let suspect_after = self.history.suspect_after(&self.policy);
         let mut late = false;
         // What was never good proves nothing by its silence either.
-        let proven = |kind: &CheckKind| self.ever_good.contains(&self.target.signature(*kind));
+        let proven = |kind: &CheckKind| self.ever_good.contains_key(kind);
         for round in &mut self.probing.rounds {
             if !round.suspected && now.since(round.began) >= suspect_after {
                 round.suspected = true;
@@ -344,7 +344,8 @@ impl App {
         match observation.finding {
             Finding::Good => {
                 self.never_good.remove(&kind);
-                if self.ever_good.insert(self.target.signature(kind)) {
+                if !self.ever_good.contains_key(&kind) {
+                    self.ever_good.insert(kind, self.target.signature(kind));
                     self.dirty = true;
                 }
                 if let Some(latency) = observation.latency.filter(|_| kind == CheckKind::Http) {
@@ -359,7 +360,7 @@ impl App {
     }
 
     pub(super) fn was_ever_good(&self, kind: CheckKind) -> bool {
-        self.ever_good.contains(&self.target.signature(kind)) || active(Mutation::ProofIgnored)
+        self.ever_good.contains_key(&kind) || active(Mutation::ProofIgnored)
     }
 
     /// What a whole round says of the app; nothing where nothing can be said.

@@ -38,7 +38,7 @@ impl App {
             // Neither a thawed cgroup nor a debugger that leaves sends a signal.
             | Verdict::Paused => self.policy.check_interval.min(RECONCILE),
             // Many apps are not read all at once.
-            _ => RECONCILE.mul_f64(0.75 + 0.25 * self.name.share()),
+            _ => RECONCILE.mul_f64(0.75 + 0.25 * self.share),
         }
     }
 

@@ -3,7 +3,6 @@
 //! It does not remember anything and tells nobody: what has held so far is handed in, since evidence
 //! that is missing at the moment neither begins nor ends a condition.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::names::UnitName;
@@ -154,7 +153,7 @@ pub(super) struct Surroundings<'a> {
     /// How long somebody's stop may last before it is told.
     pub stopped_alert_after: Option<Duration>,
     /// What has held so far, with its evidence.
-    pub held: BTreeMap<Condition, &'a str>,
+    pub held: Vec<(Condition, &'a str)>,
 }
 
 /// When somebody is told.
@@ -212,12 +211,17 @@ fn at_once(what: Condition, text: String) -> Holds {
 }
 
 fn as_before(s: &Surroundings<'_>, what: Condition, telling: Telling) -> Option<Holds> {
-    s.held.get(&what).map(|text| Holds { what, text: (*text).to_owned(), telling })
+    let (_, text) = s.held.iter().find(|(held, _)| *held == what)?;
+    Some(Holds { what, text: (*text).to_owned(), telling })
 }
 
 /// It begins only while the app is well, and lasts as long as its own evidence does.
 fn may_hold(s: &Surroundings<'_>, what: Condition) -> bool {
-    s.answers || s.held.contains_key(&what)
+    s.answers || has_held(s, what)
+}
+
+fn has_held(s: &Surroundings<'_>, what: Condition) -> bool {
+    s.held.iter().any(|(held, _)| *held == what)
 }
 
 fn is_silence(fault: Fault) -> bool {
@@ -296,7 +300,7 @@ fn network(s: &Surroundings<'_>) -> Vec<Holds> {
             out.extend(as_before(s, down, Telling::AtEnd));
         }
         Sight::Good | Sight::Unknown => {
-            if proxy_is_fine(s) && (s.answers || s.held.contains_key(&unreachable)) {
+            if proxy_is_fine(s) && may_hold(s, unreachable) {
                 // A certificate that is not valid is told as such.
                 let told = is_invalid_certificate(s, seen);
                 let telling = if told { Telling::Never } else { Telling::AtOnce };

@@ -166,6 +166,11 @@ impl Unit {
         self.says.active.is_down()
     }
 
+    /// systemd has a reason of its own to remember it, while nobody holds it.
+    fn is_loaded(&self) -> bool {
+        self.says.active != ActiveState::Inactive || self.job.is_some()
+    }
+
     pub fn foreign_job(&self) -> Option<&Job> {
         self.job.as_ref().filter(|job| job.who == Who::Admin)
     }
@@ -602,10 +607,21 @@ impl World {
 
     /// Nobody holds it: a unit that is down and not failed is forgotten.
     pub fn unload(&mut self, unit: U) {
-        let sim = &mut self.units[unit];
-        if sim.job.is_some() {
+        let needed = self.units.iter().any(|other| other.requires == Some(unit) && other.is_loaded());
+        if self.units[unit].job.is_some() || needed {
             return;
         }
+        self.forget(unit);
+        // What it needs was held by it.
+        let needed = self.units[unit].requires.filter(|needed| !self.units[*needed].is_loaded());
+        if let Some(needed) = needed {
+            self.unload(needed);
+        }
+    }
+
+    /// systemd knows nothing of it any more but what its file says.
+    fn forget(&mut self, unit: U) {
+        let sim = &mut self.units[unit];
         if matches!(sim.wish, Wish::Up | Wish::StoppedWith(_)) {
             sim.wish = Wish::Forgotten;
         }
@@ -629,7 +645,7 @@ impl World {
         let now = self.now;
         self.units[unit].job = None;
         self.units[unit].epoch += 1;
-        self.unload(unit);
+        self.forget(unit);
         let sim = &mut self.units[unit];
         sim.frozen = None;
         let needs = sim.requires;

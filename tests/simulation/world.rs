@@ -100,6 +100,8 @@ pub struct World {
     pub coming: BTreeMap<(Moment, u64), Coming>,
     pub sequence: u64,
     pub trace: VecDeque<(i64, Trace)>,
+    /// So much of it is kept.
+    trace_lines: usize,
     /// How often the judge was called.
     pub turns: u64,
     ticks: (i64, u32),
@@ -136,6 +138,7 @@ impl World {
             coming: BTreeMap::new(),
             sequence: 0,
             trace: VecDeque::new(),
+            trace_lines: crate::given("APP_MONITOR_SIMULATION_TRACE").map_or(30, |lines| lines as usize),
             turns: 0,
             ticks: (0, 0),
             violation: None,
@@ -163,8 +166,7 @@ impl World {
     }
 
     pub fn note(&mut self, trace: Trace) {
-        if self.trace.len() >= crate::given("APP_MONITOR_SIMULATION_TRACE").map_or(30, |lines| lines as usize)
-        {
+        if self.trace.len() >= self.trace_lines {
             self.trace.pop_front();
         }
         self.trace.push_back((self.absolute(), trace));

@@ -288,6 +288,21 @@ fn what_it_needs_took_it_down_if_both_went_together_and_may_be_up_again() {
 }
 
 #[test]
+fn what_never_was_up_took_nothing_down_while_nobody_looked() {
+    let without = needs(ActiveState::Inactive, stopped());
+    let mut away = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+    assert_eq!(away.read(&without, false, true), Some(Change::Ended(Ending::Stopped)));
+
+    // The same for one that is found on its way down.
+    let mut back = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+    let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(7)), ..up(1) };
+    let _ = back.read(&needs(ActiveState::Inactive, going), false, true);
+    back.job_removed(JobId(7), JobResult::Done);
+    let fallen = needs(ActiveState::Active, stopped());
+    assert_eq!(back.read(&fallen, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
 fn what_was_seen_while_it_went_down_says_more_than_timestamps() {
     for (seen, ending) in [
         (ActiveState::Deactivating, Ending::StoppedWith("db.service".parse().unwrap())),

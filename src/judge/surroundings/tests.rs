@@ -94,7 +94,7 @@ fn public_alone_is_told_once_the_network_is_known() {
 
 #[test]
 fn what_holds_is_not_ended_by_what_is_not_known() {
-    let held = BTreeMap::from([(Condition::PublicUnreachable, "before")]);
+    let held = vec![(Condition::PublicUnreachable, "before")];
     let public = bad(Fault::Unresolved);
     let gone = bad(Fault::Unreachable);
     for (sight, egress, still) in [
@@ -107,7 +107,7 @@ fn what_holds_is_not_ended_by_what_is_not_known() {
         let s = Surroundings { public: sight, egress, held: held.clone(), answers: false, ..well() };
         assert_eq!(words(&s).contains(&Condition::PublicUnreachable), still, "{sight:?}");
     }
-    let held = BTreeMap::from([(Condition::DiskLow, "before"), (Condition::DatabaseUnreachable, "before")]);
+    let held = vec![(Condition::DiskLow, "before"), (Condition::DatabaseUnreachable, "before")];
     let s = Surroundings { disk: Sight::Unknown, database: Sight::Unknown, held, ..well() };
     assert_eq!(words(&s), [Condition::DatabaseUnreachable, Condition::DiskLow]);
 }

@@ -256,8 +256,7 @@ fn a_running_app_that_fails_with_its_database_is_not_restarted() {
 #[test]
 fn a_database_that_never_accepted_proves_nothing() {
     let mut stage = Stage::new(leaning(), Policy::default());
-    let database = stage.app.target.signature(CheckKind::Database);
-    stage.app.ever_good.remove(&database);
+    stage.app.ever_good.remove(&CheckKind::Database);
     stage.answer(database_is_down);
     stage.fall();
     stage.pass(5);
@@ -320,7 +319,7 @@ fn what_the_app_said_is_for_those_who_read_logs_alone() {
 fn what_was_never_there_is_told_beforehand_and_holds_nothing() {
     let preflight = PreflightTarget { keys: vec!["DATABASE_ULR".into()], ..PreflightTarget::default() };
     let mut stage = Stage::new(Target { preflight, ..asked() }, Policy::default());
-    stage.app.ever_good.remove(&stage.app.target.signature(CheckKind::Preflight));
+    stage.app.ever_good.remove(&CheckKind::Preflight);
     let missing = |kind: CheckKind| match kind {
         CheckKind::Preflight => Observation::bad(Fault::ConfigMissing, "DATABASE_ULR is not set"),
         _ => WELL(kind),
@@ -356,7 +355,7 @@ fn what_was_never_there_is_told_beforehand_and_holds_nothing() {
 fn a_preflight_that_was_never_good_ends_no_recovery() {
     let preflight = PreflightTarget { keys: vec!["KEY".into()], ..PreflightTarget::default() };
     let mut stage = Stage::new(Target { preflight, ..asked() }, Policy::default());
-    stage.app.ever_good.remove(&stage.app.target.signature(CheckKind::Preflight));
+    stage.app.ever_good.remove(&CheckKind::Preflight);
     stage.answer(|kind| match kind {
         CheckKind::Preflight => Observation::bad(Fault::ConfigMissing, "KEY is not set"),
         _ => WELL(kind),

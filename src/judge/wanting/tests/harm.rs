@@ -268,8 +268,7 @@ fn what_is_refused_for_hours_is_tried_ever_more_rarely() {
 #[test]
 fn a_check_that_was_never_good_is_told_once_however_often_the_app_falls() {
     let mut stage = Stage::new(asked(), Policy::default());
-    let http = stage.app.target.signature(CheckKind::Http);
-    stage.app.ever_good.remove(&http);
+    stage.app.ever_good.remove(&CheckKind::Http);
     stage.answer(only(CheckKind::Http, Fault::WrongAnswer));
     stage.pass(60);
     for _ in 0..3 {
