@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::app::App;
-use super::budget::Budget;
+use super::budget::{Breaker, Budget};
 use super::companion;
 use super::effect::{ActId, Effect};
 use super::errands::Seen;
@@ -72,7 +72,7 @@ impl App {
         let recovery = Recovery { intent, phase: Phase::Acting, step_since: now, again: None };
         let doing = recovery.doing();
         let number = match attempt {
-            Some(number) => format!("attempt {number} of {}", self.budget.allowed(&self.policy)),
+            Some(number) => self.attempt_words(number, memory),
             None => format!("{}, uncounted", want.why.words()),
         };
         let line = format!("{doing}, {number}");
@@ -80,6 +80,15 @@ impl App {
         self.forget_rounds();
         self.tell(out, EventKind::RecoveryStarted, Level::Info, line);
         self.perform(now, out);
+    }
+
+    /// Which attempt it is, for people. Those that an open breaker lets through are beyond the count.
+    pub(super) fn attempt_words(&self, number: u32, memory: bool) -> String {
+        let budget = if memory { &self.memory_budget } else { &self.budget };
+        match budget.breaker() {
+            Breaker::Closed => format!("attempt {number} of {}", budget.allowed(&self.policy)),
+            Breaker::Open { .. } | Breaker::HalfOpen => "a careful attempt after giving up".to_owned(),
+        }
     }
 
     /// On which of the two budgets a recovery counts.

@@ -79,6 +79,10 @@ pub struct App {
     pub(super) never_good: BTreeMap<CheckKind, u32>,
     pub(super) starts: Vec<Duration>,
     pub(super) good_since_start: bool,
+    /// Who was seen to hold its port when systemd was about to start it once more.
+    pub(super) taken: Option<String>,
+    /// When the latest round began that was good.
+    pub(super) good_round: Option<Moment>,
     pub(super) bad_since_start: bool,
     pub(super) watched_start: bool,
     pub(super) needs_bad_round: bool,
@@ -187,6 +191,8 @@ impl App {
             never_good: BTreeMap::new(),
             starts: memory.starts,
             good_since_start: false,
+            taken: None,
+            good_round: None,
             bad_since_start: false,
             watched_start: false,
             needs_bad_round: false,

@@ -10,6 +10,7 @@ use super::effect::Effect;
 use super::errands::Seen;
 use super::judging::ConditionState;
 use super::level::Level;
+use super::mutation::{Mutation, active};
 use super::observation::{CheckKind, Detail, Finding, HostMemory, Observation};
 use super::record::{EventKind, Record};
 use super::surroundings::{Holds, Leaned, OURS, Sight, Surroundings, Telling, certificate_of};
@@ -150,6 +151,36 @@ impl App {
         self.verdict == Verdict::Healthy && up && self.history.bad_in_a_row() == 0
     }
 
+    /// What the public name, or the proxy, shows now may be the app's own doing, which its own checks had
+    /// no time to find: that it is well must have been seen after the first sign of it.
+    pub(super) fn vouches_for(&self, kind: CheckKind) -> bool {
+        let Some(seen) = self.errands.seen(kind).filter(|seen| seen.is_bad()) else { return true };
+        if active(Mutation::OwnDoingIgnored) {
+            return true;
+        }
+        if self.target.has(CheckKind::Http) || self.target.has(CheckKind::Port) {
+            // One that comes and goes is no witness either, nor one that keeps us waiting at this moment.
+            let seen_well = self.good_round >= Some(seen.since) && self.probing.calm();
+            return seen_well && !self.history.was_bad_lately();
+        }
+        // Where nothing can be asked of the app itself, it is given the time that a start takes.
+        let up = self.unit.as_ref().and_then(|unit| unit.active_enter.or(unit.inactive_exit));
+        up.is_some_and(|up| seen.began >= up + self.grace())
+    }
+
+    /// It seems to be well, and a look at it has to bear that out: since when.
+    pub(super) fn has_to_vouch_since(&self) -> Option<Moment> {
+        let kinds = [CheckKind::Proxy, CheckKind::Public].into_iter();
+        let doubted = kinds.filter(|kind| self.target.has(*kind) && !self.vouches_for(*kind));
+        let since = doubted.filter_map(|kind| Some(self.errands.seen(kind)?.since)).max()?;
+        (self.is_plainly_well() && !self.history.was_bad_lately()).then_some(since)
+    }
+
+    /// It was not well until now: what was seen from outside meanwhile was its own doing.
+    pub(super) fn doubt_what_was_seen_outside(&mut self) {
+        self.errands.doubt(&[CheckKind::Proxy, CheckKind::Public]);
+    }
+
     fn sight(&self, kind: CheckKind) -> Sight<'_> {
         self.errands.seen(kind).map_or(Sight::Unasked, |seen| self.sight_of(kind, seen))
     }
@@ -207,7 +238,9 @@ impl App {
             proxy: self.sight(CheckKind::Proxy),
             proxy_asked: self.target.has(CheckKind::Proxy) && self.was_ever_good(CheckKind::Proxy),
             proxy_behind: self.is_behind(CheckKind::Proxy),
+            proxy_doubted: !self.vouches_for(CheckKind::Proxy),
             public: self.public_sight(),
+            public_doubted: !self.vouches_for(CheckKind::Public),
             egress,
             certificate: self
                 .errands

@@ -196,10 +196,12 @@ impl Budget {
 
     fn exhaust(&mut self, now: Moment, policy: &Policy) -> bool {
         let was_closed = self.breaker == Breaker::Closed;
-        let used_up = self.used(now, policy) >= self.allowed(policy);
+        let lost = u32::from(active(Mutation::AttemptLost));
+        let used_up = self.used(now, policy) + lost >= self.allowed(policy);
         if (!was_closed || used_up) && !active(Mutation::BreakerNeverOpens) {
-            self.breaker = Breaker::Open { retry_at: now + policy.retry_interval };
-            return was_closed;
+            let halves = if active(Mutation::RetryEarly) { 2 } else { 1 };
+            self.breaker = Breaker::Open { retry_at: now + policy.retry_interval / halves };
+            return was_closed || active(Mutation::BreakerTellsAgain);
         }
         false
     }

@@ -94,7 +94,9 @@ pub fn diagnose(facts: &Facts<'_>) -> (Verdict, String) {
     if let Some(text) = changing(facts, unit) {
         return (Verdict::Changing, text);
     }
-    let failing = unit.auto_restarting() || facts.confirmed.is_some() || facts.held.is_some();
+    // One that goes round fails, also where it is up at the moment.
+    let goes_round = unit.auto_restarting() || facts.looping.is_some();
+    let failing = goes_round || facts.confirmed.is_some() || facts.held.is_some();
     if failing && let Some(needed) = wanting(facts, unit) {
         return needed;
     }
@@ -381,6 +383,9 @@ mod tests {
         assert_eq!(verdict(&Facts { database: None, ..fallen }), Verdict::ConfigMissing);
         let pending = Facts { database: None, config: None, pending: true, ..fallen };
         assert_eq!(verdict(&pending), Verdict::Unknown, "as before, until the answer is there");
+        let round = Facts { looping: Some("7 restarts"), ..leaning };
+        assert_eq!(verdict(&round), Verdict::DatabaseDown, "between two of systemd's restarts as well");
+        assert_eq!(verdict(&Facts { database: None, ..round }), Verdict::ConfigMissing);
     }
 
     #[test]

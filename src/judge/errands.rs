@@ -93,6 +93,16 @@ impl Errands {
         self.errands.values().any(|errand| errand.under_way.is_some_and(|(round, _)| round == id))
     }
 
+    /// What was found bad of these while the app itself was not well says nothing: it has to be found anew.
+    pub fn doubt(&mut self, kinds: &[CheckKind]) {
+        for kind in kinds {
+            let errand = self.errands.get_mut(kind);
+            if let Some(seen) = errand.and_then(|errand| errand.seen.as_mut()).filter(|seen| seen.is_bad()) {
+                seen.bad_in_a_row = 0;
+            }
+        }
+    }
+
     /// Forgets those under way: their answers will mean nothing.
     pub fn void(&mut self, now: Moment) {
         for (kind, errand) in &mut self.errands {
@@ -119,7 +129,8 @@ impl Errands {
             Finding::Bad(_) => row.saturating_add(1),
             Finding::Unknown => row,
         };
-        let since = before.filter(|_| same).map_or(now, |before| before.since);
+        let doubted = before.as_ref().is_some_and(|before| before.is_bad() && before.bad_in_a_row == 0);
+        let since = before.filter(|_| same && !doubted).map_or(now, |before| before.since);
         errand.seen = Some(Seen { observation, began, bad_in_a_row, since });
         true
     }

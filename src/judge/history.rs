@@ -61,6 +61,12 @@ impl History {
         self.in_a_row(|result| matches!(result, RoundResult::Bad(..)))
     }
 
+    /// One of the rounds that are remembered was bad.
+    #[must_use]
+    pub fn was_bad_lately(&self) -> bool {
+        self.rounds.iter().any(|(_, result)| matches!(result, RoundResult::Bad(..)))
+    }
+
     /// When the first of the last rounds that were all bad began.
     #[must_use]
     pub fn bad_since(&self) -> Option<Moment> {

@@ -125,7 +125,8 @@ impl App {
     /// meanwhile: neither a reload nor a reading that fails makes it well.
     fn hold_fault(&mut self) {
         let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
-        if self.history.good_in_a_row() >= self.policy.successes {
+        let sticks = active(Mutation::FaultSticks);
+        if self.history.good_in_a_row() >= self.policy.successes && !sticks {
             self.held = None;
         } else if up && !self.is_acting() && self.verdict.is_of_answers() {
             self.held = Some((self.verdict, self.verdict_text.clone()));
@@ -133,7 +134,8 @@ impl App {
     }
 
     fn held(&self) -> Option<&(Verdict, String)> {
-        self.held.as_ref().filter(|_| self.history.good_in_a_row() < self.policy.successes)
+        let over = self.history.good_in_a_row() >= self.policy.successes && !active(Mutation::FaultSticks);
+        self.held.as_ref().filter(|_| !over)
     }
 
     fn awaits_first_answer(&self, now: Moment) -> bool {
@@ -401,11 +403,21 @@ impl App {
         let looped = self.incident.as_ref().is_some_and(|incident| incident.verdict == Verdict::CrashLooping);
         let settled = self.healthy_since.is_some_and(|since| now.since(since) >= self.policy.healthy_for);
         let over = over && (!(looped || self.is_unheard()) || settled || self.verdict != Verdict::Healthy);
+        let over = over && self.stays_up_since().is_none_or(|since| now >= since + self.policy.min_uptime);
         if over && self.recovery.is_none() {
             self.close_incident(now, out);
             // Refused though nothing was wrong: a person had asked. That shows when it is needed again.
             self.forget_refusal(now, out);
         }
+    }
+
+    /// What starts and falls again, because something that it needs is absent, seems healthy in between:
+    /// since when it has to stay so. Where only processes are counted, each of systemd's own restarts
+    /// would end an incident and begin another.
+    fn stays_up_since(&self) -> Option<Moment> {
+        let lacked =
+            self.incident.as_ref().is_some_and(|incident| incident.verdict == Verdict::ConfigMissing);
+        self.healthy_since.filter(|_| lacked)
     }
 
     /// What was wrong with a proxy's answers is remembered, and nobody has asked it since the monitor began.
@@ -596,6 +608,7 @@ impl App {
         if !self.conditions.contains_key(&Condition::Blind) {
             due.extend(self.unreadable_since.map(|since| since + BLIND_FOR));
         }
+        due.extend(self.stays_up_since().map(|since| since + self.policy.min_uptime));
         due.extend(self.loops.changes_at(now));
         due.extend(
             [CheckKind::Database, CheckKind::Preflight]

@@ -118,7 +118,9 @@ impl Host {
         let reports: Vec<(Subject, super::errands::Seen, bool)> = apps
             .filter_map(|app| {
                 let seen = app.errands.seen(CheckKind::Proxy)?.clone();
-                let counts = app.is_plainly_well() && app.was_ever_good(CheckKind::Proxy);
+                let counts = app.is_plainly_well()
+                    && app.was_ever_good(CheckKind::Proxy)
+                    && app.vouches_for(CheckKind::Proxy);
                 Some((app.name().clone(), seen, counts))
             })
             .collect();

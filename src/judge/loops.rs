@@ -68,6 +68,11 @@ impl Loops {
         self.automatic.clear();
     }
 
+    /// systemd gave up: what went round is over, however often it did.
+    pub fn gave_up(&mut self) {
+        self.automatic.clear();
+    }
+
     /// It goes round: so often, in words.
     #[must_use]
     pub fn looping(&self, now: Moment) -> Option<String> {

@@ -50,12 +50,22 @@ pub enum Mutation {
     IncidentStaysOpen,
     /// It acts while the host goes down.
     ShutdownIgnored,
+    /// That the breaker is open is told at each retry.
+    BreakerTellsAgain,
+    /// The breaker's retries come twice as often.
+    RetryEarly,
+    /// One attempt fewer than allowed.
+    AttemptLost,
+    /// What was wrong with answers holds for ever.
+    FaultSticks,
+    /// What an app does to its public name is the proxy's fault.
+    OwnDoingIgnored,
 }
 
 impl Mutation {
     /// Every one.
     #[cfg(feature = "mutations")]
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::CooldownIgnored,
         Self::AdminStopIgnored,
         Self::PauseBelowCrash,
@@ -78,6 +88,11 @@ impl Mutation {
         Self::OverloadedIsFrozen,
         Self::IncidentStaysOpen,
         Self::ShutdownIgnored,
+        Self::BreakerTellsAgain,
+        Self::RetryEarly,
+        Self::AttemptLost,
+        Self::FaultSticks,
+        Self::OwnDoingIgnored,
     ];
 }
 

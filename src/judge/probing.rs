@@ -145,6 +145,9 @@ impl App {
             return Some(next);
         }
         let Some(last) = self.probing.last_began else { return Some(Moment::default()) };
+        if let Some(since) = self.has_to_vouch_since().filter(|since| last < *since) {
+            return Some(since);
+        }
         let pace = self.pace();
         if !self.probing.spread && pace == self.policy.check_interval {
             // Apps that were started together are not asked at the same moment for ever after.
@@ -254,6 +257,8 @@ impl App {
         if let Some((look, _, seen)) = &mut self.probing.port_look
             && *look == id
         {
+            let taken = observation.finding == Finding::Bad(Fault::ForeignListener);
+            self.taken = taken.then(|| observation.text.clone());
             *seen = Some(observation);
             return;
         }
@@ -276,6 +281,10 @@ impl App {
     fn take_round(&mut self, now: Moment, round: Round, out: &mut Vec<Effect>) {
         for (kind, observation) in &round.answers {
             self.note_good(now, *kind, observation);
+        }
+        let taken = Finding::Bad(Fault::ForeignListener);
+        if round.answers.get(&CheckKind::Port).is_some_and(|seen| seen.finding != taken) {
+            self.taken = None;
         }
         let result = self.result_of(&round.answers).map(|result| self.by_sight(result, &round.answers));
         self.take_memory(now, round.answers.get(&CheckKind::Memory), out);
@@ -301,6 +310,10 @@ impl App {
                     self.learn_start(now);
                 }
                 self.good_since_start = true;
+                self.good_round = self.good_round.max(Some(round.began));
+                if self.history.good_in_a_row() == 0 {
+                    self.doubt_what_was_seen_outside();
+                }
                 self.last_unanswered = false;
                 self.silent_since = None;
                 self.loops.good();
@@ -525,10 +538,16 @@ impl App {
         out.push(Effect::Check(id, vec![CheckKind::Port]));
     }
 
-    /// Who holds the port of the app that is down.
+    /// Who holds the port of the app that is down, or that systemd started once more in vain.
     pub(super) fn port_holder(&self) -> Option<&str> {
-        let (_, _, seen) = self.probing.port_look.as_ref()?;
-        let seen = seen.as_ref()?;
+        let seen = self.probing.port_look.as_ref().and_then(|(_, _, seen)| seen.as_ref());
+        let Some(seen) = seen else {
+            let in_vain = self.unit.as_ref().is_some_and(|unit| {
+                let starts = unit.active == ActiveState::Active || unit.auto_restarting();
+                starts && unit.restarts >= 3 && !self.good_since_start
+            });
+            return self.taken.as_deref().filter(|_| in_vain);
+        };
         (seen.finding == Finding::Bad(Fault::ForeignListener)).then_some(seen.text.as_str())
     }
 

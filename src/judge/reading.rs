@@ -129,6 +129,9 @@ impl App {
             }
             Some(Change::Ended(ending)) => {
                 self.trouble_since = (ending == Ending::ByItself).then_some(now);
+                if unit.active == ActiveState::Failed {
+                    self.loops.gave_up();
+                }
                 if ending == Ending::Stopped {
                     self.attend();
                 }
@@ -179,6 +182,7 @@ impl App {
 
     fn begin_invocation(&mut self, now: Moment, unit: &UnitReading, starter: Starter) {
         self.forget_rounds();
+        self.doubt_what_was_seen_outside();
         self.bad_since_start = false;
         let since = up_since(unit, now);
         self.wants_proof(since);

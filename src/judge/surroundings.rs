@@ -134,8 +134,12 @@ pub(super) struct Surroundings<'a> {
     pub proxy_asked: bool,
     /// The public name is bad, and it was not made since that was seen.
     pub proxy_behind: bool,
+    /// What the proxy shows may be the app's own doing.
+    pub proxy_doubted: bool,
     /// The public name, asked as everybody does.
     pub public: Sight<'a>,
+    /// What it shows may be the app's own doing.
+    pub public_doubted: bool,
     /// Whether the network out is there; only what was seen since the public name is bad.
     pub egress: Sight<'a>,
     /// The certificate that the public check saw last: seconds until it is no longer valid.
@@ -258,7 +262,10 @@ fn proxy_down(s: &Surroundings<'_>) -> Option<Holds> {
         }
     }
     match silent {
-        Some(seen) => may_hold(s, what).then(|| at_once(what, seen.text.clone())),
+        Some(seen) => {
+            let may = !s.proxy_doubted && s.answers || has_held(s, what);
+            may.then(|| at_once(what, seen.text.clone()))
+        }
         None if s.proxy.is_vague() => as_before(s, what, Telling::AtOnce),
         None => None,
     }
@@ -266,11 +273,12 @@ fn proxy_down(s: &Surroundings<'_>) -> Option<Holds> {
 
 fn proxy_upstream(s: &Surroundings<'_>) -> Option<Holds> {
     let what = Condition::ProxyUpstream;
-    for sight in [s.proxy, s.public] {
+    for (sight, doubted) in [(s.proxy, s.proxy_doubted), (s.public, s.public_doubted)] {
         if let Sight::Bad(seen) = sight
             && sight.fault() == Some(Fault::Upstream)
         {
-            return may_hold(s, what).then(|| at_once(what, seen.text.clone()));
+            let may = !doubted && s.answers || has_held(s, what);
+            return may.then(|| at_once(what, seen.text.clone()));
         }
     }
     let vague = s.proxy.is_vague() && s.public != Sight::Good;
@@ -300,7 +308,8 @@ fn network(s: &Surroundings<'_>) -> Vec<Holds> {
             out.extend(as_before(s, down, Telling::AtEnd));
         }
         Sight::Good | Sight::Unknown => {
-            if proxy_is_fine(s) && may_hold(s, unreachable) {
+            let may = !s.public_doubted && s.answers || has_held(s, unreachable);
+            if proxy_is_fine(s) && may {
                 // A certificate that is not valid is told as such.
                 let told = is_invalid_certificate(s, seen);
                 let telling = if told { Telling::Never } else { Telling::AtOnce };

@@ -160,7 +160,7 @@ impl App {
         if let Some(recovery) = &self.recovery {
             phrase = format!("{phrase}, {}", recovery.doing());
             if let Some(number) = recovery.attempt() {
-                phrase = format!("{phrase} (attempt {number} of {})", self.budget.allowed(&self.policy));
+                phrase = format!("{phrase} ({})", self.attempt_words(number, recovery.intent.memory));
             }
         } else {
             match self.next_attempt(now) {

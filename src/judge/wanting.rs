@@ -193,6 +193,8 @@ impl App {
             Verdict::PortTaken => self.holder_is_reapable().then_some(Why::Fault),
             // A start that somebody has asked for waits for the pause to be over.
             Verdict::CrashLooping if unit.job.is_some() => None,
+            // Who holds its port may be why it goes round, and a stop of ours frees no port.
+            Verdict::CrashLooping if self.port_pending(now) => None,
             Verdict::CrashLooping => {
                 let due = self.loops.may_break(&self.policy).is_some_and(|at| now >= at);
                 // A start that is under way may be the one that works.

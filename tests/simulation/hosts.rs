@@ -96,9 +96,14 @@ impl World {
                 target.http = Some(http(format!("http://localhost:{port}/health"), policy.timeout));
             }
             target.min_processes = u32::from(chance.one_in(2));
-            target.working_directory = Some(PathBuf::from("/srv/app"));
+            let directory = if instances { "/srv/web".into() } else { format!("/srv/app{number}") };
+            target.working_directory = Some(PathBuf::from(directory));
             target.caches = vec![PathBuf::from(".next/cache")];
             target.max_memory = chance.one_in(3).then_some(300 << 20);
+            target.min_disk = if chance.one_in(3) { 100 << 20 } else { 0 };
+            if chance.one_in(3) {
+                target.preflight.keys = vec!["DATABASE_URL".into()];
+            }
             target.min_available = if chance.one_in(3) { 100 << 20 } else { 0 };
             if let Some(database) = around.database_unit {
                 target.database_unit = Some(units[database].name.clone());

@@ -3,6 +3,7 @@
 use app_monitor::judge::{ActId, EventKind, GiveUp, Mode, Record, Role, Step, Subject, Verdict};
 
 use crate::ledger::{Budget, Said};
+use crate::process::Mood;
 use crate::surroundings::Proxy;
 use crate::systemd::{Kind, Who, Wish};
 use crate::world::{M, World, seconds};
@@ -47,6 +48,7 @@ pub fn of_acts() -> &'static [OfActs] {
         ("no more recoveries at a time than allowed", parallel),
         ("the intent is written ahead", intent),
         ("caches are cleared while the unit is down", caches),
+        ("nothing is started while its caches are cleared", started_while_cleared),
         ("systemd's own restart is not raced", systemd_heals),
     ]
 }
@@ -163,7 +165,9 @@ fn proxy(world: &World, deed: &Deed<'_>) -> Holds {
     let well = world.around.proxy != Proxy::Silent && deed.at - world.around.proxy_since > 180_000_000;
     let touches = deed.begins && unit.is_up() && *deed.step != Step::Start;
     let up_for = world.now.since(unit.says.active_enter.unwrap_or(world.now));
-    if touches && well && up_for > seconds(180) {
+    // One that works its queue off may answer us by luck, and nobody behind the proxy.
+    let luck = world.units.iter().any(|unit| unit.process.mood == Mood::Overloaded);
+    if touches && well && up_for > seconds(180) && !luck {
         return Err("it answers".into());
     }
     holds(!interrupts(deed.step) || known.reload_worked == Some(true), || {
@@ -231,7 +235,8 @@ fn evidence(world: &World, deed: &Deed<'_>) -> Holds {
     let policy = &world.members[deed.member].policy;
     let mine = known.run == unit.says.invocation;
     let bad = known.confirmed && known.said.last().is_some_and(|last| last.said == Said::Bad);
-    let leaks = for_memory(deed) && known.over_memory_in_a_row() >= policy.failures as usize;
+    let starves = known.starved_since().is_some_and(|since| deed.at - since >= 60_000_000);
+    let leaks = for_memory(deed) && (starves || known.over_memory_in_a_row() >= policy.failures as usize);
     holds(mine && (leaks || bad), || {
         format!("{} bad in a row, confirmed: {}, of this run: {mine}", known.bad_in_a_row(), known.confirmed)
     })
@@ -369,6 +374,18 @@ fn caches(world: &World, deed: &Deed<'_>) -> Holds {
     let up = world.units[world.members[deed.member].unit].is_up();
     let seen_up = known.reading.as_ref().is_none_or(|seen| !seen.active.is_down());
     holds(!up || !seen_up, || "it is up".into())
+}
+
+fn started_while_cleared(world: &World, deed: &Deed<'_>) -> Holds {
+    if deed.asked || !matches!(deed.step, Step::Start | Step::Restart { .. }) {
+        return Ok(());
+    }
+    let clears = |other: &M| {
+        let work = world.monitor.works[*other].as_ref();
+        *other != deed.member && work.is_some_and(|work| work.step == Step::ClearCaches)
+    };
+    let other = world.sharers(deed.member).find(clears);
+    other.map_or(Ok(()), |other| Err(format!("{} has them cleared", world.members[other].name)))
 }
 
 fn systemd_heals(world: &World, deed: &Deed<'_>) -> Holds {

@@ -43,6 +43,8 @@ pub struct Answered {
     pub said: Said,
     /// It used more memory than it may, or the host was short of it.
     pub memory: bool,
+    /// The host was short of it.
+    pub starved: bool,
     /// The app was at work all the while, and behind with it.
     pub overloaded: bool,
 }
@@ -51,6 +53,8 @@ pub struct Answered {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Open {
     pub act: ActId,
+    /// When it began (absolute).
+    pub began: i64,
     pub counted: bool,
     pub asked: bool,
     /// It is for memory's sake, which has a budget of its own.
@@ -247,6 +251,11 @@ impl Known {
         self.said.iter().rev().take_while(|seen| seen.memory).count()
     }
 
+    /// Since when each round saw the host short of memory.
+    pub fn starved_since(&self) -> Option<i64> {
+        self.said.iter().rev().take_while(|seen| seen.starved).last().map(|first| first.at)
+    }
+
     /// A stop by somebody is known to the judge.
     pub fn knows_stop(&self, wish: Wish, says: &UnitReading) -> bool {
         if self.unsure {
@@ -344,8 +353,9 @@ impl World {
                 let (act, memory, cause) = (intent.act, intent.memory, intent.cause);
                 let asked = !counted;
                 let given_up = false;
-                let (forgiven, objection) = (false, None);
-                known.open = Some(Open { act, counted, asked, memory, cause, given_up, forgiven, objection });
+                let (began, forgiven, objection) = (at, false, None);
+                known.open =
+                    Some(Open { act, began, counted, asked, memory, cause, given_up, forgiven, objection });
                 if counted {
                     let budget = known.budget_for(memory);
                     budget.attempts.push(at);
@@ -545,9 +555,11 @@ impl World {
             return;
         }
         let place = known.said.partition_point(|other| other.began <= round.began);
-        let memory = memory || host;
+        let (memory, starved) = (memory || host, host);
         let overloaded = round.overloaded && unit.process.mood == Mood::Overloaded;
-        known.said.insert(place, Answered { began: round.began, at: absolute, said, memory, overloaded });
+        known
+            .said
+            .insert(place, Answered { began: round.began, at: absolute, said, memory, starved, overloaded });
         if known.said.len() > 64 {
             known.said.remove(0);
         }
@@ -582,6 +594,7 @@ impl World {
             let objection = objections.next();
             self.ledger.members[member].open = Some(Open {
                 act,
+                began: at,
                 counted,
                 asked,
                 memory,
@@ -597,9 +610,11 @@ impl World {
             let what = format!("{step} of {}: {what}", self.members[member].name);
             self.violated(rule, &what);
         }
+        self.stir();
         if !begins {
             return;
         }
+        self.ordeal_begins(member, at, counted);
         let outages = self.around.outages;
         let known = &mut self.ledger.members[member];
         known.recoveries.push(at);
@@ -616,12 +631,10 @@ impl World {
 
     /// A stop of ours ended; `done`: it took the unit down.
     pub fn ledger_stopped(&mut self, member: M, done: bool) {
-        let at = self.absolute();
         let known = &mut self.ledger.members[member];
-        let of_loop =
-            known.open.as_ref().is_some_and(|open| open.cause == Verdict::CrashLooping && !open.forgiven);
-        if done && of_loop {
-            known.broke_loop = Some(at);
+        let of_loop = |open: &&Open| open.cause == Verdict::CrashLooping && !open.forgiven;
+        if let Some(open) = known.open.as_ref().filter(of_loop).filter(|_| done) {
+            known.broke_loop = Some(open.began);
         }
     }
 
@@ -660,6 +673,13 @@ impl World {
             .find_map(|(rule, holds)| holds(self, member, &record).err().map(|what| (*rule, what)));
         if let Some((rule, what)) = broken {
             self.violated(rule, &format!("{name}: {what}"));
+        }
+        self.ordeal_record(member, &record);
+        if matches!(
+            record.event,
+            EventKind::Resumed | EventKind::RecoveryVerified | EventKind::RecoveryFailed
+        ) {
+            self.stir();
         }
         let policy = &self.members[member].policy;
         let known = &mut self.ledger.members[member];

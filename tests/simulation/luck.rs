@@ -77,6 +77,7 @@ impl World {
             return;
         }
         self.note(Trace::Deed(format!("{deed:?}")));
+        self.stir();
         let at = self.absolute();
         match deed {
             Deed::Exits(unit, exit, result) => {
@@ -287,6 +288,7 @@ impl World {
     /// Everything is as it should be again. What people stopped stays so.
     pub fn mend(&mut self) {
         self.note(Trace::Deed("all is mended".into()));
+        self.stir();
         if self.monitor.stalled.is_some() {
             self.carry_out_deed(Deed::Thaw(seconds(1)));
         }

@@ -14,8 +14,10 @@ mod luck;
 mod monitor;
 #[cfg(feature = "mutations")]
 mod mutations;
+mod ordeal;
 mod process;
 mod proving;
+mod rest;
 mod surroundings;
 mod systemd;
 mod world;

@@ -127,6 +127,7 @@ impl World {
         self.ledger_restarts(&memory, lost, another_boot);
         let configured = self.configured();
         self.monitor.host = Some(Host::new(configured, self.max_parallel, memory, lost, self.now));
+        self.stir();
         self.note(Trace::Monitor(if lost { "starts, its memory lost" } else { "starts" }));
         self.drive(|host, now| host.handle_all(now, &Event::SignalsLost));
         self.prove_later();
@@ -394,6 +395,7 @@ impl World {
         if !self.monitor.is_up() || self.monitor.stalled.is_some() {
             return;
         }
+        self.stir();
         let (name, now) = (self.members[member].name.clone(), self.now);
         let paused = self.ledger.members[member].paused_until;
         self.ledger_asked(member, &request);
@@ -562,6 +564,11 @@ impl World {
                 return end(self, millis(1), if was { Outcome::Done } else { Outcome::AlreadySo });
             }
             Step::KillLeftovers => return end(self, millis(2), Outcome::AlreadySo),
+            Step::ClearCaches => {
+                let outcome = self.clear_caches(member);
+                let takes = if outcome == Outcome::Done { self.chance.length(5, 3_000) } else { millis(40) };
+                return end(self, takes, outcome);
+            }
             helper => {
                 let outcome = self.help(unit, helper);
                 return end(self, millis(40), outcome);
@@ -591,6 +598,27 @@ impl World {
             }
             Err(Refusal::Destructive) => end(self, millis(1), Outcome::Conflict("a job is pending".into())),
             Err(Refusal::Unusable) => end(self, millis(1), Outcome::Failed("the unit is masked".into())),
+        }
+    }
+
+    /// Who uses the caches of that app, itself among them.
+    pub fn sharers(&self, member: M) -> impl Iterator<Item = M> {
+        let directory = self.members[member].target.working_directory.as_ref();
+        (0..self.members.len()).filter(move |other| {
+            let theirs = self.members[*other].target.working_directory.as_ref();
+            *other == member || theirs.is_some() && theirs == directory
+        })
+    }
+
+    /// The helper looks with its own eyes.
+    fn clear_caches(&mut self, member: M) -> Outcome {
+        if self.around.helper_fails {
+            return Outcome::Failed("the helper failed".into());
+        }
+        let up = self.sharers(member).find(|other| !self.units[self.members[*other].unit].is_down());
+        match up {
+            Some(other) => Outcome::Failed(format!("{} uses the caches", self.members[other].name)),
+            None => Outcome::Done,
         }
     }
 

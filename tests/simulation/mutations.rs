@@ -6,7 +6,7 @@ use app_monitor::judge::mutation::{Mutation, activate};
 use crate::life::{Until, lives};
 
 /// Faults within which each has to be found.
-const FAULTS: u64 = 8_000;
+const FAULTS: u64 = 24_000;
 
 const SEED: u64 = 1;
 
@@ -14,6 +14,8 @@ const SEED: u64 = 1;
 fn guards(mutation: Mutation) -> &'static [&'static str] {
     const EVIDENCE: &str = "nothing is restarted without evidence of its present run";
     const ANSWERS: &str = "what answers is not restarted";
+    const INCURABLE: &str = "an incurable fault ends with one alert and slow retries";
+    const AT_REST: &str = "at rest the verdict is the truth";
     match mutation {
         Mutation::CooldownIgnored => &["the cooldown is kept"],
         Mutation::AdminStopIgnored => &["what somebody stopped is left alone"],
@@ -24,7 +26,8 @@ fn guards(mutation: Mutation) -> &'static [&'static str] {
         Mutation::AttemptsForgotten => {
             &["attempts are bounded, over restarts of the monitor too", "the cooldown is kept"]
         }
-        Mutation::RetryNeverComes | Mutation::IncidentStaysOpen => &["every curable fault ends healthy"],
+        Mutation::RetryNeverComes => &["every curable fault ends healthy", INCURABLE],
+        Mutation::IncidentStaysOpen => &["every curable fault ends healthy"],
         Mutation::ParallelIgnored => &["no more recoveries at a time than allowed"],
         Mutation::ForeignIsOurs => {
             &["what somebody stopped is left alone", "what somebody is changing is left alone"]
@@ -35,7 +38,12 @@ fn guards(mutation: Mutation) -> &'static [&'static str] {
         Mutation::MaskIgnored => &["what is masked is left alone"],
         Mutation::WatchActs => &["nothing is done in watch mode"],
         Mutation::OverloadedIsFrozen => &["what is overloaded is left to work"],
-        Mutation::ShutdownIgnored => &["nothing is done while the host goes down"],
+        Mutation::BreakerTellsAgain => &["the breaker is told once", INCURABLE],
+        Mutation::RetryEarly => &["attempts are bounded, over restarts of the monitor too", INCURABLE],
+        Mutation::AttemptLost => &[INCURABLE],
+        Mutation::FaultSticks => &[AT_REST],
+        Mutation::OwnDoingIgnored => &[INCURABLE, "a proxy is left alone but for its own silence"],
+        Mutation::ShutdownIgnored => &["nothing is done while the host goes down", AT_REST],
     }
 }
 

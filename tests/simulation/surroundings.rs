@@ -283,6 +283,13 @@ impl World {
             return bad(millis(30), Fault::Tls, "certificate is not valid");
         }
         let certificate = around.certificate;
+        let hangs = matches!(self.behaves(unit), Some(Mood::Frozen | Mood::Deaf | Mood::Overloaded));
+        // That it hangs shows to nobody but those who ask it.
+        let asked = self.members.iter().any(|member| member.unit == unit && member.target.http.is_some());
+        if around.proxy == Proxy::Well && hangs && asked {
+            // It waits for the app longer than we do.
+            return bad(timeout, Fault::Unanswered, "timed out");
+        }
         if around.proxy == Proxy::BadGateway || !self.answers_well(unit) {
             return bad(millis(30), Fault::Upstream, "answers 502");
         }

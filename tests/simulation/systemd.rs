@@ -287,6 +287,7 @@ impl World {
                 *wish = Wish::Stopped { at, job: job.id, was_up: job.was_up };
             }
         }
+        self.stir();
         self.note(Trace::Ended(unit, job.id, result));
         self.signal(unit, Signal::JobRemoved(job.id, result));
         self.signal(unit, Signal::Changed);
@@ -592,6 +593,7 @@ impl World {
     /// The unit is in another state: what was due before is void, and everybody is told.
     fn entered(&mut self, unit: U, state: &'static str) {
         self.units[unit].epoch += 1;
+        self.stir();
         self.note(Trace::Unit(unit, state));
         self.signal(unit, Signal::Changed);
         if self.around.database_unit == Some(unit) {

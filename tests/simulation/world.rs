@@ -12,6 +12,7 @@ use crate::chance::Chance;
 use crate::ledger::Ledger;
 use crate::luck::Deed;
 use crate::monitor::{Monitor, Work};
+use crate::ordeal::Ordeal;
 use crate::surroundings::Surroundings;
 use crate::systemd::{Timer, Unit};
 
@@ -105,6 +106,10 @@ pub struct World {
     /// How often the judge was called.
     pub turns: u64,
     ticks: (i64, u32),
+    /// When something happened last (absolute).
+    pub stirred: i64,
+    /// What nothing cures, while somebody suffers it.
+    pub ordeal: Option<Ordeal>,
     /// The first thing that must not be, with what led to it.
     pub violation: Option<String>,
     /// Microseconds that were waited out at the pace of real events.
@@ -141,6 +146,8 @@ impl World {
             trace_lines: crate::given("APP_MONITOR_SIMULATION_TRACE").map_or(30, |lines| lines as usize),
             turns: 0,
             ticks: (0, 0),
+            stirred: 0,
+            ordeal: None,
             violation: None,
             lived: 0,
         }

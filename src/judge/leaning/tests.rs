@@ -492,3 +492,44 @@ fn when_most_apps_turn_bad_at_once_the_host_is_looked_at_first() {
     world.run_for(seconds(25));
     assert!(!world.acts.is_empty(), "the host is well");
 }
+
+fn frozen() -> Observation {
+    Observation::bad(Fault::Unanswered, "timed out")
+}
+
+/// The proxy waits for the app, and the name is dead before the app's own checks have found it out.
+#[test]
+fn what_a_frozen_app_does_to_its_name_is_not_the_proxys_fault() {
+    for late in [0, 4, 8] {
+        let mut world = World::new(&["shop"]);
+        world.run_for(seconds(30));
+        world.all_see.insert(CheckKind::Proxy, silent());
+        world.all_see.insert(CheckKind::Public, silent());
+        world.run_for(seconds(late));
+        world.all_see.insert(CheckKind::Http, frozen());
+        world.run_for(seconds(120));
+        assert_eq!(world.steps(&nginx()), Vec::<&str>::new(), "{late} s later: {:#?}", world.records);
+        assert_eq!(world.conditions("shop"), []);
+    }
+}
+
+/// What fails for a moment is not confirmed, and neither is it a witness against the proxy.
+#[test]
+fn an_app_that_was_bad_lately_is_no_witness() {
+    let mut world = World::new(&["shop"]);
+    world.run_for(seconds(30));
+    world.all_see.insert(CheckKind::Http, Observation::bad(Fault::WrongAnswer, "answers 500"));
+    let failed = |world: &World| world.records.iter().any(|seen| seen.event == EventKind::CheckFailed);
+    while !failed(&world) {
+        world.run_for(seconds(1));
+    }
+    world.all_see.remove(&CheckKind::Http);
+    let bad_gateway = Observation::bad(Fault::Upstream, "answers 502");
+    world.all_see.insert(CheckKind::Proxy, bad_gateway.clone());
+    world.all_see.insert(CheckKind::Public, bad_gateway);
+    world.run_for(seconds(60));
+    assert_eq!(world.conditions("shop"), [], "{:#?}", world.records);
+    world.run_for(seconds(300));
+    assert_eq!(world.conditions("shop"), [Condition::ProxyUpstream], "well ever since, and still 502");
+    world.nobody_touches_the_apps();
+}

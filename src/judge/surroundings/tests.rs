@@ -54,6 +54,8 @@ fn a_silent_proxy_goes_before_what_follows_from_it() {
         assert_eq!(named(&s), [(Condition::ProxyDown, Telling::AtOnce)], "{fault:?}");
         let unsure = Surroundings { proxy: Sight::Suspected(&proxy), ..s.clone() };
         assert_eq!(named(&unsure), [], "not before it is confirmed, nor anything in its place");
+        let unheard = Surroundings { proxy_doubted: true, public_doubted: true, ..s.clone() };
+        assert_eq!(named(&unheard), [], "not before the app itself was seen well since");
         let app_is_bad = Surroundings { answers: false, ..s };
         assert_eq!(named(&app_is_bad), [], "the app's own fault explains it");
     }

@@ -5,7 +5,7 @@ use super::super::memory::AppMemory;
 use super::super::observation::{CheckKind, Detail, Fault, Observation};
 use super::super::plan::{Outcome, Step};
 use super::super::policy::Policy;
-use super::super::record::Record;
+use super::super::record::{EventKind, Record};
 use super::super::target::{
     DatabasePlace, DatabaseProtocol, DatabaseTarget, HttpTarget, PreflightTarget, Target,
 };
@@ -200,6 +200,14 @@ impl Stage {
         self.send(Event::Changed);
     }
 
+    /// What systemd restarts is up.
+    fn comes_up(&mut self) {
+        let bytes = self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0]);
+        let (restarts, since) = (self.unit.restarts, Some(self.now));
+        self.unit = UnitReading { restarts, inactive_exit: since, active_enter: since, ..up(bytes) };
+        self.send(Event::Changed);
+    }
+
     fn verdicts(&self) -> Vec<Verdict> {
         let mut verdicts: Vec<Verdict> = self.told.iter().map(|record| record.verdict).collect();
         verdicts.dedup();
@@ -294,6 +302,30 @@ fn what_is_missing_holds_the_start_until_it_is_there() {
     stage.answer(WELL);
     stage.pass(15);
     assert_eq!(stage.steps, [Step::ResetFailed, Step::Start]);
+}
+
+#[test]
+fn what_starts_again_and_again_without_what_it_needs_is_one_incident() {
+    let preflight = PreflightTarget { keys: vec!["DATABASE_URL".into()], ..PreflightTarget::default() };
+    let counted = Target { min_processes: 1, ..Target::of_unit("web.service".parse().unwrap()) };
+    let mut stage = Stage::new(Target { preflight, ..counted }, Policy::default());
+    stage.answer(|kind| match kind {
+        CheckKind::Preflight => Observation::bad(Fault::ConfigMissing, "DATABASE_URL is not set"),
+        _ => WELL(kind),
+    });
+    for _ in 0..20 {
+        stage.go_round();
+        stage.pass(1);
+        assert_eq!(stage.app.verdict, Verdict::ConfigMissing);
+        stage.comes_up();
+        stage.pass(1);
+    }
+    let told = |stage: &Stage, event| stage.told.iter().filter(|record| record.event == event).count();
+    assert_eq!(stage.app.verdict, Verdict::Healthy, "so it seems, with nothing but a process to count");
+    assert_eq!((told(&stage, EventKind::IncidentOpened), told(&stage, EventKind::IncidentClosed)), (1, 0));
+    assert!(stage.steps.is_empty(), "{:?}", stage.steps);
+    stage.pass(10);
+    assert_eq!(told(&stage, EventKind::IncidentClosed), 1, "it stays up, with or without");
 }
 
 #[test]
@@ -482,6 +514,70 @@ fn who_may_be_ended_is_ended_before_the_start_and_who_may_not_is_named() {
     stage.pass(300);
     assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::PortTaken, 0));
     assert!(stage.app.headline().contains("nc (pid 9)"));
+}
+
+/// Whatever systemd is at, at each beat: the holder is named, and nothing is stopped or started.
+#[test]
+fn a_port_that_somebody_holds_is_not_freed_by_breaking_the_loop() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(held(false));
+    for beat in 0..60 {
+        stage.go_round();
+        stage.pass(2);
+        stage.comes_up();
+        stage.pass(2);
+        if beat > 2 {
+            assert_eq!(stage.app.verdict, Verdict::PortTaken, "beat {beat}: {}", stage.app.headline());
+        }
+    }
+    assert!(stage.steps.is_empty(), "{:?}", stage.steps);
+    stage.go_round();
+    stage.pass(1);
+    // Its memory of who holds the port is gone with the monitor before; that is looked at first.
+    stage.silent = Some(CheckKind::Port);
+    stage.another_monitor();
+    assert_eq!(stage.app.verdict, Verdict::CrashLooping);
+    assert_eq!(stage.app.wants(stage.now), None, "not known yet");
+    assert!(stage.steps.is_empty(), "{:?}", stage.steps);
+}
+
+#[test]
+fn what_systemd_gave_up_is_no_loop_whatever_went_before() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(nobody_listens);
+    stage.falls = true;
+    for _ in 0..5 {
+        stage.go_round();
+        stage.pass(3);
+    }
+    assert_eq!(stage.app.verdict, Verdict::CrashLooping);
+    stage.fall();
+    stage.pass(1_500);
+    assert_eq!(stage.app.budget.left(stage.now, &Policy::default()), 0, "tried as any other crash");
+    let uncounted = stage.told.iter().filter(|record| record.text.contains("uncounted")).count();
+    assert_eq!(uncounted, 0, "{:#?}", stage.told);
+    let stops = stage.steps.iter().filter(|step| matches!(step, Step::Stop { .. })).count();
+    assert_eq!(stops, 0, "{:?}", stage.steps);
+}
+
+/// What an open breaker lets through has no number: there is no attempt 4 of 3.
+#[test]
+fn attempts_after_giving_up_are_called_so() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(nobody_listens);
+    stage.falls = true;
+    stage.fall();
+    stage.pass(4_000);
+    let began = stage.told.iter().filter(|record| record.event == EventKind::RecoveryStarted);
+    let texts: Vec<&str> = began.map(|record| record.text.as_str()).collect();
+    assert!(texts.len() > 3, "{texts:?}");
+    for (number, text) in texts.iter().enumerate() {
+        let words = match number {
+            0..3 => format!(", attempt {} of 3", number + 1),
+            _ => ", a careful attempt after giving up".to_owned(),
+        };
+        assert!(text.ends_with(&words), "{texts:#?}");
+    }
 }
 
 #[test]
