@@ -308,6 +308,15 @@ fn privileges_are_few_by_systemds_own_account() {
         let score = line.split_whitespace().find_map(|word| word.parse::<f64>().ok()).unwrap_or(10.0);
         println!("{suite}: {line}");
         assert!(score <= 1.6, "{}", said.stdout);
+        for (property, value) in [
+            ("ControlGroup", "/app-monitor.service"),
+            ("MemoryMin", "33554432"),
+            ("MemoryMax", "268435456"),
+            ("TasksMax", "512"),
+            ("OOMScoreAdjust", "-900"),
+        ] {
+            assert_eq!(machine.unit_property(UNIT, property), value, "{property} on {suite}");
+        }
     }
 }
 
