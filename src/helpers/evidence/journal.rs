@@ -20,7 +20,7 @@ const MOST: u64 = 16 << 20;
 /// journalctl on a large journal with cold caches takes seconds.
 const WITHIN: Duration = Duration::from_secs(4);
 /// Once it was ended, what was read until then comes at once.
-const AFTER: Duration = Duration::from_millis(200);
+const AFTER: Duration = Duration::from_secs(1);
 
 /// Asks journalctl: the journal's files are its own business.
 pub fn lines(root: &Path, unit: &UnitName) -> Vec<String> {
