@@ -102,16 +102,39 @@ async fn serve(
     server.at(PATH, Manager { queue: queue.clone(), reading: Arc::default(), remarks }).await?;
     let mut served = BTreeSet::new();
     put(connection, &queue, &mut served, apps).await?;
-    connection.request_name(NAME).await?;
-    while let Some(order) = orders.recv().await {
-        match order {
-            Order::Serve(apps) => put(connection, &queue, &mut served, apps).await?,
-            Order::Announce(record, view) => {
-                let _ = announce(connection, &record, view.as_deref()).await;
-            }
+    let naming = take_name(connection);
+    tokio::pin!(naming);
+    let mut named = false;
+    loop {
+        tokio::select! {
+            () = &mut naming, if !named => named = true,
+            order = orders.recv() => match order {
+                Some(Order::Serve(apps)) => put(connection, &queue, &mut served, apps).await?,
+                Some(Order::Announce(record, view)) => {
+                    let _ = announce(connection, &record, view.as_deref()).await;
+                }
+                None => return Ok(()),
+            },
         }
     }
-    Ok(())
+}
+
+/// Takes our name, and keeps at it: while a package is being installed, the bus may not know yet who may
+/// have it.
+async fn take_name(connection: &Connection) {
+    let mut pause = Duration::from_millis(500);
+    let mut told = false;
+    while let Err(error) = connection.request_name(NAME).await {
+        if !std::mem::replace(&mut told, true) {
+            let text = format!("cannot be {NAME} on the bus yet, and is not seen by commands: {error}");
+            telling::say(Level::Warn, text);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(30));
+    }
+    if told {
+        telling::say(Level::Info, format!("is {NAME} on the bus now"));
+    }
 }
 
 async fn put(

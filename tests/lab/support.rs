@@ -44,6 +44,11 @@ pub fn watch(m: &Machine, app: &AppSpec, lines: &str) {
     m.install_app(app);
     m.configure(&config(lines));
     m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
+    // polkit, which is started by the first question, has to allow that; until then systemd forgets a
+    // unit that stops.
+    let refs = "busctl get-property org.freedesktop.systemd1 /org/freedesktop/systemd1/unit/web_2eservice \
+        org.freedesktop.systemd1.Unit Refs";
+    m.wait_for(SOON, "the monitor holds the unit", || m.run(refs).stdout.contains('"').then_some(()));
 }
 
 // --- From the fault to its end
