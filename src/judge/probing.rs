@@ -551,6 +551,12 @@ impl App {
         (seen.finding == Finding::Bad(Fault::ForeignListener)).then_some(seen.text.as_str())
     }
 
+    /// Who held it was seen before the present run, and nobody has looked since.
+    pub(super) fn holder_is_remembered(&self) -> bool {
+        let look = self.probing.port_look.as_ref();
+        self.taken.is_some() && look.is_none_or(|(_, _, seen)| seen.is_none())
+    }
+
     /// It is not known yet who holds it.
     pub(super) fn port_pending(&self, now: Moment) -> bool {
         self.wants_port_look()

@@ -190,6 +190,8 @@ impl App {
             Verdict::Crashed if self.owed_start && unit.active.is_down() && self.database_accepts() => {
                 Some(Why::DatabaseBack)
             }
+            // Of the present run nothing is known yet: it may be the one that gets its port.
+            Verdict::PortTaken if self.holder_is_remembered() && !self.is_sick_besides() => None,
             Verdict::PortTaken => self.holder_is_reapable().then_some(Why::Fault),
             // A start that somebody has asked for waits for the pause to be over.
             Verdict::CrashLooping if unit.job.is_some() => None,

@@ -541,6 +541,28 @@ fn a_port_that_somebody_holds_is_not_freed_by_breaking_the_loop() {
     assert!(stage.steps.is_empty(), "{:?}", stage.steps);
 }
 
+/// Who may be ended is ended between two runs, not in the middle of one that may get its port.
+#[test]
+fn a_run_of_which_nothing_is_known_is_not_interrupted_for_who_held_its_port() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(held(false));
+    for _ in 0..4 {
+        stage.go_round();
+        stage.pass(2);
+    }
+    assert_eq!(stage.app.verdict, Verdict::PortTaken);
+    stage.answer(held(true));
+    stage.silent = Some(CheckKind::Http);
+    stage.comes_up();
+    stage.pass(5);
+    assert_eq!(stage.app.verdict, Verdict::PortTaken, "as far as is known");
+    assert!(stage.steps.is_empty(), "{:?}", stage.steps);
+    stage.silent = None;
+    stage.go_round();
+    stage.pass(2);
+    assert!(stage.steps.contains(&Step::Reap), "{:?}", stage.steps);
+}
+
 #[test]
 fn what_systemd_gave_up_is_no_loop_whatever_went_before() {
     let mut stage = Stage::new(asked(), Policy::default());
