@@ -14,7 +14,7 @@ pub const FAULTS_A_LIFE: u64 = 40;
 
 /// One life in so many ends with a fault that nothing cures: it takes as long as all else, and more lives
 /// are to be had where each small fault of the judge has to be found.
-const LIVES_PER_ORDEAL: u64 = if cfg!(feature = "mutations") { 5 } else { 20 };
+const LIVES_PER_ORDEAL: u64 = if cfg!(feature = "mutations") { 5 } else { 40 };
 
 /// What a life came to.
 pub struct Life {
