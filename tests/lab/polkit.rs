@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::support::{SOON, UNIT, assert_none, count, let_pass, said_at, view, wait_view, watch};
+use crate::support::{SOON, UNIT, assert_none, config, count, let_pass, said_at, view, wait_view, watch};
 
 /// What the unit's own pre-start step writes.
 const RULE: &str = "/etc/polkit-1/rules.d/40-app-monitor.rules";
@@ -324,7 +324,10 @@ fn unit_that_may_not_be_held_is_watched_all_the_same() {
              action.lookup(\"verb\") === \"ref\") { return polkit.Result.NO; } });\n",
         );
         m.must("chmod 644 /etc/polkit-1/rules.d/10-less.rules");
-        watch(m, &AppSpec::new("web", 3000), "");
+        // What `watch` does, without waiting until the unit is held.
+        m.install_app(&AppSpec::new("web", 3000));
+        m.configure(&config(""));
+        m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
         unprivileged(m);
         told(m, Duration::ZERO, "ref of web.service");
         let at = m.fault("web", "crash");

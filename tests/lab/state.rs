@@ -28,7 +28,9 @@ fn put(m: &Machine, files: &[&str], place: &str) -> Duration {
 /// The app as it is judged next.
 #[track_caller]
 fn judged(m: &Machine) -> Value {
-    wait_view(m, "web", "it is watched", |view| (view["verdict"] != "unknown").then(|| view.clone()))
+    // There is no verdict at all until it is on the bus.
+    let judged = |view: &Value| view["verdict"].as_str().is_some_and(|verdict| verdict != "unknown");
+    wait_view(m, "web", "it is watched", |view| judged(view).then(|| view.clone()))
 }
 
 /// The lines of the journal since then, and what `status` says.
