@@ -5,6 +5,7 @@
 //! lie in fuzz/seeds/TARGET and are replayed by the unit tests. Never part of what is shipped.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test, if not by name")]
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -82,7 +83,11 @@ pub(crate) fn assert_plain(text: &str, most: usize) {
 }
 
 /// A folder for a thread's time.
-pub(crate) struct Folder(std::path::PathBuf);
+pub(crate) struct Folder {
+    path: std::path::PathBuf,
+    /// What `put_all` put there last.
+    last: RefCell<Vec<Option<Vec<u8>>>>,
+}
 
 impl Folder {
     pub(crate) fn new(what: &str) -> Self {
@@ -90,16 +95,30 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("app-monitor-fuzz-{what}-{thread}"));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("a folder for files");
-        Self(path)
+        Self { path, last: RefCell::default() }
     }
 
     pub(crate) fn path(&self) -> &std::path::Path {
-        &self.0
+        &self.path
+    }
+
+    /// Puts the parts of an input there, a file each; those that are missing are taken away.
+    pub(crate) fn put_all<'a>(&self, names: &[&str], parts: &mut impl Iterator<Item = &'a [u8]>) {
+        let mut last = self.last.borrow_mut();
+        last.resize(names.len(), None);
+        for (name, last) in names.iter().zip(last.iter_mut()) {
+            let text = parts.next().map(<[u8]>::to_vec);
+            // Files cost most of the time; few change from one input to the next.
+            if *last != text {
+                self.put(name, text.as_deref());
+                *last = text;
+            }
+        }
     }
 
     /// Puts a file there, or takes it away.
     pub(crate) fn put(&self, name: &str, text: Option<&[u8]>) {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         match text {
             Some(text) => {
                 if std::fs::write(&path, text).is_err() {
@@ -114,7 +133,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 

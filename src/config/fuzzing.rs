@@ -1,7 +1,6 @@
 //! Configuration, and the files of others that it leads to.
 #![allow(clippy::expect_used, reason = "a test, if not by name")]
 
-use std::cell::RefCell;
 use std::fmt::Write as _;
 
 use super::keys::KEYS;
@@ -27,18 +26,8 @@ const FILES: [&str; 4] = [
 /// All of a host's configuration.
 pub(crate) fn config(bytes: &[u8]) {
     thread_local!(static HOST: Folder = Folder::new("config"));
-    thread_local!(static LAST: RefCell<Vec<Option<Vec<u8>>>> = RefCell::new(vec![None; FILES.len()]));
     let mut all = parts(bytes);
-    for (at, name) in FILES.iter().enumerate() {
-        let text = all.next().map(<[u8]>::to_vec);
-        // Files cost most of the time; few change from one input to the next.
-        LAST.with_borrow_mut(|last| {
-            if last[at] != text {
-                HOST.with(|host| host.put(name, text.as_deref()));
-                last[at] = text;
-            }
-        });
-    }
+    HOST.with(|host| host.put_all(&FILES, &mut all));
     let environment = String::from_utf8_lossy(all.next().unwrap_or_default()).into_owned();
     let environment = environment.lines().filter_map(|line| line.split_once('='));
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();

@@ -1,8 +1,6 @@
 //! What helpers look at, and what they leave.
 #![allow(clippy::expect_used, reason = "a test, if not by name")]
 
-use std::cell::RefCell;
-
 use super::evidence::{host, journal, processes};
 use super::preflight;
 use super::result::{Ending, Helper, Report, parse};
@@ -42,17 +40,8 @@ pub(crate) fn proc(bytes: &[u8]) {
         host.put("sys/fs/cgroup/cgroup.controllers", Some(b""));
         host
     });
-    thread_local!(static LAST: RefCell<Vec<Option<Vec<u8>>>> = RefCell::new(vec![None; FILES.len()]));
     let mut all = parts(bytes);
-    for (at, name) in FILES.iter().enumerate() {
-        let text = all.next().map(<[u8]>::to_vec);
-        LAST.with_borrow_mut(|last| {
-            if last[at] != text {
-                HOST.with(|host| host.put(name, text.as_deref()));
-                last[at] = text;
-            }
-        });
-    }
+    HOST.with(|host| host.put_all(&FILES, &mut all));
     let root = HOST.with(|host| host.path().to_owned());
     checks::fuzzing::look_at_host(&root, GROUP);
     let world = checks::World::at(&root);

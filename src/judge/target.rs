@@ -95,6 +95,23 @@ pub struct HttpTarget {
     pub timeout: Duration,
 }
 
+impl HttpTarget {
+    /// `GET` of that URL, with every expectation as it is by default.
+    #[must_use]
+    pub fn get(url: impl Into<String>, timeout: Duration) -> Self {
+        Self {
+            url: url.into(),
+            method: "GET".to_owned(),
+            headers: Vec::new(),
+            status: StatusSet::default(),
+            body: None,
+            json: Vec::new(),
+            max_latency: None,
+            timeout,
+        }
+    }
+}
+
 /// What a subject is to the monitor.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

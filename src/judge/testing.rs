@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::target::{HttpTarget, StatusSet};
+use super::target::HttpTarget;
 use super::time::Moment;
 use super::unit::{ActiveState, InvocationId, LoadState, UnitReading};
 
@@ -55,14 +55,5 @@ pub fn down(n: u8) -> UnitReading {
 
 /// A health check as it is by default, within 10 s.
 pub fn http(url: &str) -> HttpTarget {
-    HttpTarget {
-        url: url.into(),
-        method: "GET".into(),
-        headers: Vec::new(),
-        status: StatusSet::default(),
-        body: None,
-        json: Vec::new(),
-        max_latency: None,
-        timeout: Duration::from_secs(10),
-    }
+    HttpTarget::get(url, Duration::from_secs(10))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use app_monitor::judge::{
     ActId, ActiveState, Address, CheckKind, Clocks, Effect, Effects, Event, EventKind, Exit, Fault, Host,
     HttpTarget, JobId, JobResult, LoadState, Memory, Moment, Observation, Outcome, Policy, Record, RoundId,
-    StatusSet, Step, Subject, Target, UnitReading, Verdict,
+    Step, Subject, Target, UnitReading, Verdict,
 };
 use proptest::prelude::*;
 
@@ -88,16 +88,7 @@ impl Crowd {
         let policy = Policy::default();
         let timeout = policy.timeout;
         let apps = (0..APPS).map(|number| {
-            let http = HttpTarget {
-                url: format!("http://localhost:{}/", 3000 + number),
-                method: "GET".into(),
-                headers: Vec::new(),
-                status: StatusSet::default(),
-                body: None,
-                json: Vec::new(),
-                max_latency: None,
-                timeout,
-            };
+            let http = HttpTarget::get(format!("http://localhost:{}/", 3000 + number), timeout);
             App {
                 name: format!("app{number}").parse().unwrap(),
                 target: Target {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use app_monitor::judge::{
     ActId, ActiveState, Address, AppMemory, CheckKind, Clocks, Effect, Effects, Event, EventKind, Exit,
     Fault, Host, HttpTarget, InvocationId, JobId, JobResult, LoadState, Memory, Moment, Observation, Outcome,
-    Policy, Record, RoundId, StatusSet, Step, Subject, Target, UnitReading,
+    Policy, Record, RoundId, Step, Subject, Target, UnitReading,
 };
 use proptest::test_runner::{Config, RngSeed};
 
@@ -92,16 +92,7 @@ impl World {
         let target = Target {
             port: Some(3000),
             address: Address::Localhost,
-            http: Some(HttpTarget {
-                url: "http://localhost:3000/health".into(),
-                method: "GET".into(),
-                headers: Vec::new(),
-                status: StatusSet::default(),
-                body: None,
-                json: Vec::new(),
-                max_latency: None,
-                timeout: policy.timeout,
-            }),
+            http: Some(HttpTarget::get("http://localhost:3000/health", policy.timeout)),
             min_processes: 1,
             process: None,
             ..Target::of_unit("web.service".parse().unwrap())

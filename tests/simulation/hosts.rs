@@ -1,11 +1,10 @@
 //! Hosts of all shapes, and what befalls them, out of a seed.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use app_monitor::judge::{
     Address, AppName, DatabasePlace, DatabaseProtocol, DatabaseTarget, Exit, GiveUp, HttpTarget, Mode,
-    Moment, Policy, PublicTarget, Request, Role, StatusSet, Subject, Target, Window,
+    Moment, Policy, PublicTarget, Request, Role, Subject, Target, Window,
 };
 
 use crate::chance::Chance;
@@ -14,19 +13,6 @@ use crate::process::{Mood, Term};
 use crate::surroundings::{Database, Holder, Need, Proxy, Surroundings};
 use crate::systemd::{Kind, Unit};
 use crate::world::{Coming, Member, U, World, millis, seconds};
-
-fn http(url: String, timeout: Duration) -> HttpTarget {
-    HttpTarget {
-        url,
-        method: "GET".into(),
-        headers: Vec::new(),
-        status: StatusSet::default(),
-        body: None,
-        json: Vec::new(),
-        max_latency: None,
-        timeout,
-    }
-}
 
 fn policy(chance: &mut Chance) -> Policy {
     let mut policy = Policy {
@@ -93,7 +79,8 @@ impl World {
                 target.port = Some(port);
             }
             if kind > 1 {
-                target.http = Some(http(format!("http://localhost:{port}/health"), policy.timeout));
+                target.http =
+                    Some(HttpTarget::get(format!("http://localhost:{port}/health"), policy.timeout));
             }
             target.min_processes = u32::from(chance.one_in(2));
             let directory = if instances { "/srv/web".into() } else { format!("/srv/app{number}") };
@@ -118,7 +105,7 @@ impl World {
             if let Some(proxy) = around.proxy_unit {
                 target.proxy = Some(units[proxy].name.clone());
                 target.public = Some(PublicTarget {
-                    http: http("https://example.org/health".into(), policy.timeout),
+                    http: HttpTarget::get("https://example.org/health", policy.timeout),
                     expires_within: seconds(14 * 86_400),
                 });
             }

@@ -11,16 +11,7 @@ use super::*;
 use crate::judge::{Address, Detail, Finding, Secret, StatusSet, Target};
 
 pub(in crate::checks) fn target(url: &str) -> Target {
-    let http = HttpTarget {
-        url: url.to_owned(),
-        method: "GET".to_owned(),
-        headers: Vec::new(),
-        status: StatusSet::default(),
-        body: None,
-        json: Vec::new(),
-        max_latency: None,
-        timeout: Duration::from_millis(400),
-    };
+    let http = HttpTarget::get(url, Duration::from_millis(400));
     Target {
         port: None,
         address: Address::Localhost,
