@@ -15,6 +15,9 @@ use zbus::{Connection, Guid, Message, MessageStream, ObjectPath, Variant};
 use super::bus::{Bus, MANAGER, MANAGER_PATH};
 use super::path::{unit_from_path, unit_path};
 
+/// The name by which the bus knows the fake, whoever it is asked for.
+const SYSTEMD_HERE: &str = ":1.1";
+
 /// A unit as far as tests need it.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeUnit {
@@ -180,7 +183,18 @@ impl Fake {
     {
         let connections = self.state().connections.clone();
         for connection in connections {
-            let _ = connection.emit_signal(None::<&str>, path, interface, member, body).await;
+            says(&connection, SYSTEMD_HERE, path, interface, member, body).await;
+        }
+    }
+
+    /// Somebody else says it, to everybody.
+    pub(crate) async fn forged<B>(&self, sender: &str, path: &str, interface: &str, member: &str, body: &B)
+    where
+        B: serde::Serialize + zbus::wire::DynamicType,
+    {
+        let connections = self.state().connections.clone();
+        for connection in connections {
+            says(&connection, sender, path, interface, member, body).await;
         }
     }
 
@@ -228,6 +242,14 @@ impl State {
         }
         id
     }
+}
+
+async fn says<B>(to: &Connection, sender: &str, path: &str, interface: &str, member: &str, body: &B)
+where
+    B: serde::Serialize + zbus::wire::DynamicType,
+{
+    let message = Message::signal(path, interface, member).sender(sender).build(body).unwrap();
+    let _ = to.send(&message).await;
 }
 
 async fn accept(listener: tokio::net::UnixListener, state: Arc<Mutex<State>>) {
@@ -289,6 +311,7 @@ async fn serve(connection: &Connection, call: &Message, state: &Mutex<State>) {
     let body = call.body();
     let _ = match member {
         "Hello" => connection.reply(&header, &":1.7").await,
+        "GetNameOwner" => connection.reply(&header, &SYSTEMD_HERE).await,
         "StartUnit" | "StopUnit" | "RestartUnit" | "ReloadUnit" => {
             let (unit, mode): (&str, &str) = body.deserialize().unwrap();
             assert_eq!(mode, "fail", "a question is answered before");

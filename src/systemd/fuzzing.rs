@@ -5,11 +5,13 @@ use zbus::wire::LE;
 use zbus::wire::serialized::{Context, Data};
 use zbus::{Message, Variant};
 
+use super::bus::{DBUS, POLKIT, SYSTEMD};
 use super::execution::commands;
 use super::path::{UNITS, unit_from_path, unit_path};
 use super::properties::{Properties, plain};
 use super::setting::environment_files;
 use super::signals::{Event, by_label, event};
+use super::speakers::{LOGIND, Speakers};
 use super::unit::{needs, reading};
 use crate::judge::UnitName;
 
@@ -45,11 +47,14 @@ pub(crate) fn dbus(bytes: &[u8]) {
             let watched: UnitName = "web.service".parse().expect("a unit");
             let path = unit_path(&watched);
             let known = by_label([watched.clone()]);
+            let mut speakers = Speakers::default();
+            [SYSTEMD, LOGIND, POLKIT].iter().for_each(|name| speakers.told(name, ":1.7"));
             for path in [path.as_str(), "/org/freedesktop/systemd1"] {
                 for member in MEMBERS {
                     let signal = Message::signal(path, "org.freedesktop.systemd1.Manager", member);
-                    let Ok(message) = signal.build(&body) else { continue };
-                    match event(&message, &known) {
+                    let sender = if member == "NameOwnerChanged" { DBUS } else { ":1.7" };
+                    let Ok(message) = signal.sender(sender).build(&body) else { continue };
+                    match event(&message, &known, &speakers) {
                         Some(Event::UnitChanged(unit)) => assert_eq!(unit, watched),
                         Some(Event::JobNew { unit, .. } | Event::JobRemoved { unit, .. }) => {
                             assert!(unit == watched || super::takes_host_down(unit.as_str()), "{unit}");

@@ -19,6 +19,7 @@ mod proof;
 mod properties;
 mod setting;
 mod signals;
+mod speakers;
 mod unit;
 
 #[cfg(test)]

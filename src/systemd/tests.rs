@@ -84,6 +84,27 @@ async fn signals_of_watched_units_come_in_order() {
 }
 
 #[tokio::test]
+async fn what_is_said_in_the_name_of_others_is_not_heard() {
+    let fake = Fake::new();
+    let bus = fake.bus().await;
+    let mut events = bus.events([unit("web.service")]).await.unwrap();
+    let logind = ("/org/freedesktop/login1", "org.freedesktop.login1.Manager", "PrepareForShutdown");
+    let owner = ("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged");
+    let stranger = ":1.66";
+    fake.forged(stranger, logind.0, logind.1, logind.2, &true).await;
+    let changed = ("org.freedesktop.login1", ":1.1", stranger);
+    fake.forged(stranger, owner.0, owner.1, owner.2, &changed).await;
+    fake.forged(stranger, logind.0, logind.1, logind.2, &true).await;
+    fake.signal(logind.0, logind.1, logind.2, &false).await;
+    assert_eq!(next(&mut events).await, Event::PrepareForShutdown(false));
+    // A logind that was restarted is heard under its new name, and under that alone.
+    fake.forged("org.freedesktop.DBus", owner.0, owner.1, owner.2, &changed).await;
+    fake.signal(logind.0, logind.1, logind.2, &false).await;
+    fake.forged(stranger, logind.0, logind.1, logind.2, &true).await;
+    assert_eq!(next(&mut events).await, Event::PrepareForShutdown(true));
+}
+
+#[tokio::test]
 async fn a_flood_of_signals_is_one_loss_and_blocks_no_answer() {
     let fake = Fake::new();
     fake.set("web.service", FakeUnit::default());

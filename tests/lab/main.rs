@@ -33,6 +33,7 @@ mod proof;
 mod reaction;
 mod smoke;
 mod state;
+mod strangers;
 mod support;
 mod telling;
 mod upgrade;
