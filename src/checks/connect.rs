@@ -3,14 +3,14 @@
 //! Waiting is by poll(2): the socket timeouts SO_RCVTIMEO and SO_SNDTIMEO run on the kernel's
 //! coarse timer wheel, which is late by up to an eighth (3.2 s were seen for 3 s).
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_error;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, socket_with};
 
 use super::pool::Allowance;
 
@@ -59,40 +59,41 @@ pub(super) fn begin(socket: &OwnedFd, to: SocketAddr) -> Result<bool, Errno> {
     }
 }
 
-/// Connects. The stream is non-blocking. `turn` is called whenever it waits, and says for how long
-/// at most.
+/// Connects; the second is our end of it, as far as the kernel tells. The socket is non-blocking. `turn`
+/// is called whenever it waits, and says for how long at most.
 pub(super) fn connect(
     to: SocketAddr,
     allowance: &Allowance,
     turn: &dyn Fn() -> Duration,
-) -> Result<TcpStream, Unconnected> {
+) -> Result<(OwnedFd, Option<SocketAddr>), Unconnected> {
     let socket = socket(to, SocketType::STREAM)?;
     if !begin(&socket, to)? {
-        if !ready(&socket, PollFlags::OUT, allowance, turn)? {
-            return Err(Unconnected::TimedOut);
+        let failed = PollFlags::ERR | PollFlags::HUP;
+        match ready(&socket, PollFlags::OUT, allowance, turn)? {
+            None => return Err(Unconnected::TimedOut),
+            Some(seen) if seen.intersects(failed) => socket_error(&socket)??,
+            Some(_) => {}
         }
-        socket_error(&socket)??;
     }
-    let stream = TcpStream::from(socket);
+    let from = getsockname(&socket).ok().and_then(|from| SocketAddr::try_from(from).ok());
     // A port of the ephemeral range that nobody listens on may connect to itself.
-    if stream.local_addr().is_ok_and(|from| from == to) {
-        return Err(Unconnected::Refused);
-    }
-    Ok(stream)
+    if from == Some(to) { Err(Unconnected::Refused) } else { Ok((socket, from)) }
 }
 
-/// Waits until the socket is ready for that; false when the time was over before.
+/// Waits until the socket is ready for that, and what it is ready for; none when the time was over
+/// before.
 pub(super) fn ready(
     socket: impl AsFd,
     what: PollFlags,
     allowance: &Allowance,
     turn: &dyn Fn() -> Duration,
-) -> Result<bool, Errno> {
+) -> Result<Option<PollFlags>, Errno> {
     loop {
-        let Some(left) = allowance.left() else { return Ok(false) };
+        let Some(left) = allowance.left() else { return Ok(None) };
         let left = Timespec::try_from(left.min(turn())).map_err(|_| Errno::INVAL)?;
-        match poll(&mut [PollFd::new(&socket, what)], Some(&left)) {
-            Ok(1..) => return Ok(true),
+        let mut polled = [PollFd::new(&socket, what)];
+        match poll(&mut polled, Some(&left)) {
+            Ok(1..) => return Ok(Some(polled[0].revents())),
             Ok(0) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }

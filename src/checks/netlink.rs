@@ -56,6 +56,7 @@ impl std::error::Error for DiagError {}
 pub(super) type Take<'a> = &'a mut dyn FnMut(&[u8]) -> Option<()>;
 
 /// A netlink socket and the buffer that answers are read into.
+#[derive(Debug)]
 pub(super) struct Netlink {
     socket: OwnedFd,
     buffer: Vec<u8>,

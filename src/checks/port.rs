@@ -141,7 +141,7 @@ fn owner(probe: &Probe, row: &Listener) -> Owner {
     let id = row.cgroup.filter(|_| world.has_cgroup_ids());
     let group = probe.control_group.as_deref().filter(|_| !probe.down);
     let foreign_by_cgroup = id.map(|id| !group.is_some_and(|group| world.cgroup_has_id(group, id)));
-    let pids = group.and_then(|group| world.pids(group).ok()).unwrap_or_default();
+    let pids = group.and_then(|group| world.pids_of_late(group).ok()).unwrap_or_default();
     if foreign_by_cgroup == Some(false) {
         // Which of several processes it is would take a look at all their files, at every round.
         return Owner::Unit(if let [pid] = pids[..] { Some(pid) } else { None });

@@ -15,7 +15,7 @@ pub(super) fn check(probe: &Probe) -> Observation {
     let Some(control_group) = &probe.control_group else {
         return Observation::unknown("the unit has no cgroup to count processes in");
     };
-    let living: Vec<u32> = match probe.world.pids(control_group) {
+    let living: Vec<u32> = match probe.world.pids_of_late(control_group) {
         Ok(pids) => pids.into_iter().filter(|pid| is_alive(&probe.world, *pid)).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return bounded(Observation::unknown(format!(

@@ -92,7 +92,7 @@ pub(super) struct Connection {
 /// When the kernel does not tell; a kernel without IPv6 has no IPv6 listeners, which is no error.
 pub fn listeners(port: u16) -> Result<Vec<Listener>, DiagError> {
     let mut rows = Vec::new();
-    ask(port, 1 << TCP_LISTEN, MAX_READS, &mut |payload| {
+    ask(&mut open()?, port, 1 << TCP_LISTEN, MAX_READS, &mut |payload| {
         if rows.len() < MAX_ROWS {
             rows.extend(listener(payload)?);
         }
@@ -106,7 +106,14 @@ pub fn listeners(port: u16) -> Result<Vec<Listener>, DiagError> {
 /// Listeners as they were a moment ago. The kernel walks a table of 65,536 buckets for each question,
 /// whatever port is asked about: a twentieth of what a round costs. Checks that come together ask once.
 #[derive(Debug, Default)]
-pub(super) struct Census(Mutex<Option<(Moment, Seen)>>);
+pub(super) struct Census(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Making a socket costs as much as asking through it. One that disappointed us is not used again.
+    kernel: Option<Netlink>,
+    last: Option<(Moment, Seen)>,
+}
 
 #[derive(Debug)]
 enum Seen {
@@ -118,17 +125,24 @@ enum Seen {
 impl Census {
     /// As [`listeners`], 10 ms old at most.
     pub(super) fn listeners(&self, port: u16) -> Result<Vec<Listener>, DiagError> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::now();
         let good_for = |seen: &Seen| if matches!(seen, Seen::Few(_)) { FRESH } else { FORGOTTEN };
-        let seen = match last.take().filter(|(at, seen)| now.since(*at) <= good_for(seen)) {
+        let seen = match kept.last.take().filter(|(at, seen)| now.since(*at) <= good_for(seen)) {
             Some(seen) => seen,
-            None => (now, take_all()?),
+            None => {
+                let mut kernel = kept.kernel.take().map_or_else(open, Ok)?;
+                let seen = take_all(&mut kernel)?;
+                if matches!(seen, Seen::Few(_)) {
+                    kept.kernel = Some(kernel);
+                }
+                (now, seen)
+            }
         };
-        match &last.insert(seen).1 {
+        match &kept.last.insert(seen).1 {
             Seen::Few(all) => Ok(all.iter().filter(|row| row.port == port).cloned().collect()),
             Seen::Crowd => {
-                drop(last);
+                drop(kept);
                 listeners(port)
             }
         }
@@ -136,10 +150,10 @@ impl Census {
 }
 
 /// Everyone who listens, unless they are too many.
-fn take_all() -> Result<Seen, DiagError> {
+fn take_all(kernel: &mut Netlink) -> Result<Seen, DiagError> {
     let mut rows = Vec::new();
     let mut count = 0;
-    let asked = ask(0, 1 << TCP_LISTEN, MAX_READS, &mut |payload| {
+    let asked = ask(kernel, 0, 1 << TCP_LISTEN, MAX_READS, &mut |payload| {
         count += 1;
         if count <= MAX_FEW {
             rows.extend(listener(payload)?);
@@ -159,7 +173,7 @@ pub(super) fn connections(port: u16) -> Result<(Vec<Connection>, bool), DiagErro
     let mut rows = Vec::new();
     let mut more = false;
     let states = (1 << TCP_ESTABLISHED) | (1 << TCP_CLOSE_WAIT);
-    let asked = ask(port, states, MAX_CONNECTION_READS, &mut |payload| {
+    let asked = ask(&mut open()?, port, states, MAX_CONNECTION_READS, &mut |payload| {
         if rows.len() < MAX_CONNECTIONS {
             rows.extend(connection(payload, port)?);
         } else {
@@ -175,8 +189,13 @@ pub(super) fn connections(port: u16) -> Result<(Vec<Connection>, bool), DiagErro
 }
 
 /// Asks for the sockets of a port in those states, in both families. A kernel without IPv6 has none.
-fn ask(port: u16, states: u32, reads: usize, take: super::netlink::Take<'_>) -> Result<(), DiagError> {
-    let mut kernel = Netlink::open(Some(netlink::SOCK_DIAG))?;
+fn ask(
+    kernel: &mut Netlink,
+    port: u16,
+    states: u32,
+    reads: usize,
+    take: super::netlink::Take<'_>,
+) -> Result<(), DiagError> {
     for family in [AF_INET, AF_INET6] {
         let question = request(family, port, states);
         let kind = SOCK_DIAG_BY_FAMILY;
@@ -186,6 +205,10 @@ fn ask(port: u16, states: u32, reads: usize, take: super::netlink::Take<'_>) -> 
         }
     }
     Ok(())
+}
+
+fn open() -> Result<Netlink, DiagError> {
+    Netlink::open(Some(netlink::SOCK_DIAG))
 }
 
 /// `struct inet_diag_req_v2`.

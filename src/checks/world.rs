@@ -7,8 +7,10 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use super::clock;
 use super::sock_diag::Census;
 use crate::judge::Moment;
 
@@ -28,7 +30,20 @@ pub struct World {
     pub(super) waits: Mutex<Waits>,
     /// Who listened a moment ago.
     pub(super) census: Census,
+    /// Who was in a cgroup a moment ago.
+    roll: Mutex<Option<Roll>>,
 }
+
+/// The processes of a cgroup. The checks of a round come together, and several of them need these.
+#[derive(Debug)]
+struct Roll {
+    at: Moment,
+    control_group: String,
+    pids: Vec<u32>,
+}
+
+/// So long is a roll good. Whatever is done about a process looks at it again.
+const FRESH: Duration = Duration::from_millis(10);
 
 /// By the inode of the listener: when, and whose connections.
 pub(super) type Waits = HashMap<Vec<u32>, (Moment, Waiting)>;
@@ -67,6 +82,7 @@ impl World {
             hierarchy: OnceLock::new(),
             waits: Mutex::default(),
             census: Census::default(),
+            roll: Mutex::default(),
         }
     }
 
@@ -117,6 +133,22 @@ impl World {
             text.lines().find_map(|line| line.split_once(":name=systemd:").map(|(_, path)| path.to_owned()))
         };
         if self.hierarchy().unified { named("0::") } else { systemd().or_else(|| named("0::")) }
+    }
+
+    /// As [`World::pids`], 10 ms old at most.
+    pub(super) fn pids_of_late(&self, control_group: &str) -> io::Result<Vec<u32>> {
+        let last = || self.roll.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = clock::now();
+        if let Some(roll) = &*last()
+            && roll.control_group == control_group
+            && at.since(roll.at) <= FRESH
+        {
+            return Ok(roll.pids.clone());
+        }
+        // Without the lock: whoever hangs in the kernel hangs alone.
+        let pids = self.pids(control_group)?;
+        *last() = Some(Roll { at, control_group: control_group.to_owned(), pids: pids.clone() });
+        Ok(pids)
     }
 
     /// The processes in a cgroup and below it, each once, 4096 at most.

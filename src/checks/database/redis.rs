@@ -11,12 +11,11 @@ const LONGEST_LINE: usize = 512;
 pub(super) fn ask(wire: Wire) -> Result<Answer, Broken> {
     // A server with too many clients says so and closes, perhaps before it has our question.
     let sent = wire.send(PING);
-    let answer = read(&match (wire.line(LONGEST_LINE), sent) {
-        (Ok(line), _) => line,
-        (Err(_), Err(broken)) | (Err(broken), Ok(())) => return Err(broken),
-    });
-    wire.close(b"");
-    Ok(answer)
+    // The line is all that it has to say: it needs no farewell.
+    match (wire.line(LONGEST_LINE), sent) {
+        (Ok(line), _) => Ok(read(&line)),
+        (Err(_), Err(broken)) | (Err(broken), Ok(())) => Err(broken),
+    }
 }
 
 fn read(line: &[u8]) -> Answer {

@@ -6,17 +6,16 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect,
-    getsockname, recv, send, shutdown, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, recv, send,
+    shutdown, socket_with,
 };
 
+use super::super::connect::{LOOK, Unconnected, connect, ready};
 use super::super::pool::Allowance;
 
-/// Whoever waits looks that often whether the answer is still wanted.
-const LOOK: Duration = Duration::from_millis(250);
 /// The queue of a socket in the file system is full: the kernel does not tell when it no longer is.
 const AGAIN: Duration = Duration::from_millis(20);
 /// No part of an answer is larger than that.
@@ -62,57 +61,32 @@ impl Wire {
 
     /// Connects over TCP.
     pub(super) fn to_address(to: SocketAddr, allowance: Allowance) -> Result<Self, Broken> {
-        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let wire = Self::new(family, allowance)?;
-        match connect(&wire.socket, &to) {
-            Ok(()) => {}
-            Err(Errno::INPROGRESS) => {
-                wire.wait(PollFlags::OUT)?;
-                sockopt::socket_error(&wire.socket).and_then(|outcome| outcome).map_err(unconnected)?;
-            }
-            Err(errno) => return Err(unconnected(errno)),
+        if allowance.left().is_none() {
+            return Err(Broken::Unanswered);
         }
-        // A port of the ephemeral range that nobody listens on may connect to itself.
-        let from = getsockname(&wire.socket).ok().and_then(|from| SocketAddr::try_from(from).ok());
-        if from == Some(to) { Err(Broken::Refused) } else { Ok(wire) }
+        let (socket, _) = connect(to, &allowance, &|| LOOK)?;
+        Ok(Self { socket, allowance })
     }
 
     /// Connects to a socket in the file system.
     pub(super) fn to_socket(to: &SocketAddrUnix, allowance: Allowance) -> Result<Self, Broken> {
-        let wire = Self::new(AddressFamily::UNIX, allowance)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(unable)?;
         loop {
-            match connect(&wire.socket, to) {
-                Ok(()) => return Ok(wire),
-                Err(Errno::AGAIN) => {
-                    let left = wire.allowance.left().ok_or(Broken::Unanswered)?;
-                    std::thread::sleep(left.min(AGAIN));
-                }
+            let left = allowance.left().ok_or(Broken::Unanswered)?;
+            match rustix::net::connect(&socket, to) {
+                Ok(()) => return Ok(Self { socket, allowance }),
+                Err(Errno::AGAIN) => std::thread::sleep(left.min(AGAIN)),
                 Err(Errno::NOENT | Errno::NOTDIR) => return Err(Broken::Lost("no such socket")),
-                Err(errno) => return Err(unconnected(errno)),
+                Err(errno) => return Err(Unconnected::from(errno).into()),
             }
         }
-    }
-
-    fn new(family: AddressFamily, allowance: Allowance) -> Result<Self, Broken> {
-        if allowance.left().is_none() {
-            return Err(Broken::Unanswered);
-        }
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(family, SocketType::STREAM, flags, None).map_err(unconnected)?;
-        Ok(Self { socket, allowance })
     }
 
     /// Waits until the connection is ready for that, or the time is over.
     fn wait(&self, what: PollFlags) -> Result<(), Broken> {
-        loop {
-            let left = self.allowance.left().ok_or(Broken::Unanswered)?;
-            let left = Timespec::try_from(left.min(LOOK)).map_err(|_| Broken::Unanswered)?;
-            match poll(&mut [PollFd::new(&self.socket, what)], Some(&left)) {
-                Ok(1..) => return Ok(()),
-                Ok(0) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(unable(errno)),
-            }
-        }
+        let seen = ready(&self.socket, what, &self.allowance, &|| LOOK).map_err(unable)?;
+        seen.map(drop).ok_or(Broken::Unanswered)
     }
 
     /// Sends all of it.
@@ -145,6 +119,8 @@ impl Wire {
     pub(super) fn read(&self, length: usize, enough: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, Broken> {
         let length = length.min(LARGEST);
         let mut bytes = Vec::new();
+        // An answer is hardly there at once.
+        self.wait(PollFlags::IN)?;
         while bytes.len() < length && !enough(&bytes) {
             // A flood never blocks, and ends in time all the same.
             self.allowance.left().ok_or(Broken::Unanswered)?;
@@ -174,15 +150,18 @@ impl Wire {
     }
 }
 
-/// Why a connection was not made.
-fn unconnected(errno: Errno) -> Broken {
-    match errno {
-        Errno::CONNREFUSED => Broken::Refused,
-        Errno::TIMEDOUT => Broken::Unanswered,
-        Errno::HOSTUNREACH | Errno::HOSTDOWN => Broken::Lost("its host cannot be reached"),
-        Errno::NETUNREACH => Broken::Lost("there is no route to its host"),
-        Errno::CONNRESET | Errno::CONNABORTED => Broken::Lost("reset while connecting"),
-        errno => unable(errno),
+impl From<Unconnected> for Broken {
+    fn from(why: Unconnected) -> Self {
+        match why {
+            Unconnected::Refused => Self::Refused,
+            Unconnected::TimedOut => Self::Unanswered,
+            Unconnected::Broke => Self::Lost("reset while connecting"),
+            Unconnected::NoWay(Errno::HOSTUNREACH | Errno::HOSTDOWN) => {
+                Self::Lost("its host cannot be reached")
+            }
+            Unconnected::NoWay(Errno::NETUNREACH) => Self::Lost("there is no route to its host"),
+            Unconnected::NoWay(errno) | Unconnected::Failed(errno) => unable(errno),
+        }
     }
 }
 

@@ -86,12 +86,11 @@ pub(super) fn dial(
             watch.aim(to);
         }
         match connect(to, &share, &|| watch.map_or(LOOK, Watch::turn)) {
-            Ok(stream) => {
-                let _ = stream.set_nodelay(true);
+            Ok((socket, from)) => {
                 if let Some(watch) = watch {
-                    watch.connected(stream.local_addr().ok());
+                    watch.connected(from);
                 }
-                return Ok(Dialled { stream, to });
+                return Ok(Dialled { stream: socket.into(), to });
             }
             Err(Unconnected::Refused) => refused.push(place),
             Err(Unconnected::TimedOut) => {
@@ -198,6 +197,11 @@ impl Dialled {
             .output_buffer_size(head)
             .max_idle_connections(0)
             .build();
+        if is_encrypted(uri) {
+            // The request follows the end of the handshake, and must not wait until that has arrived. In
+            // clear it is the first and only thing that is sent.
+            let _ = self.stream.set_nodelay(true);
+        }
         let stream = Patient::new(self.stream, allowance, watch);
         let (wire, remaining) = if is_encrypted(uri) {
             match handshake(stream, url::host(uri), trust) {

@@ -23,25 +23,30 @@ pub(super) struct Patient {
     stream: TcpStream,
     allowance: Allowance,
     watch: Option<Watch>,
+    /// Something was said, to which there can hardly be an answer yet.
+    asked: bool,
 }
 
 impl Patient {
     /// Takes over a connection, which has to be non-blocking.
     pub(super) fn new(stream: TcpStream, allowance: Allowance, watch: Option<Watch>) -> Self {
-        Self { stream, allowance, watch }
+        Self { stream, allowance, watch, asked: false }
+    }
+
+    /// Waits until it is ready for that.
+    fn wait(&self, what: PollFlags) -> io::Result<()> {
+        let turn = || self.watch.as_ref().map_or(LOOK, Watch::turn);
+        match ready(&self.stream, what, &self.allowance, &turn) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(ErrorKind::TimedOut.into()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// What follows an error: waiting, another try, or the end.
     fn after(&self, error: io::Error, what: PollFlags) -> io::Result<()> {
         match error.kind() {
-            ErrorKind::WouldBlock => {
-                let turn = || self.watch.as_ref().map_or(LOOK, Watch::turn);
-                match ready(&self.stream, what, &self.allowance, &turn) {
-                    Ok(true) => Ok(()),
-                    Ok(false) => Err(ErrorKind::TimedOut.into()),
-                    Err(errno) => Err(errno.into()),
-                }
-            }
+            ErrorKind::WouldBlock => self.wait(what),
             ErrorKind::Interrupted => Ok(()),
             _ => Err(error),
         }
@@ -50,6 +55,9 @@ impl Patient {
 
 impl Read for Patient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if std::mem::take(&mut self.asked) {
+            self.wait(PollFlags::IN)?;
+        }
         loop {
             // A flood never blocks, and ends in time all the same.
             if self.allowance.left().is_none() {
@@ -67,7 +75,10 @@ impl Write for Patient {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.stream.write(bytes) {
-                Ok(written) => return Ok(written),
+                Ok(written) => {
+                    self.asked = true;
+                    return Ok(written);
+                }
                 Err(error) => self.after(error, PollFlags::OUT)?,
             }
         }
