@@ -56,6 +56,8 @@ pub enum Happening {
     Stopping(bool),
     /// Somebody calls our bus service.
     Call(service::Call),
+    /// Our own service is on the bus, or is not for a reason that does not hold up our start.
+    Offered,
     /// The state was written, or not.
     Saved(Saved),
     /// What the configuration needs is allowed, or not.
@@ -105,6 +107,7 @@ pub(super) struct Daemon {
     pub(super) served: Option<service::Served>,
     pub(super) queue: mpsc::Sender<Happening>,
     pub(super) stopping: bool,
+    /// READY=1 was sent.
     pub(super) ready: bool,
     pub(super) complained: bool,
 }
@@ -273,6 +276,12 @@ impl Daemon {
                 Effects::new()
             }
             Happening::Stopping(stopping) => self.set_stopping(now, stopping),
+            Happening::Offered => {
+                if !std::mem::replace(&mut self.ready, true) {
+                    let _ = self.notifier.ready();
+                }
+                Effects::new()
+            }
             Happening::Call(call) => self.answer(now, call),
             Happening::Proven(findings) => self.take_proof(now, *findings),
             Happening::Held(unit, obstacle) => self.take_held(now, unit, obstacle),
@@ -320,7 +329,11 @@ impl Daemon {
             return;
         }
         self.reported = (now, false);
-        let line = if self.ready { self.host.status_line(now) } else { "connecting to systemd".to_owned() };
+        let line = if self.served.is_some() {
+            self.host.status_line(now)
+        } else {
+            "connecting to systemd".to_owned()
+        };
         let _ = self.notifier.status(&line);
     }
 

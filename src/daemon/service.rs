@@ -28,6 +28,9 @@ pub const NAME: &str = "org.appmonitor1";
 const PATH: &str = "/org/appmonitor1";
 /// The loop answers within microseconds; should it not, the caller is not kept.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Being started ends no later because of our name: a bus that does not let us have it does not hold up
+/// the boot.
+const NAME_WITHIN: Duration = Duration::from_secs(1);
 /// Announcements that wait to be sent.
 const WAITING: usize = 64;
 /// A pause is never longer, so that none is forgotten for good: thirty days.
@@ -54,7 +57,8 @@ pub struct Served {
 }
 
 impl Served {
-    /// Puts the service on the bus, in the background.
+    /// Puts the service on the bus, in the background. [`Happening::Offered`] follows once the bus has
+    /// given us our name or turned us down, or has done neither for a second.
     pub fn start(
         bus: Bus,
         queue: mpsc::Sender<Happening>,
@@ -62,8 +66,15 @@ impl Served {
         remarks: Arc<[String]>,
     ) -> Self {
         let (orders, receiver) = mpsc::channel(WAITING);
+        let (asked, answered) = oneshot::channel();
+        let to = queue.clone();
         tokio::spawn(async move {
-            if let Err(error) = serve(bus.connection(), queue, apps, remarks, receiver).await {
+            // Also when the service fails before it has asked.
+            let _ = tokio::time::timeout(NAME_WITHIN, answered).await;
+            let _ = to.send(Happening::Offered).await;
+        });
+        tokio::spawn(async move {
+            if let Err(error) = serve(bus.connection(), queue, apps, remarks, asked, receiver).await {
                 telling::say(Level::Warn, format!("cannot offer {NAME} on the bus: {error}"));
             }
         });
@@ -96,13 +107,14 @@ async fn serve(
     queue: mpsc::Sender<Happening>,
     apps: Vec<AppName>,
     remarks: Arc<[String]>,
+    asked: oneshot::Sender<()>,
     mut orders: mpsc::Receiver<Order>,
 ) -> zbus::Result<()> {
     let server = connection.object_server();
     server.at(PATH, Manager { queue: queue.clone(), reading: Arc::default(), remarks }).await?;
     let mut served = BTreeSet::new();
     put(connection, &queue, &mut served, apps).await?;
-    let naming = take_name(connection);
+    let naming = take_name(connection, asked);
     tokio::pin!(naming);
     let mut named = false;
     loop {
@@ -121,10 +133,14 @@ async fn serve(
 
 /// Takes our name, and keeps at it: while a package is being installed, the bus may not know yet who may
 /// have it.
-async fn take_name(connection: &Connection) {
+async fn take_name(connection: &Connection, asked: oneshot::Sender<()>) {
     let mut pause = Duration::from_millis(500);
     let mut told = false;
-    while let Err(error) = connection.request_name(NAME).await {
+    let mut asked = Some(asked);
+    loop {
+        let answer = connection.request_name(NAME).await;
+        let _ = asked.take().map(|asked| asked.send(()));
+        let Err(error) = answer else { break };
         if !std::mem::replace(&mut told, true) {
             let text = format!("cannot be {NAME} on the bus yet, and is not seen by commands: {error}");
             telling::say(Level::Warn, text);

@@ -39,16 +39,12 @@ impl Daemon {
         self.proving.begin(&bus, &self.queue);
         self.ask_whether_stopping(&bus);
         self.alerts.bus(Some(bus.clone()));
-        if !self.ready {
+        if self.served.is_none() {
             tokio::spawn(restore_swap(bus.clone()));
         }
         self.served =
             Some(service::Served::start(bus, self.queue.clone(), self.app_names(), self.remarks.clone()));
-        let effects = self.host.handle_all(now, &Event::SignalsLost);
-        if !std::mem::replace(&mut self.ready, true) {
-            let _ = self.notifier.ready();
-        }
-        effects
+        self.host.handle_all(now, &Event::SignalsLost)
     }
 
     pub(super) fn app_names(&self) -> Vec<AppName> {

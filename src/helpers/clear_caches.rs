@@ -1,10 +1,10 @@
 //! Clears caches: what is in the configured directories below an app's working directory, and in the
 //! `CacheDirectory=` of its unit. The directories themselves stay.
 //!
-//! Only while every configured unit that uses one of them, or works in the same directory, is down. It becomes the owner of
-//! a cache before it touches anything in it, so that it can delete nothing that the owner could not;
-//! and a cache whose owner is not the app's user is cleared only where nobody else had a hand in what
-//! lies under that name.
+//! Only while every configured unit that uses one of them, or works in the same directory, is down, and
+//! never where the configuration says never. It becomes the owner of a cache before it touches anything in
+//! it, so that it can delete nothing that the owner could not; and a cache whose owner is not the app's user
+//! is cleared only where nobody else had a hand in what lies under that name.
 
 mod tree;
 mod way;
@@ -23,7 +23,7 @@ use super::oneshot::{Request, member};
 use super::result::{Ending, Helper, Report, now};
 use super::units::{Look, System, Units, user_id};
 use crate::config::{Member, Settings};
-use crate::judge::{Moment, Role, UnitName};
+use crate::judge::{ClearCaches, Moment, Role, UnitName};
 use tree::Progress;
 use way::Way;
 
@@ -75,6 +75,9 @@ fn clear(
     let member = member(&settings, &request.subject)?;
     if member.target.role != Role::App {
         return Err(format!("{} is no app", request.subject));
+    }
+    if member.policy.clear_caches == ClearCaches::Never {
+        return Err(format!("clear_caches of {} is \"never\"", request.subject));
     }
     let until = now() + at_most;
     let own = units.look(&member.target.unit)?;

@@ -135,7 +135,7 @@ fn helpers_delete_nothing_outside_though_the_owner_is_hostile() {
         m.write("/root/traps", TRAPS);
         m.must("setpriv --reuid=hostile --regid=hostile --clear-groups bash < /root/traps");
         m.must(&format!("mount --bind {PRECIOUS} /home/hostile/web/.next/cache/mounted"));
-        watch(m, &app, "caches = [\".next/cache\", \"linked-cache\"]\nclear_caches = \"never\"");
+        watch(m, &app, "caches = [\".next/cache\", \"linked-cache\"]");
         m.must("app-monitor pause web --for 10m && systemctl stop web.service");
 
         // A directory that is a link every other moment, for as long as it is cleared.
@@ -158,6 +158,17 @@ fn helpers_delete_nothing_outside_though_the_owner_is_hostile() {
         m.must("systemctl start web.service && touch /home/hostile/web/.next/cache/kept");
         m.must("systemctl start app-monitor-clear-caches@web.service");
         assert!(result(m, "clear-caches").contains("web.service uses the caches and is not down"));
+        assert!(m.read("/home/hostile/web/.next/cache/kept").is_some());
+
+        // Nor ever, where the configuration says so: whoever asks for it.
+        m.must("systemctl stop web.service");
+        m.configure(&config("caches = [\".next/cache\"]\nclear_caches = \"never\""));
+        m.must("systemctl start app-monitor-clear-caches@web.service");
+        assert!(
+            result(m, "clear-caches").contains("clear_caches of web is \\\"never\\\""),
+            "{}",
+            result(m, "clear-caches")
+        );
         assert!(m.read("/home/hostile/web/.next/cache/kept").is_some());
     });
 }

@@ -145,6 +145,23 @@ fn monitor_told_to_go_in_the_stop_half_of_a_restart_leaves_it_to_systemd() {
 }
 
 #[test]
+fn monitor_that_is_started_answers_at_once() {
+    scenario("started", |m| {
+        m.must("systemctl stop app-monitor");
+        for turn in 1..=20 {
+            let said = m.run("systemctl start app-monitor && app-monitor status; echo status $?");
+            assert!(
+                said.stdout.ends_with("status 0"),
+                "at the start no. {turn}: {} {}",
+                said.stdout,
+                said.stderr
+            );
+            m.must("systemctl stop app-monitor");
+        }
+    });
+}
+
+#[test]
 fn monitor_survives_a_restart_of_the_bus_and_of_the_journal() {
     scenario("bus-and-journal", |m| {
         watch(m, &AppSpec::new("web", 3000), "");
