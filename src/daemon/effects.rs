@@ -174,5 +174,7 @@ impl Daemon {
         if let Some(earlier) = self.performances.insert(app, performance) {
             earlier.abort.abort();
         }
+        // Before its job can be over: what is queued is sent when this turn ends.
+        self.watch();
     }
 }

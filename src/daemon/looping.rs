@@ -253,7 +253,9 @@ impl Daemon {
         match happening {
             Happening::App(app, event) => {
                 if let Event::StepEnded(_, outcome) = &event {
-                    self.performances.remove(&app);
+                    if self.performances.remove(&app).is_some_and(|performance| performance.aside.is_some()) {
+                        self.watch();
+                    }
                     if let (Outcome::Refused(_), Some(target)) = (outcome, self.targets.get(&app)) {
                         self.proving.refused(target.unit.clone());
                     }

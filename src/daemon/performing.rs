@@ -64,8 +64,10 @@ pub fn check(
 
 /// A step under way.
 pub struct Performance {
-    /// Ends of jobs go in here.
+    /// Ends of jobs on the app's unit go in here,
     pub removed: mpsc::Sender<(JobId, JobResult)>,
+    /// and those on the unit that the step is carried out by, where it is another one.
+    pub aside: Option<UnitName>,
     /// Ends the task; a job that is queued is left to systemd.
     pub abort: AbortHandle,
 }
@@ -112,6 +114,7 @@ pub fn perform(
     to: mpsc::Sender<Happening>,
 ) -> Performance {
     let (removed, mut removals) = mpsc::channel(64);
+    let aside = recovery::aside_of(&step, &app);
     let task = tokio::spawn(async move {
         let again = first.again;
         let written = first.wait(&step).await;
@@ -142,7 +145,7 @@ pub fn perform(
         };
         send(&to, app, Event::StepEnded(act, outcome)).await;
     });
-    Performance { removed, abort: task.abort_handle() }
+    Performance { removed, aside, abort: task.abort_handle() }
 }
 
 fn progress_event(act: ActId, event: StepEvent) -> Event {

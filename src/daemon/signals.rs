@@ -80,9 +80,11 @@ impl Daemon {
         self.host.handle_all(now, &Event::Stopping(stopping))
     }
 
-    /// Signals come for the apps' units, and for what they depend on.
+    /// Signals come for the apps' units, for what they depend on, and for what a step under way is carried
+    /// out by.
     pub(super) fn watch(&mut self) {
-        let units: BTreeSet<UnitName> = self.host.apps().flat_map(App::units).collect();
+        let aside = self.performances.values().filter_map(|performance| performance.aside.clone());
+        let units: BTreeSet<UnitName> = self.host.apps().flat_map(App::units).chain(aside).collect();
         if units != self.watched {
             if let Some(link) = &self.link {
                 link.events.watch(units.iter().cloned());
@@ -142,10 +144,9 @@ impl Daemon {
     }
 
     fn job_removed(&mut self, now: Moment, unit: &UnitName, id: JobId, result: JobResult) -> Effects {
-        let apps: Vec<Subject> =
-            self.host.apps().filter(|app| app.target().unit == *unit).map(|app| app.name().clone()).collect();
-        for app in &apps {
-            if let Some(performance) = self.performances.get(app) {
+        for (app, performance) in &self.performances {
+            let own = self.targets.get(app).is_some_and(|target| target.unit == *unit);
+            if own || performance.aside.as_ref() == Some(unit) {
                 // A step that does not keep up asks systemd itself.
                 let _ = performance.removed.try_send((id, result));
             }

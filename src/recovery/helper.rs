@@ -1,7 +1,7 @@
 //! Helper units: started, followed to their end, and asked for what they left.
 
 use super::job::Kind;
-use super::{Deadlines, HELPER, On, aside};
+use super::{On, Removals, aside, untold};
 use crate::helpers::result::{self, Ending, Helper, Report};
 use crate::judge::{Outcome, UnitName};
 use crate::systemd::Error;
@@ -10,8 +10,8 @@ use crate::systemd::Error;
 const RUNS: usize = 2;
 
 /// Runs a helper and turns what it left into an outcome.
-pub(super) async fn step(helper: Helper, on: On<'_>) -> Outcome {
-    match run(helper, on).await {
+pub(super) async fn step(helper: Helper, on: On<'_>, removed: &mut Removals) -> Outcome {
+    match follow(helper, on, removed).await {
         Ok(report) => match report.ending {
             Ending::Done(text) => Outcome::Told(text),
             Ending::Nothing => Outcome::AlreadySo,
@@ -27,11 +27,15 @@ pub(super) async fn step(helper: Helper, on: On<'_>) -> Outcome {
 /// `Refused` where systemd or polkit does; `TimedOut` where its job is still pending; else
 /// `Unknown`, with the reason why there is no result of this run.
 pub async fn run(helper: Helper, on: On<'_>) -> Result<Report, Outcome> {
+    follow(helper, on, &mut untold()).await
+}
+
+async fn follow(helper: Helper, on: On<'_>, removed: &mut Removals) -> Result<Report, Outcome> {
     let unknown = |why: &dyn std::fmt::Display| Outcome::Unknown(format!("{} helper: {why}", helper.word()));
     let unit = helper.unit(on.subject).map_err(|error| unknown(&error))?;
     let began = result::now();
     for _ in 0..RUNS {
-        match start(&unit, on).await {
+        match start(&unit, on, removed).await {
             Ok(Outcome::TimedOut(why)) => return Err(Outcome::TimedOut(format!("{unit}: {why}"))),
             // However its job ended: what it left tells more.
             Ok(_) => {}
@@ -51,7 +55,6 @@ pub async fn run(helper: Helper, on: On<'_>) -> Result<Report, Outcome> {
 
 /// One that failed before starts as well: systemd forgets it at once (CollectMode=), and counts no
 /// starts of it.
-async fn start(unit: &UnitName, on: On<'_>) -> Result<Outcome, Error> {
-    let deadlines = Deadlines { poll: on.deadlines.poll.min(HELPER), ..*on.deadlines };
-    aside(Kind::Run, unit, on.bus, &deadlines).await
+async fn start(unit: &UnitName, on: On<'_>, removed: &mut Removals) -> Result<Outcome, Error> {
+    aside(Kind::Run, unit, on.bus, on.deadlines, removed).await
 }

@@ -1,15 +1,20 @@
 //! Units of hooks: before one is started it is read, and respected like an app's own.
 
 use super::job::Kind;
-use super::{Deadlines, aside};
+use super::{Deadlines, Removals, aside};
 use crate::judge::{ActiveState, LoadState, Outcome, UnitName, UnitReading, Verb};
 use crate::systemd::{Bus, Error};
 
 /// Starts the unit of a hook and follows it to its end.
-pub(super) async fn step(unit: &UnitName, bus: &Bus, deadlines: &Deadlines) -> Result<Outcome, Error> {
+pub(super) async fn step(
+    unit: &UnitName,
+    bus: &Bus,
+    deadlines: &Deadlines,
+    removed: &mut Removals,
+) -> Result<Outcome, Error> {
     match left_alone(&bus.read_unit_alone(unit).await?) {
         Some(why) => Ok(Outcome::Told(format!("left alone: {why}"))),
-        None => aside(Kind::Run, unit, bus, deadlines).await,
+        None => aside(Kind::Run, unit, bus, deadlines, removed).await,
     }
 }
 

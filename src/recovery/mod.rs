@@ -102,15 +102,15 @@ pub struct On<'a> {
 
 /// Carries a step out.
 ///
-/// `removed` brings the ends of jobs on the unit (`JobRemoved`) and has to be fed from before the
-/// call; others' ends are ignored. Without it, or when it is closed, the step still ends, a poll
+/// `removed` brings the ends of jobs on the unit and on that of [`aside_of`] (`JobRemoved`), and has to be
+/// fed from before the call; others' ends are ignored. Without it, or when it is closed, the step still ends, a poll
 /// later. `progress` is never waited for: give it room for eight.
 ///
 /// Dropping the future leaves a queued job to systemd.
 pub async fn perform(
     step: Step,
     on: On<'_>,
-    removed: &mut mpsc::Receiver<(JobId, JobResult)>,
+    removed: &mut Removals,
     progress: &mpsc::Sender<StepEvent>,
 ) -> Outcome {
     let On { unit, bus, deadlines, again, .. } = on;
@@ -122,12 +122,12 @@ pub async fn perform(
         Step::Restart { kill_after } => worker.follow(job::Kind::Restart, Some(kill_after), removed).await,
         Step::Stop { kill_after } => worker.follow(job::Kind::Stop, Some(kill_after), removed).await,
         Step::Reload => worker.follow(job::Kind::Reload, None, removed).await,
-        Step::Preflight => Ok(helper::step(Helper::Preflight, on).await),
-        Step::Reap => Ok(helper::step(Helper::Reap, on).await),
-        Step::ClearCaches => Ok(helper::step(Helper::ClearCaches, on).await),
+        Step::Preflight => Ok(helper::step(Helper::Preflight, on, removed).await),
+        Step::Reap => Ok(helper::step(Helper::Reap, on, removed).await),
+        Step::ClearCaches => Ok(helper::step(Helper::ClearCaches, on, removed).await),
         Step::Hook(unit) => {
             let unbounded = deadlines.unbounded.min(HOOK);
-            hook::step(&unit, bus, &Deadlines { unbounded, ..*deadlines }).await
+            hook::step(&unit, bus, &Deadlines { unbounded, ..*deadlines }, removed).await
         }
         Step::ReclaimSwap => Ok(swap::reclaim(on).await),
     };
@@ -137,19 +137,42 @@ pub async fn perform(
 /// A hook without a timeout of its own is given as long as systemd gives a service
 /// (systemd-system.conf(5), DefaultTimeoutStartSec=): the app is down meanwhile.
 const HOOK: Duration = Duration::from_secs(90);
-/// How often systemd is asked after a job on a unit that the monitor does not watch, whose end no
-/// signal tells.
+/// How often systemd is asked after a job on a unit other than the app's own, should no signal tell of its
+/// end.
 const ASIDE: Duration = Duration::from_millis(100);
-/// The same for a helper, which is through in a few milliseconds while the app is down.
-const HELPER: Duration = Duration::from_millis(15);
+
+/// Ends of jobs.
+type Removals = mpsc::Receiver<(JobId, JobResult)>;
+
+/// The unit other than the app's own whose job a step follows, where there is one that is known before.
+#[must_use]
+pub fn aside_of(step: &Step, subject: &Subject) -> Option<UnitName> {
+    match step {
+        Step::Preflight => Helper::Preflight.unit(subject).ok(),
+        Step::Reap => Helper::Reap.unit(subject).ok(),
+        Step::ClearCaches => Helper::ClearCaches.unit(subject).ok(),
+        Step::Hook(unit) => Some(unit.clone()),
+        _ => None,
+    }
+}
 
 /// A job on a unit other than the app's own.
-async fn aside(kind: job::Kind, unit: &UnitName, bus: &Bus, deadlines: &Deadlines) -> Result<Outcome, Error> {
+async fn aside(
+    kind: job::Kind,
+    unit: &UnitName,
+    bus: &Bus,
+    deadlines: &Deadlines,
+    removed: &mut Removals,
+) -> Result<Outcome, Error> {
     let (progress, _unheard) = mpsc::channel(1);
-    let (_, mut removed) = mpsc::channel(1);
     let deadlines = Deadlines { poll: deadlines.poll.min(ASIDE), ..*deadlines };
     let worker = Worker { unit, bus, progress: &progress, deadlines: &deadlines, again: None };
-    worker.follow(kind, None, &mut removed).await
+    worker.follow(kind, None, removed).await
+}
+
+/// Ends of jobs that nobody tells.
+fn untold() -> Removals {
+    mpsc::channel(1).1
 }
 
 /// What all steps need.

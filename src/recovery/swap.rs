@@ -11,7 +11,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::job::Kind;
-use super::{Deadlines, On, Places, aside};
+use super::{Deadlines, On, Places, aside, untold};
 use crate::files::read_plain;
 use crate::judge::{Outcome, UnitName};
 use crate::systemd::{Bus, Error};
@@ -85,7 +85,7 @@ async fn cycle(swap: &Swap, on: On<'_>) -> Result<String, Outcome> {
         return alone(&format!("{}: {error}", note(places).display()));
     }
     let stop = Deadlines { margin: deadlines.swapoff, ..*deadlines };
-    let stopped = aside(Kind::Stop, &unit, bus, &stop).await;
+    let stopped = aside(Kind::Stop, &unit, bus, &stop, &mut untold()).await;
     // Whatever became of the stop.
     start(&unit, bus, places, deadlines).await.map_err(Outcome::Failed)?;
     match stopped {
@@ -111,7 +111,7 @@ fn words(outcome: Outcome) -> String {
 async fn start(unit: &UnitName, bus: &Bus, places: &Places, deadlines: &Deadlines) -> Result<(), String> {
     let mut why = String::new();
     for _ in 0..3 {
-        match aside(Kind::Start, unit, bus, deadlines).await {
+        match aside(Kind::Start, unit, bus, deadlines, &mut untold()).await {
             Ok(Outcome::Done | Outcome::AlreadySo) => {
                 let _ = fs::remove_file(note(places));
                 return Ok(());

@@ -64,6 +64,45 @@ fn sigterm_handler_that_cannot_run_is_not_waited_for() {
     });
 }
 
+/// What a recovery adds to the app's own stop and start when privileged helpers have their part in it.
+#[test]
+fn helpers_hardly_delay_a_recovery() {
+    scenario("with-helpers", |m| {
+        m.install_app(&AppSpec::new("web", 3000));
+        let spoil = || m.must("mkdir -p /srv/web/.next/cache/deep; cd /srv/web/.next/cache; touch a deep/b");
+        spoil();
+        m.configure(&quick(&table(
+            "web",
+            3000,
+            "clear_caches = \"always\"\npreflight = { files = [\"server.js\"] }",
+        )));
+        m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
+        // Looked after while the fault was being confirmed, what a start needs takes no time; after a crash
+        // it does.
+        for (fault, verdict) in [("block", "frozen"), ("crash", "crashed")] {
+            spoil();
+            let at = m.fault("web", fault);
+            let decided = m.wait_event(SOON, "web", "recovery-started", at).at;
+            let told = lines(&recovered_from(m, verdict, at));
+            assert!(told.contains("clear caches: cleared .next/cache"), "{told}");
+            assert_eq!(m.must("ls -A /srv/web/.next/cache"), "");
+
+            let back = m.wait_for(SOON, "it listens", || {
+                said_at(m, "web.service", "listening on", decided).first().copied()
+            });
+            let of = |property| timestamp(m, "web.service", property);
+            let own_start = back - of("ExecMainStartTimestampMonotonic");
+            let own_stop = match fault {
+                "crash" => Duration::ZERO,
+                _ => of("InactiveEnterTimestampMonotonic") - of("ActiveExitTimestampMonotonic"),
+            };
+            let more = (back - decided).saturating_sub(own_stop + own_start);
+            println!("{verdict}: stop {own_stop:?}, start {own_start:?}, {more:?} more");
+            assert!(more < Duration::from_millis(150), "{more:?} beyond the app's own stop and start");
+        }
+    });
+}
+
 #[test]
 fn app_beside_a_frozen_one_is_undisturbed() {
     scenario("two-apps", |m| {
