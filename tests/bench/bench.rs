@@ -15,6 +15,7 @@ mod gauge;
 #[path = "../lab/machine/mod.rs"]
 mod machine;
 mod many;
+mod recovery;
 mod steady;
 mod whole;
 
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (Some(monit), parts) = (arguments.first().map(PathBuf::from), arguments.get(1..).unwrap_or_default())
     else {
-        eprintln!("usage: bench MONIT.deb [steady] [whole] [many]; tests/bench/run calls it");
+        eprintln!("usage: bench MONIT.deb [steady] [whole] [many] [recovery]; tests/bench/run calls it");
         return ExitCode::from(2);
     };
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|name| name == part);
@@ -64,6 +65,9 @@ fn main() -> ExitCode {
     }
     if wanted("many") {
         targets.extend(many::run());
+    }
+    if wanted("recovery") {
+        targets.extend(recovery::run());
     }
     title("Targets");
     for target in &targets {
