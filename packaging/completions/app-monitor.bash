@@ -52,6 +52,7 @@ _app_monitor() {
         why) options='--json' ;;
         pause) options='--all --for --reason' ;;
         resume) options='--all' ;;
+        recover) options='--dry-run --json' ;;
         config) words='check show help' ;;
         'config check' | 'config show') options='--json' ;;
         help) words=$commands ;;

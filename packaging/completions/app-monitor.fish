@@ -66,7 +66,7 @@ complete -c app-monitor -n '__app_monitor_in config' -a help -d 'Show help'
 
 complete -c app-monitor -n '__app_monitor_at status check wait why pause resume recover reset "config show"' -a $apps
 complete -c app-monitor -n '__app_monitor_at incidents' -k -a '(app-monitor complete incidents 2>/dev/null)'
-complete -c app-monitor -n '__app_monitor_in status check incidents why "config check" "config show"' -l json -d 'Print JSON'
+complete -c app-monitor -n '__app_monitor_in status check incidents why recover "config check" "config show"' -l json -d 'Print JSON'
 complete -c app-monitor -n '__app_monitor_in status' -l watch -d 'Show it again every second'
 complete -c app-monitor -n '__app_monitor_in check' -x -l unit -a '(__app_monitor_units)' -d 'A unit that is not configured'
 complete -c app-monitor -n '__app_monitor_in check' -x -l port -d 'The port that it listens on'
@@ -75,6 +75,7 @@ complete -c app-monitor -n '__app_monitor_in check' -x -l address -a 'localhost 
 complete -c app-monitor -n '__app_monitor_in check' -x -l public -d 'Its public URL'
 complete -c app-monitor -n '__app_monitor_in incidents' -x -l app -a $apps -d 'Only those of this app'
 complete -c app-monitor -n '__app_monitor_in incidents' -x -s n -d 'At most so many'
+complete -c app-monitor -n '__app_monitor_in recover' -l dry-run -d 'Say what would be done'
 complete -c app-monitor -n '__app_monitor_in pause resume' -l all -d 'Every app'
 complete -c app-monitor -n '__app_monitor_in pause wait' -x -l for -a '10m 30m 1h' -d 'For how long'
 complete -c app-monitor -n '__app_monitor_in pause' -x -l reason -d 'Why, for whoever looks at it meanwhile'

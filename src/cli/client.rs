@@ -6,12 +6,15 @@ use std::time::Duration;
 use zbus::Connection;
 use zbus::fdo::Error as Fdo;
 
-use crate::judge::AppView;
+use crate::judge::{AppView, Rehearsal};
 
+use super::agent::Agent;
 use super::{ATTENTION, NO_DAEMON};
 
 /// How long a command waits for the daemon.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long it waits where polkit may ask a person for a password, a little longer than the daemon does.
+const PERSON: Duration = Duration::from_secs(135);
 
 #[zbus::proxy(
     interface = "org.appmonitor1.Manager",
@@ -21,9 +24,14 @@ const DEADLINE: Duration = Duration::from_secs(5);
 trait Manager {
     fn report(&self) -> zbus::Result<String>;
     fn remarks(&self) -> zbus::Result<Vec<String>>;
+    fn rehearse(&self, app: &str) -> zbus::Result<String>;
+    #[zbus(allow_interactive_auth)]
     fn recover(&self, app: &str) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn pause(&self, app: &str, seconds: u64, reason: &str) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn resume(&self, app: &str) -> zbus::Result<()>;
+    #[zbus(allow_interactive_auth)]
     fn reset(&self, app: &str) -> zbus::Result<()>;
     fn reload(&self) -> zbus::Result<()>;
 }
@@ -68,6 +76,7 @@ impl From<zbus::Error> for Failure {
                 Fdo::AccessDenied(text)
                 | Fdo::Failed(text)
                 | Fdo::InvalidArgs(text)
+                | Fdo::LimitsExceeded(text)
                 | Fdo::UnknownObject(text) => Self::Refused(text),
                 Fdo::ZBus(error) => Self::from(error),
                 other => Self::Refused(other.to_string()),
@@ -83,6 +92,8 @@ impl From<zbus::Error> for Failure {
 /// A connection to the daemon.
 pub struct Client {
     manager: ManagerProxy<'static>,
+    /// Asks for a password on this terminal, should polkit want one.
+    _agent: Option<Agent>,
 }
 
 impl Client {
@@ -94,9 +105,16 @@ impl Client {
                 .cache_properties(zbus::proxy::CacheProperties::No)
                 .build()
                 .await?;
-            Ok(Self { manager })
+            Ok(Self { manager, _agent: None })
         })
         .await
+    }
+
+    /// The same for a command that acts: where a person sits at the terminal who is not root, polkit may
+    /// ask for a password there.
+    pub async fn connect_to_act() -> Result<Self, Failure> {
+        let client = Self::connect().await?;
+        Ok(Self { _agent: Agent::start().await, ..client })
     }
 
     /// All apps at a glance.
@@ -113,24 +131,32 @@ impl Client {
         within(self.manager.remarks()).await.unwrap_or_default()
     }
 
+    /// What a recovery would do.
+    pub async fn rehearse(&self, app: &str) -> Result<Rehearsal, Failure> {
+        let text = within(self.manager.rehearse(app)).await?;
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::Absent(format!("its plan cannot be read ({error}); is it another version?"))
+        })
+    }
+
     /// Recovers an app now.
     pub async fn recover(&self, app: &str) -> Result<(), Failure> {
-        within(self.manager.recover(app)).await
+        patiently(self.manager.recover(app)).await
     }
 
     /// Pauses an app.
     pub async fn pause(&self, app: &str, length: Duration, reason: &str) -> Result<(), Failure> {
-        within(self.manager.pause(app, length.as_secs().max(1), reason)).await
+        patiently(self.manager.pause(app, length.as_secs().max(1), reason)).await
     }
 
     /// Ends a pause.
     pub async fn resume(&self, app: &str) -> Result<(), Failure> {
-        within(self.manager.resume(app)).await
+        patiently(self.manager.resume(app)).await
     }
 
     /// Forgets attempts.
     pub async fn reset(&self, app: &str) -> Result<(), Failure> {
-        within(self.manager.reset(app)).await
+        patiently(self.manager.reset(app)).await
     }
 
     /// Puts the resolved configuration in force.
@@ -140,9 +166,18 @@ impl Client {
 }
 
 async fn within<T>(work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
-    match tokio::time::timeout(DEADLINE, work).await {
+    by(DEADLINE, work).await
+}
+
+/// Of root nobody asks for a password, so that an answer is there at once.
+async fn patiently<T>(work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
+    by(if rustix::process::geteuid().is_root() { DEADLINE } else { PERSON }, work).await
+}
+
+async fn by<T>(deadline: Duration, work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(deadline, work).await {
         Ok(outcome) => outcome.map_err(Failure::from),
-        Err(_) => Err(Failure::Absent(format!("no answer within {} s", DEADLINE.as_secs()))),
+        Err(_) => Err(Failure::Absent(format!("no answer within {} s", deadline.as_secs()))),
     }
 }
 
@@ -153,8 +188,8 @@ mod tests {
     #[test]
     fn a_refusal_is_told_from_silence() {
         let failure = |error: Fdo| Failure::from(zbus::Error::FDO(Box::new(error)));
-        let refused = failure(Fdo::AccessDenied("only root may do that".into()));
-        assert_eq!((refused.status(), refused.to_string().as_str()), (ATTENTION, "only root may do that"));
+        let refused = failure(Fdo::AccessDenied("that takes root".into()));
+        assert_eq!((refused.status(), refused.to_string().as_str()), (ATTENTION, "that takes root"));
         let absent = failure(Fdo::ServiceUnknown("The name is not activatable".into()));
         assert_eq!(absent.status(), NO_DAEMON);
         assert!(absent.to_string().starts_with("the daemon does not answer: it does not run;"));

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::judge::Span;
 
 use super::client::{Client, Failure};
+use super::rehearsal;
 use super::{OK, complain, length};
 
 /// `pause`.
@@ -37,7 +38,20 @@ pub struct Resume {
     all: bool,
 }
 
-/// `recover`, `reset`.
+/// `recover`.
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// The app
+    app: String,
+    /// Say what would be done, step by step, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: print the plan as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
+}
+
+/// `reset`.
 #[derive(Debug, Args)]
 pub struct One {
     /// The app
@@ -47,7 +61,7 @@ pub struct One {
 /// Watches without acting.
 pub async fn pause(command: &Pause) -> u8 {
     let done = async {
-        let client = Client::connect().await?;
+        let client = Client::connect_to_act().await?;
         let apps = named(&client, command.app.as_deref()).await?;
         for app in &apps {
             client.pause(app, command.length, &command.reason).await?;
@@ -61,7 +75,7 @@ pub async fn pause(command: &Pause) -> u8 {
 /// Acts again.
 pub async fn resume(command: &Resume) -> u8 {
     let done = async {
-        let client = Client::connect().await?;
+        let client = Client::connect_to_act().await?;
         for app in named(&client, command.app.as_deref()).await? {
             client.resume(&app).await?;
             println!("{app}: recoveries are allowed");
@@ -71,10 +85,13 @@ pub async fn resume(command: &Resume) -> u8 {
     status_of(done.await)
 }
 
-/// Recovers an app now.
-pub async fn recover(command: &One) -> u8 {
+/// Recovers an app now, or says what that would do. Exit status 1 where it is or would be refused.
+pub async fn recover(command: &Recover) -> u8 {
+    if command.dry_run {
+        return rehearsal::run(&command.app, command.json).await;
+    }
     let done = async {
-        Client::connect().await?.recover(&command.app).await?;
+        Client::connect_to_act().await?.recover(&command.app).await?;
         println!("{0}: a recovery begins; app-monitor wait {0} waits for it", command.app);
         Ok(())
     };
@@ -84,7 +101,7 @@ pub async fn recover(command: &One) -> u8 {
 /// Forgets attempts.
 pub async fn reset(command: &One) -> u8 {
     let done = async {
-        Client::connect().await?.reset(&command.app).await?;
+        Client::connect_to_act().await?.reset(&command.app).await?;
         println!("{}: attempts are forgotten, the breaker is closed", command.app);
         Ok(())
     };

@@ -1,6 +1,7 @@
 //! The commands: one file each. They talk to the daemon over the bus or read what is in force, and
 //! never reach into the daemon.
 
+mod agent;
 mod check;
 mod client;
 mod complete;
@@ -9,6 +10,7 @@ mod control;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod incidents;
+mod rehearsal;
 mod status;
 mod terminal;
 #[cfg(test)]
@@ -70,7 +72,7 @@ enum Command {
     /// Act again
     Resume(control::Resume),
     /// Recover an app now; does not count as an attempt
-    Recover(control::One),
+    Recover(control::Recover),
     /// Forget attempts and close the breaker
     Reset(control::One),
     /// Check the configuration, or show what is in force

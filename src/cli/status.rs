@@ -189,7 +189,7 @@ fn outlook(view: &AppView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::{CheckKind, CheckView, ConditionView};
+    use crate::judge::{CheckKind, CheckView, ConditionView, Moment};
 
     fn view() -> AppView {
         AppView {
@@ -222,9 +222,13 @@ mod tests {
             recovery: Some("restarting".into()),
             attempt: Some(1),
             paused_seconds: None,
+            paused_by: None,
+            paused_reason: None,
             next_check_in_ms: Some(1_200),
             incident: Some("web-3".into()),
             instance: None,
+            since: Moment::default(),
+            paused_until: None,
             instances: Vec::new(),
         }
     }

@@ -27,6 +27,10 @@ pub enum Tone {
 }
 
 impl Terminal {
+    /// A pipe.
+    #[cfg(test)]
+    pub const PLAIN: Self = Self { colour: false, width: None, is_terminal: false };
+
     /// What stdout is.
     pub fn of_stdout() -> Self {
         let stdout = std::io::stdout();

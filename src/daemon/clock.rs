@@ -1,5 +1,7 @@
 //! The one place that reads clocks.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::judge::{Clocks, Moment};
@@ -32,6 +34,24 @@ pub fn wall() -> i64 {
 #[must_use]
 pub fn wall_ms() -> i64 {
     micros(ClockId::Realtime) / 1_000
+}
+
+/// A moment as CLOCK_REALTIME, in microseconds since the epoch. The same moment gives the same number,
+/// until somebody sets the clock.
+#[must_use]
+pub fn real_micros(at: Moment) -> u64 {
+    static OFFSET: AtomicI64 = AtomicI64::new(0);
+    /// What the two clocks drift apart by slewing is nobody's setting of the clock.
+    const DRIFT: i64 = 1_000_000;
+    let offset = micros(ClockId::Realtime) - micros(ClockId::Monotonic);
+    let known = OFFSET.load(Ordering::Relaxed);
+    let used = if (offset - known).abs() > DRIFT {
+        OFFSET.store(offset, Ordering::Relaxed);
+        offset
+    } else {
+        known
+    };
+    u64::try_from(at.as_micros().saturating_add(used)).unwrap_or(0)
 }
 
 /// All that is needed to read a moment in another boot.

@@ -37,7 +37,7 @@ impl Daemon {
                     if let Some(served) = &self.served
                         && app.app().is_some()
                     {
-                        served.announce(&record, self.host.view(clock::now(), &app));
+                        served.announce(&record, || self.host.view(clock::now(), &app));
                     }
                 }
             }
@@ -62,8 +62,25 @@ impl Daemon {
         }
     }
 
+    /// What checks of that app need to know; nothing, where there is no such app.
+    pub(super) fn probe(&self, app: &Subject) -> Option<Probe> {
+        let (target, known) = (self.targets.get(app)?, self.host.app(app)?);
+        let proxy = target.proxy.as_ref();
+        let proxy = proxy.and_then(|unit| self.host.apps().find(|other| other.target().unit == *unit));
+        Some(Probe {
+            target: Arc::clone(target),
+            control_group: known.control_group().map(str::to_owned),
+            proxy_group: proxy.and_then(App::control_group).map(str::to_owned),
+            socket_activated: known.socket_activated(),
+            down: known.is_down(),
+            working_directory: known.working_directory(),
+            timeout: known.policy().timeout,
+            world: Arc::clone(&self.world),
+        })
+    }
+
     fn check(&mut self, app: &Subject, round: RoundId, mut kinds: Vec<CheckKind>) {
-        let (Some(target), Some(known)) = (self.targets.get(app), self.host.app(app)) else { return };
+        let Some(known) = self.host.app(app) else { return };
         let under_way = self.checks.entry(app.clone()).or_default();
         // Rounds that the judge has voided (a restart, a reload, a gap) hang no longer than this.
         under_way.retain(|(round, check)| {
@@ -84,22 +101,10 @@ impl Daemon {
         if kinds.is_empty() {
             return;
         }
-        let proxy = target.proxy.as_ref();
-        let proxy = proxy.and_then(|unit| self.host.apps().find(|other| other.target().unit == *unit));
-        let proxy_group = proxy.and_then(App::control_group).map(str::to_owned);
-        let probe = Probe {
-            target: Arc::clone(target),
-            control_group: known.control_group().map(str::to_owned),
-            proxy_group,
-            socket_activated: known.socket_activated(),
-            down: known.is_down(),
-            working_directory: known.working_directory(),
-            timeout: known.policy().timeout,
-            world: Arc::clone(&self.world),
-        };
+        let Some(probe) = self.probe(app) else { return };
         let check =
             performing::check(kinds, round, probe, Arc::clone(&self.pool), app.clone(), self.queue.clone());
-        under_way.push((round, check));
+        self.checks.entry(app.clone()).or_default().push((round, check));
     }
 
     /// Starts a hook's unit. Nothing waits for it; that it was not started is told.

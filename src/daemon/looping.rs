@@ -105,6 +105,8 @@ pub(super) struct Daemon {
     /// When the status was last put into words, and whether something happened since.
     pub(super) reported: (Moment, bool),
     pub(super) served: Option<service::Served>,
+    /// The marks of the properties of each app as the service was told last.
+    pub(super) marks: BTreeMap<Subject, u64>,
     pub(super) queue: mpsc::Sender<Happening>,
     pub(super) stopping: bool,
     /// READY=1 was sent.
@@ -163,6 +165,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         notifier: Notifier::new(),
         reported: (Moment::default(), true),
         served: None,
+        marks: BTreeMap::new(),
         queue: queue.clone(),
         stopping: false,
         ready: false,
@@ -337,6 +340,22 @@ impl Daemon {
             "connecting to systemd".to_owned()
         };
         let _ = self.notifier.status(&line);
+        self.publish(now);
+    }
+
+    /// Tells the service which apps show other properties than before, at the pace of the status.
+    fn publish(&mut self, now: Moment) {
+        let Some(served) = &self.served else { return };
+        for app in self.host.apps().filter(|app| app.name().app().is_some()) {
+            let mark = app.mark(now);
+            if self.marks.get(app.name()) == Some(&mark) {
+                continue;
+            }
+            let told = self.host.view(now, app.name()).is_none_or(|view| served.changed(view));
+            if told {
+                self.marks.insert(app.name().clone(), mark);
+            }
+        }
     }
 
     /// SIGTERM overtakes the signal that the host goes down, which comes by way of the bus.

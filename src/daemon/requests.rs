@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
+use crate::checks::observe;
 use crate::config::Settings;
 use crate::config::resolved::{self, Resolved};
-use crate::judge::{Effects, Event, EventKind, Level, Moment, Policy, Subject, Target};
+use crate::judge::{CheckKind, Effects, Event, EventKind, Level, Moment, Policy, Subject, Target};
+use crate::recovery::Deadlines;
 use crate::systemd::journal;
 
 use super::looping::Daemon;
@@ -30,6 +34,18 @@ impl Daemon {
                 let _ = reply.send(self.host.views(now));
                 Effects::new()
             }
+            service::Call::View(app, reply) => {
+                let _ = reply.send(self.host.view(now, &Subject::App(app)));
+                Effects::new()
+            }
+            service::Call::Check(app, reply) => {
+                let _ = reply.send(self.check_now(&app));
+                Effects::new()
+            }
+            service::Call::Rehearse(app, reply) => {
+                let _ = reply.send(self.host.rehearse(&app, Deadlines::default().margins()));
+                Effects::new()
+            }
             service::Call::Ask(app, request, reply) => match self.host.ask(now, &app, request.clone()) {
                 Ok(effects) => {
                     let _ = reply.send(Ok(()));
@@ -46,6 +62,23 @@ impl Daemon {
                 effects
             }
         }
+    }
+
+    /// Makes all checks of an app, for whoever asked. They go no further.
+    fn check_now(&self, app: &Subject) -> Result<service::Checking, String> {
+        let none = || format!("no app is called {app}; of one with several instances, name the one: {app}@1");
+        let probe = self.probe(app).ok_or_else(none)?;
+        let kinds = CheckKind::ALL.into_iter().filter(|kind| probe.target.has(*kind));
+        // That takes a unit of its own, which the monitor starts when it is due.
+        let kinds: Vec<CheckKind> = kinds.filter(|kind| *kind != CheckKind::Preflight).collect();
+        let (reply, checks) = oneshot::channel();
+        let pool = Arc::clone(&self.pool);
+        tokio::spawn(async move {
+            let (probe, pool) = (&probe, &*pool);
+            let made = kinds.into_iter().map(|kind| async move { (kind, observe(kind, probe, pool).await) });
+            let _ = reply.send(futures_util::future::join_all(made).await);
+        });
+        Ok(checks)
     }
 
     /// Puts what the reload step has resolved in force, whole or not at all.
@@ -75,6 +108,7 @@ impl Daemon {
         journal::set_level(settings.log_level);
         self.host.configure(apps_of(&settings), settings.max_parallel, false, now);
         self.targets = targets_of(&settings);
+        self.marks.retain(|app, _| self.targets.contains_key(app));
         self.follow_incidents();
         self.alerts.configure(settings.alerts.clone());
         self.performances.retain(|app, _| self.targets.contains_key(app));

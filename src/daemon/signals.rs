@@ -43,7 +43,7 @@ impl Daemon {
             tokio::spawn(restore_swap(bus.clone()));
         }
         self.served =
-            Some(service::Served::start(bus, self.queue.clone(), self.app_names(), self.remarks.clone()));
+            Some(service::Served::start(&bus, self.queue.clone(), self.app_names(), self.remarks.clone()));
         self.host.handle_all(now, &Event::SignalsLost)
     }
 

@@ -47,6 +47,26 @@ pub fn run(request: &Request) -> Report {
     }
 }
 
+/// What it would empty, and what it would leave alone, in sentences. Nothing is touched.
+///
+/// # Errors
+/// Why that cannot be told.
+pub fn foresee(request: &Request) -> Result<Vec<String>, String> {
+    let systemd = System::connect()?;
+    let settings = request.settings()?;
+    let member = member(&settings, &request.subject)?;
+    let own = systemd.look(&member.target.unit)?;
+    let working_directory = working_directory(member, &own);
+    let mut lines = Vec::new();
+    let caches = caches(&request.root, member, &own, working_directory.as_deref(), &mut lines);
+    let sharers = sharers(&request.root, &settings, member, working_directory.as_deref(), &caches, &systemd);
+    lines.extend(caches.iter().map(|(_, way)| format!("would empty {}", way.real.display())));
+    let others = sharers.iter().filter(|unit| **unit != member.target.unit);
+    let up = others.filter(|unit| !systemd.look(unit).is_ok_and(|look| look.down));
+    lines.extend(up.map(|unit| format!("but {unit} shares them and is up: then nothing is emptied")));
+    Ok(lines)
+}
+
 /// What became of one cache.
 struct Cleared {
     name: String,

@@ -45,6 +45,27 @@ pub fn run(request: &Request) -> Report {
     }
 }
 
+/// Whom it would end were the unit down now, and whom it would leave alone, in sentences. Nobody is
+/// touched; the health check may be asked.
+///
+/// # Errors
+/// Why that cannot be told.
+pub fn foresee(request: &Request) -> Result<Vec<String>, String> {
+    let systemd = System::connect()?;
+    let member = &request.member()?;
+    if member.target.stragglers == Stragglers::Never {
+        return Ok(Vec::new());
+    }
+    let world = Arc::new(World::at(&request.root));
+    let look = systemd.look(&member.target.unit)?;
+    let unit = UnitFacts { live: !look.down, ..unit_facts(request, member, &look, &world) };
+    let found = find(&world, member, &unit, &|| systemd.block_on(answers(member, &world)))?;
+    // The app at work ends with the unit, not by this.
+    let own = |line: &String| line.ends_with(&reason(&Spared::OwnUnit));
+    let doomed = found.doomed.into_iter().map(|doomed| format!("would end {}, {}", doomed.who, doomed.why));
+    Ok(doomed.chain(found.spared.into_iter().filter(|line| !own(line))).collect())
+}
+
 /// What a holder of the port has to say to the health check.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Answer {

@@ -459,11 +459,12 @@ impl App {
 
     fn take_request(&mut self, now: Moment, request: Request, out: &mut Vec<Effect>) {
         match request {
-            Request::Pause { length, reason } => {
+            Request::Pause { length, reason, by } => {
                 let because = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-                self.pause = Some(Pause { until: now + length, reason });
+                let who = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+                self.pause = Some(Pause { until: now + length, reason, by });
                 self.dirty = true;
-                let text = format!("paused for {}{because}", Span(length));
+                let text = format!("paused for {}{who}{because}", Span(length));
                 self.tell(out, EventKind::Paused, Level::Info, text);
             }
             Request::Resume => {

@@ -65,6 +65,8 @@ pub enum Request {
         length: Duration,
         /// Why, in the person's words.
         reason: Option<String>,
+        /// Who asked.
+        by: Option<String>,
     },
     /// Act again.
     Resume,
@@ -102,4 +104,7 @@ pub struct Pause {
     pub until: Moment,
     /// Why, in the person's words.
     pub reason: Option<String>,
+    /// Who asked for it.
+    #[serde(default)]
+    pub by: Option<String>,
 }

@@ -72,7 +72,10 @@ impl Host {
     /// Every app at a glance; what apps lean on shows as their conditions.
     #[must_use]
     pub fn views(&self, now: Moment) -> Vec<AppView> {
-        let members = self.apps().filter(|member| member.target().role == Role::App);
+        Self::views_of(self.apps().filter(|member| member.target().role == Role::App), now)
+    }
+
+    fn views_of<'a>(members: impl Iterator<Item = &'a App>, now: Moment) -> Vec<AppView> {
         let mut views: Vec<AppView> = Vec::new();
         for member in members {
             let view = member.view(now);
@@ -94,7 +97,8 @@ impl Host {
     /// The app of that name at a glance, or the instance.
     #[must_use]
     pub fn view(&self, now: Moment, name: &Subject) -> Option<AppView> {
-        self.views(now).into_iter().find(|view| Some(&view.app) == name.app())
+        let members = name.app().into_iter().flat_map(|app| self.of_app(app));
+        Self::views_of(members, now).pop()
     }
 
     /// Instances are known by their unit: one that stands elsewhere in the list by now goes on with what

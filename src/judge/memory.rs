@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     fn memory(until: i64) -> Memory {
-        let pause = Pause { until: Moment::from_micros(until), reason: None };
+        let pause = Pause { until: Moment::from_micros(until), reason: None, by: None };
         let app = AppMemory { pause: Some(pause), ..AppMemory::default() };
         Memory {
             version: MEMORY_VERSION,

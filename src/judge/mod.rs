@@ -34,6 +34,7 @@ mod probing;
 mod reading;
 mod record;
 mod recovery;
+mod rehearsal;
 mod surroundings;
 mod suspected;
 mod target;
@@ -62,10 +63,11 @@ pub use memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
 pub use names::{AppName, NameError, Subject, UnitName};
 pub use observation::{CheckKind, Detail, Fault, Finding, HostMemory, Observation};
 pub use permission::Denial;
-pub use plan::{Circumstances, Outcome, Step, plan};
+pub use plan::{Circumstances, Margins, Outcome, Step, plan};
 pub use policy::{ClearCaches, GiveUp, Mode, Policy, Window};
 pub use record::{EventKind, Record, StepReport};
 pub use recovery::Intent;
+pub use rehearsal::{Rehearsal, RehearsedStep};
 pub use target::{
     Address, DatabasePlace, DatabaseProtocol, DatabaseTarget, HttpTarget, PreflightTarget, PublicTarget,
     Role, Secret, StatusSet, Stragglers, Target,

@@ -143,6 +143,18 @@ pub enum Finding {
     Unknown,
 }
 
+impl Finding {
+    /// As `status` shows it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad(_) => "bad",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What the judge has to know besides good and bad.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

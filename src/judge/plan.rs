@@ -205,6 +205,34 @@ pub fn plan(policy: &Policy, circumstances: Circumstances<'_>) -> Vec<Step> {
     steps
 }
 
+/// What a job is given beyond the unit's own timeout, and in the place of one that is infinite.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Margins {
+    /// Beyond.
+    pub margin: Duration,
+    /// In the place of.
+    pub unbounded: Duration,
+}
+
+impl Margins {
+    /// How long a job may take before nobody waits for it any longer. `starts`: its second half, or all
+    /// of it, is a start.
+    #[must_use]
+    pub fn deadline(self, unit: &UnitReading, starts: bool, kill_after: Option<Duration>) -> Duration {
+        let mut allowed = self.margin.saturating_add(kill_after.unwrap_or_default());
+        if starts {
+            if unit.auto_restarting() {
+                allowed = allowed.saturating_add(unit.restart_delay.unwrap_or_default());
+            }
+            allowed = match unit.timeout_start {
+                Some(start) => allowed.saturating_add(start),
+                None => allowed.max(self.unbounded),
+            };
+        }
+        allowed
+    }
+}
+
 /// The longest that a stop is waited for, where the unit's own timeout is infinite.
 const LONGEST_STOP: Duration = Duration::from_secs(600);
 

@@ -1,12 +1,14 @@
 //! How an app looks from outside: what `status`, the bus and the STATUS line of systemd show.
 
+use std::hash::{Hash as _, Hasher as _};
+
 use serde::{Deserialize, Serialize};
 
 use super::app::App;
 use super::budget::Gate;
 use super::host::Host;
 use super::names::{AppName, Subject};
-use super::observation::{CheckKind, Finding};
+use super::observation::CheckKind;
 use super::policy::Mode;
 use super::time::{Moment, Span};
 use super::verdict::Verdict;
@@ -50,10 +52,22 @@ pub struct AppView {
     pub attempt: Option<u32>,
     /// What is left of a pause.
     pub paused_seconds: Option<u64>,
+    /// Who paused it; null where nobody did, or it is not known.
+    #[serde(default)]
+    pub paused_by: Option<String>,
+    /// Why, in that person's words.
+    #[serde(default)]
+    pub paused_reason: Option<String>,
     /// When the next round of checks begins.
     pub next_check_in_ms: Option<u64>,
     /// The incident that is open.
     pub incident: Option<String>,
+    /// When the verdict began to hold, and when the pause ends, by the clock of this boot.
+    #[serde(skip)]
+    pub since: Moment,
+    /// See `since`.
+    #[serde(skip)]
+    pub paused_until: Option<Moment>,
     /// Its instances; the app itself is then shown as the worst of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<AppView>,
@@ -118,8 +132,12 @@ impl App {
             recovery: self.recovery.as_ref().map(|recovery| recovery.doing().to_owned()),
             attempt: self.recovery.as_ref().and_then(super::recovery::Recovery::attempt),
             paused_seconds: self.pause.as_ref().map(|pause| pause.until.since(now).as_secs()),
+            paused_by: self.pause.as_ref().and_then(|pause| pause.by.clone()),
+            paused_reason: self.pause.as_ref().and_then(|pause| pause.reason.clone()),
             next_check_in_ms: self.round_due().map(millis),
             incident: self.incident.as_ref().map(|incident| incident.id.clone()),
+            since: self.verdict_since,
+            paused_until: self.pause.as_ref().map(|pause| pause.until),
             instances: Vec::new(),
         }
     }
@@ -134,13 +152,7 @@ impl App {
         let seen = self.latest.get(&kind).or(errand);
         CheckView {
             check: kind,
-            result: match seen.map(|seen| seen.finding) {
-                None => "none",
-                Some(Finding::Good) => "good",
-                Some(Finding::Bad(_)) => "bad",
-                Some(Finding::Unknown) => "unknown",
-            }
-            .to_owned(),
+            result: seen.map_or("none", |seen| seen.finding.word()).to_owned(),
             text: seen.map_or_else(String::new, |seen| seen.text.clone()),
             latency_ms: seen
                 .and_then(|seen| seen.latency)
@@ -152,6 +164,24 @@ impl App {
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.verdict.is_well() && !self.conditions.keys().any(|condition| condition.alerts())
+    }
+
+    /// What shows of it as properties on the bus, in a number: where that is the same, so are they.
+    #[must_use]
+    pub fn mark(&self, now: Moment) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.verdict.hash(&mut hasher);
+        self.verdict_since.hash(&mut hasher);
+        self.conditions.keys().for_each(|condition| condition.hash(&mut hasher));
+        for kind in CheckKind::ALL {
+            let errand = || self.errands.seen(kind).map(|seen| &seen.observation);
+            let seen = self.latest.get(&kind).or_else(errand);
+            seen.map(|seen| std::mem::discriminant(&seen.finding)).hash(&mut hasher);
+        }
+        self.budget.left(now, &self.policy).hash(&mut hasher);
+        self.budget.breaker().word().hash(&mut hasher);
+        self.pause.as_ref().map(|pause| pause.until).hash(&mut hasher);
+        hasher.finish()
     }
 
     fn phrase(&self, now: Moment) -> String {

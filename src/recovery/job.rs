@@ -84,7 +84,7 @@ impl Worker<'_> {
         }
         self.tell(StepEvent::Queued(job.id));
 
-        let allowed = self.allowed(kind, kill_after, &before);
+        let allowed = self.deadlines.margins().deadline(&before, kind != Kind::Stop, kill_after);
         let mut deadline = std::pin::pin!(sleep(allowed));
         let mut poll = interval(self.deadlines.poll);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -127,23 +127,6 @@ impl Worker<'_> {
                 },
             }
         }
-    }
-
-    /// How long the job is given: our kill, the unit's own time to start, the pause that systemd
-    /// waits out before an automatic restart that a start merges into, and a margin. Where the unit
-    /// may take for ever, something has to stand in for that, for the whole.
-    fn allowed(&self, kind: Kind, kill_after: Option<Duration>, before: &UnitReading) -> Duration {
-        let mut allowed = self.deadlines.margin.saturating_add(kill_after.unwrap_or_default());
-        if kind != Kind::Stop {
-            if before.auto_restarting() {
-                allowed = allowed.saturating_add(before.restart_delay.unwrap_or_default());
-            }
-            allowed = match before.timeout_start {
-                Some(start) => allowed.saturating_add(start),
-                None => allowed.max(self.deadlines.unbounded),
-            };
-        }
-        allowed
     }
 
     /// SIGKILL to the whole unit, if the stop of the invocation that we found is still under way.

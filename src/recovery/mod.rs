@@ -16,12 +16,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::helpers::result::{self, Helper};
-use crate::judge::{ActiveState, JobId, JobResult, Outcome, Step, Subject, UnitName, Verb};
+use crate::judge::{ActiveState, JobId, JobResult, Margins, Outcome, Step, Subject, UnitName, Verb};
 use crate::systemd::{Bus, Error, SIGKILL};
 
 pub use helper::run as run_helper;
 pub use hook::start as start_hook;
 pub use swap::restore as restore_swap;
+
+/// The swaps in use, each with its unit, as `/proc` of a host lists them.
+#[must_use]
+pub fn swaps_in_use(proc: &std::path::Path) -> Vec<(String, String)> {
+    let text = swap::read(&proc.join("swaps")).unwrap_or_default();
+    swap::swaps(&text).into_iter().map(|swap| (swap::unit_of(&swap.path), swap.path)).collect()
+}
 
 /// The units of the swaps that /proc/swaps lists.
 #[cfg(any(test, feature = "fuzzing"))]
@@ -63,6 +70,14 @@ impl Default for Deadlines {
             // systemd gives it 90 s (DefaultTimeoutStopSec=): what is over by then is over for us, too.
             swapoff: Duration::from_secs(95),
         }
+    }
+}
+
+impl Deadlines {
+    /// Those that a job goes by.
+    #[must_use]
+    pub fn margins(&self) -> Margins {
+        Margins { margin: self.margin, unbounded: self.unbounded }
     }
 }
 

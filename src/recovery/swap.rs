@@ -128,7 +128,7 @@ fn note(places: &Places) -> PathBuf {
     places.run.join("swap-stopped")
 }
 
-fn read(path: &Path) -> io::Result<String> {
+pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     fs::File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
     Ok(text)

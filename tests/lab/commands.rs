@@ -50,7 +50,7 @@ fn commands_tell_how_the_apps_are() {
         says(&as_nobody(m, "app-monitor check --unit web --port 3000 --http /api/health"), 0, &["good"]);
         says(&as_nobody(m, "app-monitor config show"), 1, &["permission denied", "root"]);
         for act in ["pause web", "resume web", "recover web", "reset web", "pause --all"] {
-            says(&as_nobody(m, &format!("app-monitor {act}")), 1, &["only root may do that"]);
+            says(&as_nobody(m, &format!("app-monitor {act}")), 1, &["org.appmonitor1.control"]);
         }
 
         // A fault that nothing is done about is a matter for somebody.

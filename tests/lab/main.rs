@@ -31,6 +31,7 @@ mod polkit;
 mod privileges;
 mod proof;
 mod reaction;
+mod service;
 mod smoke;
 mod state;
 mod strangers;

@@ -122,7 +122,7 @@ fn a_monitor_that_dies_in_the_middle_finishes_and_does_not_repeat() {
 fn a_pause_holds_recoveries_back_and_ends_by_itself() {
     let mut world = World::new(Policy::default());
     world.run_for(seconds(30));
-    world.send(Event::Asked(Request::Pause { length: seconds(300), reason: None }));
+    world.send(Event::Asked(Request::Pause { length: seconds(300), reason: None, by: None }));
     world.crash();
     world.run_for(seconds(299));
     assert_eq!((world.verdict(), world.acts.len()), ("paused", 0));

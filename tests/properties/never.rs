@@ -219,7 +219,7 @@ fn a_pause_in_the_middle_of_a_verification_fails_nothing() {
     world.crash();
     world.run_for(seconds(2));
     assert_eq!(world.acts.len(), 2);
-    world.send(Event::Asked(Request::Pause { length: seconds(3_600), reason: None }));
+    world.send(Event::Asked(Request::Pause { length: seconds(3_600), reason: None, by: None }));
     world.run_for(seconds(3_700));
     assert_eq!((world.told(EventKind::RecoveryFailed), world.told(EventKind::RecoveryVerified)), (0, 1));
 }
@@ -305,7 +305,7 @@ proptest! {
                 Luck::LostSignals => world.send(Event::SignalsLost),
                 Luck::Gap => world.send(Event::Gap(seconds(100))),
                 Luck::Pause => {
-                    world.send(Event::Asked(Request::Pause { length: seconds(60), reason: None }));
+                    world.send(Event::Asked(Request::Pause { length: seconds(60), reason: None, by: None }));
                     paused_until = world.now + seconds(60);
                 }
                 Luck::Broken(broken) => world.broken = broken.then_some(Answer::Wrong),

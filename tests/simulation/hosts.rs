@@ -201,7 +201,7 @@ impl World {
             13 => (Deed::Mask(unit, true), Some(Deed::Mask(unit, false))),
             14 => (Deed::Freezer(unit, true), Some(Deed::Freezer(unit, false))),
             15 => (Deed::ResetFailed(unit), None),
-            16 => (Deed::Ask(member, Request::Pause { length, reason: None }), None),
+            16 => (Deed::Ask(member, Request::Pause { length, reason: None, by: None }), None),
             17 => (Deed::Ask(member, Request::Resume), None),
             18 => (Deed::Ask(member, Request::Recover), None),
             _ => (Deed::Ask(member, Request::Reset), None),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Typed, commands, tree};
-use crate::judge::{AppView, CheckKind, CheckView, ConditionView, Mode, Verdict};
+use crate::judge::{AppView, CheckKind, CheckView, ConditionView, Mode, Moment, Verdict};
 
 /// A page as plain text; requests of roff stay, escapes go.
 fn page(name: &str) -> String {
@@ -146,8 +146,12 @@ fn whole_view() -> AppView {
         recovery: None,
         attempt: None,
         paused_seconds: None,
+        paused_by: None,
+        paused_reason: None,
         next_check_in_ms: None,
         incident: None,
+        since: Moment::default(),
+        paused_until: None,
         instances: Vec::new(),
     }
 }

@@ -193,7 +193,7 @@ fn an_app_that_was_up_when_we_began_and_is_down_by_no_step_of_ours_is_not_starte
 #[test]
 fn a_pause_ends_what_has_not_begun_and_not_what_would_leave_it_stopped() {
     let stop = Step::Stop { kill_after: Duration::from_secs(5) };
-    let pause = || Event::Asked(Request::Pause { length: Duration::from_secs(60), reason: None });
+    let pause = || Event::Asked(Request::Pause { length: Duration::from_secs(60), reason: None, by: None });
     let later = Moment::from_micros(3_000_000);
     for (steps, next, unit, then) in [
         (vec![Step::Preflight, RESTART], 0, up(1), vec![]),

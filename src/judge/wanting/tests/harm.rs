@@ -161,7 +161,7 @@ fn a_database_that_never_answers_holds_nothing_back_for_longer_than_its_timeout(
 fn what_an_admin_stopped_during_a_pause_is_told_and_not_recovered_on_request() {
     let mut stage = Stage::new(asked(), Policy::default());
     let length = Duration::from_secs(600);
-    stage.send(Event::Asked(Request::Pause { length, reason: None }));
+    stage.send(Event::Asked(Request::Pause { length, reason: None, by: None }));
     stage.admin_stops();
     stage.pass(1);
     assert_eq!(stage.app.verdict, Verdict::Paused);
