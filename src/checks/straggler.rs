@@ -4,6 +4,7 @@
 //! helper that reaps, which looks again with privilege. Not responsible for ending anybody, nor for
 //! asking a holder of the port how it answers.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::net::IpAddr;
@@ -17,7 +18,6 @@ use super::identity::{by_comm, by_command_line, unit_of, user_id};
 use super::port::{takes_any, wanted};
 use super::sock_diag::{DiagError, listeners};
 use super::text::clean;
-use super::world::Holder;
 use crate::judge::{Address, Stragglers};
 
 /// Open files of one process among which a listener is looked for.
@@ -348,24 +348,13 @@ fn resolve(world: &World, command: &Path) -> Option<PathBuf> {
 pub fn holders(world: &World, port: u16, address: Address) -> Result<(Vec<ProcessFacts>, bool), DiagError> {
     let wanted: Vec<IpAddr> = wanted(address);
     let rows = listeners(port)?;
-    let mut found: Vec<ProcessFacts> = Vec::new();
-    let mut unseen = false;
-    let pids = if rows.is_empty() { Vec::new() } else { world.all_pids() };
-    for row in rows.iter().filter(|row| takes_any(row, &wanted)) {
-        let mut left: &[u32] = &pids;
-        let mut any = false;
-        // A socket may be held by several: parent and workers.
-        while let Holder::Pid(pid) = world.holder_among(left.iter().copied(), row.inode, FILES) {
-            any = true;
-            let at = left.iter().position(|other| *other == pid).map_or(left.len(), |at| at + 1);
-            left = left.get(at..).unwrap_or_default();
-            if found.iter().all(|known| known.pid != Some(pid)) {
-                found.extend(ProcessFacts::of(world, pid));
-            }
-        }
-        unseen |= !any;
+    let inodes: HashSet<u32> =
+        rows.iter().filter(|row| takes_any(row, &wanted)).map(|row| row.inode).collect();
+    if inodes.is_empty() {
+        return Ok((Vec::new(), false));
     }
-    Ok((found, unseen))
+    let (pids, unseen) = world.holders_of(&world.all_pids(), &inodes, FILES);
+    Ok((pids.into_iter().filter_map(|pid| ProcessFacts::of(world, pid)).collect(), unseen))
 }
 
 #[cfg(test)]

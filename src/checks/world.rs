@@ -20,6 +20,8 @@ const MAX_DIRS: usize = 512;
 const MAX_PIDS: usize = 4096;
 /// Open files of all processes together among which a socket is looked for: some 100 ms of work.
 const MAX_LINKS: usize = 65_536;
+/// The same where nobody waits for the next round, and a busy server has that many.
+const MAX_LINKS_OF_ALL: usize = 4 * MAX_LINKS;
 
 /// The file systems that a check reads, below a root of their own.
 #[derive(Debug)]
@@ -233,6 +235,35 @@ impl World {
         if hidden { Holder::Hidden } else { Holder::Nobody }
     }
 
+    /// Who of those processes has any of those sockets among its first `fds` open files, each once and in
+    /// their order; true when the holder of one of them was not found. One look for all of them: whoever
+    /// likes can listen a thousand times.
+    pub(super) fn holders_of(&self, pids: &[u32], inodes: &HashSet<u32>, fds: usize) -> (Vec<u32>, bool) {
+        let mut left = inodes.clone();
+        let (mut holders, mut looked) = (Vec::new(), 0);
+        for pid in pids {
+            if looked >= MAX_LINKS_OF_ALL {
+                break;
+            }
+            let Ok(entries) = fs::read_dir(self.path(&format!("proc/{pid}/fd"))) else { continue };
+            let mut holds = false;
+            for entry in entries.take(fds) {
+                looked += 1;
+                let Ok(entry) = entry else { break };
+                let Ok(target) = rustix::fs::readlink(entry.path(), Vec::new()) else { continue };
+                let inode = target.to_str().ok().and_then(socket_of);
+                if let Some(inode) = inode.filter(|inode| inodes.contains(inode)) {
+                    left.remove(&inode);
+                    holds = true;
+                }
+            }
+            if holds {
+                holders.push(*pid);
+            }
+        }
+        (holders, !left.is_empty())
+    }
+
     /// Every process, 8192 at most.
     pub(super) fn all_pids(&self) -> Vec<u32> {
         let Ok(entries) = fs::read_dir(self.path("proc")) else { return Vec::new() };
@@ -259,6 +290,11 @@ impl World {
         File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// The inode in what an open socket's link says.
+fn socket_of(link: &str) -> Option<u32> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// Who has a socket open.
@@ -379,7 +415,14 @@ pub(super) mod tests {
         assert_eq!(fake.world.holder_among([3], 71, 64), Holder::Pid(3));
         assert_eq!(fake.world.holder_among([3], 72, 64), Holder::Nobody);
         assert_eq!(fake.world.holder_among([3, 4], 72, 64), Holder::Hidden);
-        assert_eq!(fake.world.all_pids(), [3]);
+        fake.process(5, 'S', "node", "node\0app.js\0", "/system.slice/web.service", &[71, 73]);
+        let holders =
+            |inodes: &[u32]| fake.world.holders_of(&[5, 4, 3], &inodes.iter().copied().collect(), 64);
+        assert_eq!(holders(&[71]), (vec![5, 3], false));
+        assert_eq!(holders(&[70, 73]), (vec![5, 3], false));
+        assert_eq!(holders(&[73, 74]), (vec![5], true));
+        assert_eq!(holders(&[]), (vec![], false));
+        assert_eq!(fake.world.all_pids().len(), 2);
     }
 
     #[test]

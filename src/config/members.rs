@@ -283,6 +283,8 @@ fn foreign(
     let unit = aliases::resolve(root, written);
     let message = if is_monitor(&unit) {
         format!("\"{written}\" is a part of this monitor")
+    } else if unit.takes_host_down() {
+        format!("\"{written}\" takes the host down, which is no remedy")
     } else if own.contains(&unit) {
         format!("\"{written}\" is the unit of the app itself")
     } else {

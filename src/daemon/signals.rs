@@ -101,7 +101,7 @@ impl Daemon {
             systemd::Event::JobNew { id, unit } => {
                 let mut effects = self.for_main(now, &unit, &Event::JobNew(id));
                 effects.extend(self.for_unit(now, &unit, &Event::Changed));
-                if systemd::takes_host_down(unit.as_str()) {
+                if unit.takes_host_down() {
                     effects.extend(self.set_stopping(now, true));
                 }
                 effects
@@ -151,7 +151,7 @@ impl Daemon {
                 let _ = performance.removed.try_send((id, result));
             }
         }
-        if systemd::takes_host_down(unit.as_str()) && result == JobResult::Canceled {
+        if unit.takes_host_down() && result == JobResult::Canceled {
             return self.set_stopping(now, false);
         }
         let mut effects = self.for_main(now, unit, &Event::JobRemoved(id, result));

@@ -24,6 +24,8 @@ use crate::judge::{CheckKind, Finding, Moment, Role, Stragglers};
 const DEADLINE: Duration = Duration::from_secs(12);
 /// A holder of the port that has not answered the health check by then does not answer it well.
 const ANSWER: Duration = Duration::from_secs(3);
+/// What a round takes where they answer nothing and do not end by themselves, at least.
+const ROUND: Duration = Duration::from_secs(4);
 /// Whoever starts others while he is being ended is met again: so often is looked.
 const ROUNDS: usize = 3;
 /// So many are ended at a time. More are no stragglers but a mistake of ours.
@@ -151,7 +153,8 @@ fn reap(
                 }
             }
         }
-        if now() > until {
+        // Whoever is met next is asked and ended as well, or not begun with: what is left is told.
+        if now() + ROUND > until {
             break;
         }
     }

@@ -263,6 +263,71 @@ mod tests {
         assert!(!host.allowed("api.service"), "nothing is allowed without a configuration");
     }
 
+    /// Puts something in the place of `/etc/app-monitor`, or of what is in it.
+    type Breaks = fn(&Path);
+
+    #[test]
+    fn whatever_is_wrong_with_the_files_allows_nothing_at_a_start_and_nothing_new_at_a_reload() {
+        const NEW: &str = "[app.api]\nunit = \"api\"\n";
+        let ways: [(&str, Breaks); 10] = [
+            ("cut off", |etc| std::fs::write(etc.join("app-monitor.toml"), format!("{NEW}port = ")).unwrap()),
+            ("noise", |etc| {
+                std::fs::write(etc.join("app-monitor.toml"), b"[app.api]\nunit = \"api\xff\"\n").unwrap()
+            }),
+            ("huge", |etc| {
+                std::fs::write(etc.join("app-monitor.toml"), format!("{NEW}{}", "#\n".repeat(1 << 20)))
+                    .unwrap();
+            }),
+            ("deep", |etc| {
+                std::fs::write(etc.join("app-monitor.toml"), format!("{NEW}x = {}", "[".repeat(100_000)))
+                    .unwrap();
+            }),
+            ("a folder", |etc| {
+                std::fs::remove_file(etc.join("app-monitor.toml")).unwrap();
+                std::fs::create_dir(etc.join("app-monitor.toml")).unwrap();
+            }),
+            ("a pipe", |etc| {
+                std::fs::remove_file(etc.join("app-monitor.toml")).unwrap();
+                let mode = rustix::fs::Mode::RUSR;
+                rustix::fs::mkfifoat(rustix::fs::CWD, etc.join("app-monitor.toml"), mode).unwrap();
+            }),
+            ("a link to nothing", |etc| {
+                std::fs::remove_file(etc.join("app-monitor.toml")).unwrap();
+                std::os::unix::fs::symlink("nothing", etc.join("app-monitor.toml")).unwrap();
+            }),
+            ("a link to itself", |etc| {
+                std::fs::remove_file(etc.join("app-monitor.toml")).unwrap();
+                std::os::unix::fs::symlink("app-monitor.toml", etc.join("app-monitor.toml")).unwrap();
+            }),
+            ("conf.d is a file", |etc| std::fs::write(etc.join("conf.d"), "").unwrap()),
+            ("all of it is a file", |etc| {
+                std::fs::remove_dir_all(etc).unwrap();
+                std::fs::write(etc, NEW).unwrap();
+            }),
+        ];
+        for (what, breaks) in ways {
+            let host = Host::new("[app.web]\nunit = \"web\"\n");
+            assert_eq!(host.resolve(false, &[]).status, 0);
+            breaks(&host.root.path().join("etc/app-monitor"));
+            let outcome = host.resolve(true, &[]);
+            assert_eq!(outcome.status, 1, "{what}: {}", outcome.text);
+            assert!(host.allowed("web.service") && !host.allowed("api.service"), "{what}");
+            assert_eq!(host.resolve(false, &[]).status, 0, "{what}");
+            assert!(!host.allowed("web.service") && !host.allowed("api.service"), "{what}");
+            assert!(resolved::read_settings(&host.directory()).unwrap().is_err(), "{what}");
+        }
+        // What the unit's environment says amiss, and what is not there any more.
+        let host = Host::new("[app.web]\nunit = \"web\"\n");
+        for nonsense in ["APP_MONITOR_APP_WEB__", "APP_MONITOR_APP_WEB__PORT", "APP_MONITOR_X"] {
+            assert_eq!(host.resolve(false, &[(nonsense, "{ x = ]")]).status, 0);
+            assert!(!host.allowed("web.service"), "{nonsense}");
+        }
+        assert_eq!(host.resolve(false, &[]).status, 0);
+        std::fs::remove_file(host.root.path().join("etc/app-monitor/app-monitor.toml")).unwrap();
+        assert_eq!(host.resolve(true, &[]).status, 0);
+        assert!(!host.allowed("web.service"), "a file that is gone names nothing");
+    }
+
     #[test]
     fn a_reload_that_cannot_allow_what_it_needs_changes_nothing() {
         let host = Host::new("[app.web]\nunit = \"web\"\n");

@@ -137,6 +137,17 @@ impl UnitName {
     pub fn stem(&self) -> &str {
         self.0.rsplit_once('.').map_or(&self.0, |(stem, _)| stem)
     }
+
+    /// Whether starting it takes the host down (systemd.special(7)).
+    #[must_use]
+    pub fn takes_host_down(&self) -> bool {
+        const WAYS: [&str; 5] = ["poweroff", "reboot", "halt", "kexec", "soft-reboot"];
+        match self.0.rsplit_once('.') {
+            Some((stem, "target")) => stem == "shutdown" || WAYS.contains(&stem),
+            Some((stem, "service")) => stem.strip_prefix("systemd-").is_some_and(|way| WAYS.contains(&way)),
+            _ => false,
+        }
+    }
 }
 
 impl TryFrom<String> for UnitName {

@@ -57,7 +57,7 @@ pub(crate) fn dbus(bytes: &[u8]) {
                     match event(&message, &known, &speakers) {
                         Some(Event::UnitChanged(unit)) => assert_eq!(unit, watched),
                         Some(Event::JobNew { unit, .. } | Event::JobRemoved { unit, .. }) => {
-                            assert!(unit == watched || super::takes_host_down(unit.as_str()), "{unit}");
+                            assert!(unit == watched || unit.takes_host_down(), "{unit}");
                         }
                         _ => {}
                     }

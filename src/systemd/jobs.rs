@@ -7,7 +7,6 @@ use zbus::OwnedObjectPath;
 use super::bus::{Bus, Hand, MANAGER, MANAGER_PATH, SYSTEMD};
 use super::error::Error;
 use super::properties::Value;
-use super::signals::takes_host_down;
 use crate::judge::{JobId, UnitName};
 
 /// SIGKILL, the same number on every architecture that Debian has (signal(7)).
@@ -163,7 +162,7 @@ impl Bus {
     /// As [`Bus::list_jobs`].
     pub async fn shutdown_pending(&self) -> Result<bool, Error> {
         let jobs = self.list_jobs().await?;
-        Ok(jobs.iter().any(|job| job.kind == "start" && takes_host_down(job.unit.as_str())))
+        Ok(jobs.iter().any(|job| job.kind == "start" && job.unit.takes_host_down()))
     }
 
     /// `SystemState`: `starting`, `running`, `degraded`, `maintenance`, `stopping`, …; systemd

@@ -34,4 +34,4 @@ pub use jobs::{Job, PendingJob, SIGKILL};
 pub use path::{unit_from_path, unit_path};
 pub use proof::Obstacle;
 pub use setting::Setting;
-pub use signals::{Event, Events, takes_host_down};
+pub use signals::{Event, Events};

@@ -47,21 +47,6 @@ const RULES: [&str; 9] = [
     "type='signal',sender='org.freedesktop.PolicyKit1',path='/org/freedesktop/PolicyKit1/Authority',\
      interface='org.freedesktop.PolicyKit1.Authority',member='Changed'",
 ];
-/// Units whose start takes the host down (systemd.special(7)).
-const GOING_DOWN: [&str; 6] = [
-    "shutdown.target",
-    "poweroff.target",
-    "reboot.target",
-    "halt.target",
-    "kexec.target",
-    "soft-reboot.target",
-];
-
-/// Whether starting this unit takes the host down.
-pub fn takes_host_down(unit: &str) -> bool {
-    GOING_DOWN.contains(&unit)
-}
-
 /// What systemd told us. Of units, only those that are watched, and those that take the host down.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
@@ -254,8 +239,9 @@ pub(super) fn event(
             .flatten();
     }
     let of_interest = |unit: &str| -> Option<UnitName> {
-        if takes_host_down(unit) {
-            return unit.parse().ok();
+        let down = unit.parse().ok().filter(UnitName::takes_host_down);
+        if down.is_some() {
+            return down;
         }
         watched.values().find(|known| known.as_str() == unit).cloned()
     };

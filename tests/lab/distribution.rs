@@ -91,6 +91,35 @@ fn from_install_to_purge(suite: &str, changed: bool) {
     assert!(run.is_empty(), "left behind: {run}");
 }
 
+#[test]
+fn distribution_states_expire_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder on the host");
+    let repository = folder.path().join("repository");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/repository");
+    let make = |arguments: &[&str]| {
+        let mut command = Command::new(&script);
+        command.args(["--suite", "bookworm"]).args(arguments).arg(&repository);
+        command
+    };
+    assert!(!make(&[]).status().expect("it runs").success(), "nothing to publish");
+    cache::must(make(&[]).arg(cache::package()));
+    let seconds = |field: &str| -> Option<i64> {
+        let release =
+            std::fs::read_to_string(repository.join("dists/bookworm/InRelease")).expect("it is signed");
+        let date = release.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(": "))?.to_owned();
+        let read = Command::new("date").args(["+%s", "--date", &date]).output().expect("date runs");
+        String::from_utf8_lossy(&read.stdout).trim().parse().ok()
+    };
+    assert_eq!(seconds("Valid-Until"), None, "valid for ever, since nobody may be there to sign it again");
+    // Signed again, without another package.
+    cache::must(&mut make(&["--valid-for", "30"]));
+    let (signed, until) = (seconds("Date").expect("a date"), seconds("Valid-Until").expect("an end"));
+    assert_eq!(until - signed, 30 * 86_400);
+    for days in ["0", "1x", "-1"] {
+        assert!(!make(&["--valid-for", days]).status().expect("it runs").success(), "{days}");
+    }
+}
+
 /// The version before the one under test: `APP_MONITOR_PREVIOUS_DEB`, or the one under test with an
 /// older conffile, said to be older.
 fn previous(folder: &Path) -> PathBuf {

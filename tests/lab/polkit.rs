@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::support::{SOON, UNIT, assert_none, config, count, let_pass, said_at, view, wait_view, watch};
+use crate::support::{SOON, assert_none, config, count, let_pass, said_at, view, wait_view, watch};
 
 /// What the unit's own pre-start step writes.
 const RULE: &str = "/etc/polkit-1/rules.d/40-app-monitor.rules";
@@ -12,34 +12,9 @@ const RULE: &str = "/etc/polkit-1/rules.d/40-app-monitor.rules";
 /// The app, watched by a monitor that may do nothing but what the rule says.
 fn watched(m: &Machine, keys: &str) {
     watch(m, &AppSpec::new("web", 3000), keys);
-    unprivileged(m);
     // Everything is proven by then.
     let_pass(Duration::from_secs(2));
     assert!(conditions(m).is_empty(), "{:?}", conditions(m));
-}
-
-/// The monitor as a user of its own, with a rule by hand.
-fn unprivileged(m: &Machine) {
-    if m.unit_property(UNIT, "User") == "app-monitor" {
-        return;
-    }
-    let units = ["evidence", "reap", "clear-caches", "preflight"]
-        .map(|helper| format!("\"app-monitor-{helper}@web.service\""))
-        .join(",");
-    m.write(
-        RULE,
-        &format!(
-            "polkit.addRule(function (action, subject) {{\n\
-             var units = [\"web.service\",{units}];\n\
-             if (action.id === \"org.freedesktop.systemd1.manage-units\" && subject.user === \"app-monitor\" &&\n\
-             (units.indexOf(action.lookup(\"unit\")) !== -1 || /^(many|tell)@/.test(action.lookup(\"unit\")))) {{ return polkit.Result.YES; }} }});\n"
-        ),
-    );
-    m.must(&format!("chmod 644 {RULE}"));
-    m.drop_in(UNIT, "[Service]\nUser=app-monitor\nGroup=app-monitor\n");
-    let at = now();
-    m.must("systemctl restart app-monitor");
-    m.wait_verdict(SOON, "web", "healthy", at);
 }
 
 /// What holds besides the verdict, with its text.
@@ -328,7 +303,6 @@ fn unit_that_may_not_be_held_is_watched_all_the_same() {
         m.install_app(&AppSpec::new("web", 3000));
         m.configure(&config(""));
         m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
-        unprivileged(m);
         told(m, Duration::ZERO, "ref of web.service");
         let at = m.fault("web", "crash");
         m.wait_event(SOON, "web", "recovery-verified", at);

@@ -221,6 +221,11 @@ fn instances_and_companions_that_cannot_be() {
              5:14: [app.web] on_give_up: \"app-monitor-reap@web.service\" is a part of this monitor\n\
              6:21: [app.web] database.unit: \"web.service\" is the unit of the app itself",
         ),
+        (
+            "[app.web]\nunit = \"web\"\non_give_up = [\"reboot.target\", \"systemd-poweroff\", \"poweroff\"]\n",
+            "3:14: [app.web] on_give_up: \"reboot.target\" takes the host down, which is no remedy\n\
+             3:14: [app.web] on_give_up: \"systemd-poweroff.service\" takes the host down, which is no remedy",
+        ),
     ] {
         assert_eq!(errors(text), error);
     }
