@@ -45,6 +45,8 @@ impl App {
             }
             Why::DatabaseBack => self.note_database_start(now),
             Why::Loop => self.loops.broken(now),
+            // It stays up, however often it was restarted before.
+            Why::Fault if unit.active == ActiveState::Active => self.loops.over(),
             Why::Asked | Why::Fault | Why::Memory => {}
         }
         self.asked = false;
@@ -280,7 +282,11 @@ impl App {
         recovery.intent.next += 1;
         recovery.step_since = now;
         recovery.again = None;
-        if recovery.current().is_some() && self.life.interfered() {
+        let down = self.unit.as_ref().is_some_and(|unit| unit.active.is_down() && !unit.auto_restarting());
+        if recovery.current().is_some() && down && recovery.stops_it_yet() && !recovery.stopped_it() {
+            // It was up when this began: it fell, or somebody stopped it, which its timestamps tell.
+            self.give_way(now, "it went down meanwhile", out);
+        } else if recovery.current().is_some() && self.life.interfered() {
             // Between two steps of ours; whether it was a start or a stop, it takes the place of ours.
             self.give_way(now, "somebody else decided", out);
         } else if recovery.current().is_some() && self.pause.is_some() && recovery.may_be_left() {

@@ -125,6 +125,12 @@ impl History {
         if bad >= least { this(bad, Some(window.of)) } else { None }
     }
 
+    /// The latest round was answered too late.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        matches!(self.rounds.back(), Some((_, RoundResult::Bad(Fault::Late, _))))
+    }
+
     /// Some round was good since the first bad one that is remembered: it answers now and then.
     #[must_use]
     pub fn answers_between(&self) -> bool {

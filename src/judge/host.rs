@@ -78,7 +78,14 @@ impl Host {
             }
             let app = match before.remove(&name) {
                 Some(app) if *app.policy() == policy && *app.target() == target => app,
-                Some(app) => App::new(name.clone(), policy, target, app.memory(), now),
+                Some(app) => {
+                    let mut anew = App::new(name.clone(), policy, target, app.memory(), now);
+                    if known {
+                        // Signals were followed all the while.
+                        anew.life.goes_on(app.life);
+                    }
+                    anew
+                }
                 None => {
                     let unknown = if lost { AppMemory::lost() } else { AppMemory::default() };
                     let memory = self.absent.remove(&name).unwrap_or(unknown);
@@ -250,6 +257,7 @@ mod tests {
     use super::super::observation::{CheckKind, Observation};
     use super::super::target::Address;
     use super::super::testing::{http, up};
+    use super::super::unit::JobId;
     use super::*;
 
     fn app(number: usize) -> (Subject, Policy, Target) {
@@ -339,6 +347,19 @@ mod tests {
         let memory = Memory { apps: BTreeMap::from([(name.clone(), kept)]), ..Memory::default() };
         let host = Host::new([(name.clone(), policy, target)], 1, memory, false, Moment::from_micros(1));
         assert_eq!(host.app(&name).unwrap().memory().ever_good, proven);
+    }
+
+    #[test]
+    fn an_app_that_is_configured_anew_knows_whose_job_is_pending() {
+        let (name, policy, target) = app(1);
+        let now = Moment::from_micros(1_000_000);
+        let mut host =
+            Host::new([(name.clone(), policy.clone(), target.clone())], 1, Memory::default(), false, now);
+        let _ = host.handle(now, &name, Event::Unit(Box::new(up(1))));
+        let _ = host.handle(now, &name, Event::JobNew(JobId(7)));
+        let other = Policy { failures: 7, ..policy };
+        host.configure([(name.clone(), other, target)], 1, false, now);
+        assert_eq!(host.app(&name).unwrap().life.foreign_job(), Some(JobId(7)));
     }
 
     #[test]

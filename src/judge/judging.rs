@@ -162,7 +162,7 @@ impl App {
         let acting = self.recovery.as_ref().filter(|recovery| recovery.is_acting());
         let acting = acting.map(|recovery| (recovery.intent.cause, recovery.intent.text.as_str()));
         let confirmed = self.history.confirmed(&self.policy);
-        let looping = self.loops.looping(now);
+        let looping = self.goes_round(now);
         let facts = Facts {
             unit,
             load_bad_for: self.load_bad_since.map(|since| now.since(since)),
@@ -247,6 +247,19 @@ impl App {
             return Some("its main process is writing a core dump".into());
         }
         None
+    }
+
+    /// It goes round: so often, in words. One that has been up for longer than its grace is not restarted by
+    /// systemd any more: what is wrong with the run that stays comes to light then.
+    fn goes_round(&self, now: Moment) -> Option<String> {
+        let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
+        let stays = up && self.grace_ends().is_some_and(|end| now >= end);
+        self.loops.looping(now).filter(|_| !stays)
+    }
+
+    /// When the grace of the present run is over, be it forgiven anything or not.
+    fn grace_ends(&self) -> Option<Moment> {
+        self.grace_from.map(|from| from + self.grace())
     }
 
     pub(super) fn is_healing(&self) -> bool {
@@ -589,8 +602,8 @@ impl App {
         let mut due = Vec::new();
         due.extend(self.load_bad_since.map(|since| since + FILE_GONE_FOR).filter(|at| *at > now));
         due.extend(self.overdue_at().filter(|at| *at > now));
-        if self.verdict == Verdict::Starting {
-            due.extend(self.grace_from.map(|from| from + self.grace()));
+        if matches!(self.verdict, Verdict::Starting | Verdict::CrashLooping) {
+            due.extend(self.grace_ends());
         }
         if self.restless > RESTLESS && self.verdict == Verdict::Healthy {
             due.push(self.verdict_since + CALM);

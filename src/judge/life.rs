@@ -22,6 +22,9 @@ const AFTER: Duration = Duration::from_millis(5);
 /// systemd takes a unit out of `active` within that time of the end of its main process.
 const OWN_END: Duration = Duration::from_secs(1);
 
+/// What takes longer than that to go down is seen to do so, unless the signals of it are lost.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
+
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -66,6 +69,9 @@ pub struct LifeMemory {
     pub last_up: Option<InvocationId>,
     /// How the last one ended, and which it was.
     pub end: Option<(Option<InvocationId>, Ending)>,
+    /// The run that a stop of ours is still taking down, and its job: it was waited for long enough, and
+    /// goes on by itself.
+    pub stopping: Option<(InvocationId, Option<JobId>)>,
 }
 
 /// Follows one unit.
@@ -88,6 +94,8 @@ pub struct Life {
     foreign_done: Option<JobId>,
     /// Jobs that we were told to be ours; bounded.
     ours: VecDeque<JobId>,
+    /// It was seen on its way down since it was last seen up.
+    seen_going: bool,
     /// What it depends on and ran without, when it was last seen up: that did not take it down.
     ran_without: Vec<UnitName>,
     was_auto_restarting: bool,
@@ -111,6 +119,13 @@ impl Life {
         Self { memory, ..Self::default() }
     }
 
+    /// Knows the jobs that were followed until now, under another configuration of the same unit.
+    pub fn goes_on(&mut self, before: Self) {
+        (self.ours, self.past) = (before.ours, before.past);
+        (self.foreign, self.foreign_gone) = (before.foreign, before.foreign_gone);
+        self.foreign_done = before.foreign_done;
+    }
+
     /// What has to be kept.
     #[must_use]
     pub fn memory(&self) -> &LifeMemory {
@@ -127,6 +142,12 @@ impl Life {
     #[must_use]
     pub fn knows_end_of(&self, unit: &UnitReading) -> bool {
         self.memory.end.as_ref().is_some_and(|(invocation, _)| *invocation == unit.invocation)
+    }
+
+    /// It was seen to run in this boot, or how a run of it ended.
+    #[must_use]
+    pub fn knows_a_run(&self) -> bool {
+        self.memory.last_up.is_some() || self.memory.end.is_some()
     }
 
     /// A job that is not ours is pending.
@@ -154,6 +175,17 @@ impl Life {
         if self.ours.len() > 16 {
             self.ours.pop_front();
         }
+    }
+
+    /// A stop of ours, which was queued last, is still to take that run down, and nobody waits for it any
+    /// more.
+    pub fn still_stopped_by_us(&mut self, run: Option<InvocationId>) {
+        self.memory.stopping = run.map(|run| (run, self.ours.back().copied()));
+    }
+
+    /// Our own stop is still taking it down, or has done so at last.
+    fn is_stopped_by_us(&self, unit: &UnitReading) -> bool {
+        self.memory.stopping.is_some_and(|(run, _)| unit.invocation == Some(run))
     }
 
     /// That run was ended by a stop of ours, and its start was given up: nobody else wants it to be down.
@@ -227,6 +259,12 @@ impl Life {
                 self.pass();
             }
         }
+        if let Some((_, Some(job))) = self.memory.stopping.filter(|(_, job)| *job == unit.job)
+            && !self.ours.contains(&job)
+        {
+            // A monitor before this one had queued it.
+            self.ours(job);
+        }
         if let Some(job) = unit.job {
             // An automatic restart takes nothing down.
             let stopping = unit.active == ActiveState::Deactivating;
@@ -247,6 +285,14 @@ impl Life {
         } else {
             // Whatever we believed to be pending is over; its JobRemoved is on its way, or lost.
             self.foreign_gone = self.foreign.take().or(self.foreign_gone);
+        }
+        self.seen_going |= unit.active == ActiveState::Deactivating;
+        if !unit.active.is_down() {
+            // What came up since may take it down, be it in the pause before Restart=.
+            let down = |name: &UnitName| {
+                unit.dependencies.iter().any(|other| other.unit == *name && other.active.is_down())
+            };
+            self.ran_without.retain(down);
         }
         let change = if unit.active.is_down() && !healing {
             (unit.job.is_none() && !acting && settled).then(|| self.conclude(unit)).flatten()
@@ -313,13 +359,16 @@ impl Life {
             self.pass();
             self.told = false;
             self.start_failed = false;
+            self.memory.stopping = None;
         }
         self.continuous = true;
+        self.seen_going = false;
         // A run that the monitor before us knew is still news to us: it may be in its grace.
         if known && self.memory.end.is_none() && self.looked {
             return None;
         }
-        self.memory = LifeMemory { last_up: unit.invocation, end: None };
+        let stopping = self.memory.stopping.filter(|_| self.is_stopped_by_us(unit));
+        self.memory = LifeMemory { last_up: unit.invocation, end: None, stopping };
         Some(Change::Started(starter))
     }
 
@@ -365,25 +414,34 @@ impl Life {
             }
             // Never ran in this boot, unless we saw it run. Who stops it all the same wants it to stay so.
             let unwanted = done && !unit.condition_failed;
-            return match self.memory.last_up {
-                Some(_) => Some(self.end(unit, Ending::Unloaded)),
-                None => unwanted.then(|| self.end(unit, Ending::Stopped)),
+            return if self.knows_a_run() {
+                Some(self.end(unit, Ending::Unloaded))
+            } else {
+                unwanted.then(|| self.end(unit, Ending::Stopped))
             };
         }
         let taken_down = unit.invocation.is_some_and(|run| self.was_taken_down(run));
-        let stopped = if self.continuous {
+        let stopped = if self.is_stopped_by_us(unit) {
+            // The timestamps are those of a stop, which is ours, unless another job came after it.
+            asked
+        } else if self.continuous {
             // The moment of a crash may coincide with somebody's reload or restart: then the
             // timestamps have the last word. Where they say nothing, a run that began under the job was
             // started by it, not stopped. In the pause before Restart= jobs say nothing, since the
             // restart itself is one.
             let same_run = self.memory.last_up == unit.invocation;
-            // Where nothing was told of its end, or not of the job that SIGTERM must have come from, the
-            // signals were lost.
+            // Where nothing was told of its end, or not of the job that SIGTERM must have come from, or it
+            // took its time to go down and that was not seen, the signals were lost.
             let by_job = stopped_by_job(unit);
             let terminated = unit.exit == Some(Exit::Signal(15));
-            let unheard = (!self.told || terminated) && by_job == Some(true) && !is_systemds_doing(unit);
-            // A start that came to nothing ends in `failed`, and so does a loop that systemd gave up.
-            let of_this_run = taken_down || done && same_run && unit.active == ActiveState::Inactive;
+            let unseen = !self.seen_going && took_long(unit);
+            let unheard =
+                (!self.told || terminated || unseen) && by_job == Some(true) && !is_systemds_doing(unit);
+            // A start that came to nothing ends in `failed`, and so does a loop that systemd gave up. But
+            // no job that is to start it is done before it is up.
+            let not_up = unit.result == "timeout" && unit.active_enter < unit.inactive_exit;
+            let below = unit.active == ActiveState::Inactive || not_up;
+            let of_this_run = taken_down || done && same_run && below;
             asked && by_job.unwrap_or(of_this_run) || unheard || stopped_on_its_way_up(unit)
         } else {
             match stopped_by_job(unit) {
@@ -420,6 +478,7 @@ impl Life {
     }
 
     fn end(&mut self, unit: &UnitReading, ending: Ending) -> Change {
+        self.memory.stopping = None;
         self.memory.end = Some((unit.invocation, ending.clone()));
         Change::Ended(ending)
     }
@@ -437,6 +496,12 @@ fn stopped_by_job(unit: &UnitReading) -> Option<bool> {
 fn outlived_its_process(unit: &UnitReading) -> bool {
     let (Some(left), Some(exited)) = (unit.active_exit, unit.main_exit) else { return false };
     left.since(exited) > OWN_END
+}
+
+/// Its way down was a long one.
+fn took_long(unit: &UnitReading) -> bool {
+    let way = unit.active_exit.zip(unit.inactive_enter);
+    way.is_some_and(|(left, down)| down.since(left) > SEEN_WITHIN)
 }
 
 impl UnitReading {

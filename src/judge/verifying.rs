@@ -81,6 +81,10 @@ impl App {
             None => forgotten && recovery.intent.run.is_some(),
         };
         let step = recovery.current();
+        if step.is_some() && self.life.interfered() {
+            self.give_way(now, "somebody else is at work", out);
+            return;
+        }
         if let Some(job) = unit.job {
             let has_stop = matches!(step, Some(Step::Restart { .. } | Step::Stop { .. }));
             let usable = self.load_bad_since.is_none();
@@ -267,6 +271,12 @@ impl App {
         let Some(recovery) = self.recovery.take() else { return };
         self.dirty = true;
         self.failed_at = Some(now);
+        // What its stop takes down, or has taken down, nobody else wants to be down.
+        if recovery.stopped_it() {
+            self.life.ended_by_us(recovery.intent.before);
+        } else if matches!(recovery.current(), Some(Step::Stop { .. })) {
+            self.life.still_stopped_by_us(recovery.intent.before);
+        }
         self.tell(out, EventKind::RecoveryFailed, Level::Warn, format!("it did not help: {why}"));
         let policy = self.policy.clone();
         if recovery.intent.attempt.is_some() && self.budget_for(recovery.intent.memory).failed(now, &policy) {

@@ -265,15 +265,20 @@ impl App {
         self.unit.as_ref().is_some_and(|unit| {
             let down = unit.active.is_down() && !unit.auto_restarting();
             let known = self.life.knows_end_of(unit) && !self.life.interfered();
-            down && unit.job.is_none() && unit.inactive_exit.is_some() && !known
+            // One that systemd has forgotten since it ran may have run and been stopped meanwhile.
+            let ran = unit.inactive_exit.is_some() || self.life.knows_a_run();
+            down && unit.job.is_none() && ran && !known
         })
     }
 
     /// Its fault holds until `successes` rounds are good, but the latest is, or none was bad since what was
-    /// seen before was voided: an app that answers, or may do so, is left alone.
+    /// seen before was voided, or the latest came too late only, which is no such fault: an app that answers,
+    /// or may do so, is left alone.
     pub(super) fn answers_again(&self, unit: &UnitReading) -> bool {
         let voided = self.verdict.is_of_answers() && self.history.bad_in_a_row() == 0;
-        let good = unit.active == ActiveState::Active && (self.history.good_in_a_row() > 0 || voided);
+        let works = self.history.is_late() && self.history.confirmed(&self.policy).is_none();
+        let well = self.history.good_in_a_row() > 0 || voided || works;
+        let good = unit.active == ActiveState::Active && well;
         good && !active(Mutation::AnswersIgnored)
     }
 

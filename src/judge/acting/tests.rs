@@ -244,3 +244,31 @@ fn cache_directories_of_the_unit_are_cleared_without_caches_of_the_app() {
     assert!(clears(true));
     assert!(!clears(false));
 }
+
+#[test]
+fn what_goes_down_before_our_first_job_is_not_started_again() {
+    let policy = Policy::default();
+    let steps = vec![Step::Preflight, RESTART];
+    let (mut app, effects) = taken_over_with(policy, steps, 0, Duration::from_secs(2), up(1));
+    assert_eq!(performed(&effects), [Step::Preflight]);
+    let now = Moment::from_micros(100) + Duration::from_secs(3);
+    // Every signal of it was lost.
+    let _ = app.handle(now, Event::Unit(Box::new(down(1))));
+    let effects = app.handle(now, Event::StepEnded(ActId(4), Outcome::Done));
+    assert_eq!(performed(&effects), []);
+    assert!(app.recovery.is_none());
+}
+
+#[test]
+fn a_stop_that_outlasts_its_deadline_is_remembered_as_ours() {
+    let stop = Step::Stop { kill_after: Duration::from_secs(5) };
+    let steps = vec![stop.clone(), Step::ClearCaches, Step::Start];
+    let (mut app, effects) = taken_over_with(Policy::default(), steps, 0, Duration::from_secs(2), up(1));
+    assert_eq!(performed(&effects), [stop]);
+    let now = Moment::from_micros(100) + Duration::from_secs(3);
+    let _ = app.handle(now, Event::StepQueued(ActId(4), JobId(7)));
+    let late = Outcome::TimedOut("the job is still pending".into());
+    let _ = app.handle(now, Event::StepEnded(ActId(4), late));
+    let run = up(1).invocation.unwrap();
+    assert_eq!(app.memory().life.stopping, Some((run, Some(JobId(7)))));
+}

@@ -50,7 +50,7 @@ fn a_unit_that_needs_no_process_is_stopped_by_whoever_stops_it() {
     life.job_removed(JobId(7), JobResult::Done);
     assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
     // Nobody heard of it.
-    let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+    let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, ..LifeMemory::default() });
     assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
 }
 
@@ -99,7 +99,7 @@ fn a_watchdog_kill_is_no_stop_though_its_timestamps_look_like_one() {
 fn a_restart_that_ran_into_the_start_limit_while_we_were_away_is_no_stop() {
     let refused =
         UnitReading { active: ActiveState::Failed, result: "start-limit-hit".into(), ..ended(19, 20) };
-    let mut life = Life::restore(LifeMemory { last_up: refused.invocation, end: None });
+    let mut life = Life::restore(LifeMemory { last_up: refused.invocation, ..LifeMemory::default() });
     assert_eq!(life.read(&refused, false, true), Some(Change::Ended(Ending::ByItself)));
 }
 
@@ -111,7 +111,7 @@ fn while_we_were_away_the_timestamps_tell() {
         (ended(20, 20), Ending::ByItself),
         (UnitReading { active: ActiveState::Failed, ..ended(20, 19) }, Ending::ByItself),
     ] {
-        let mut life = Life::restore(LifeMemory { last_up: unit.invocation, end: None });
+        let mut life = Life::restore(LifeMemory { last_up: unit.invocation, ..LifeMemory::default() });
         assert_eq!(life.read(&unit, false, true), Some(Change::Ended(ending)));
     }
 }
@@ -119,7 +119,7 @@ fn while_we_were_away_the_timestamps_tell() {
 #[test]
 fn a_unit_that_systemd_forgot_was_stopped() {
     let gone = UnitReading { invocation: None, inactive_exit: None, active_exit: None, ..down(1) };
-    let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+    let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, ..LifeMemory::default() });
     assert_eq!(life.read(&gone, false, true), Some(Change::Ended(Ending::Unloaded)));
     let mut fresh = Life::default();
     assert_eq!(fresh.read(&gone, false, true), None, "never ran in this boot");
@@ -140,7 +140,7 @@ fn a_stop_during_the_pause_before_an_automatic_restart_is_a_stop() {
     life.job_new(JobId(9));
     life.job_removed(JobId(9), JobResult::Done);
     assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
-    let mut away = Life::restore(LifeMemory { last_up: stopped.invocation, end: None });
+    let mut away = Life::restore(LifeMemory { last_up: stopped.invocation, ..LifeMemory::default() });
     assert_eq!(away.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
 }
 
@@ -252,7 +252,8 @@ fn a_stop_of_what_went_down_with_another_is_a_stop() {
 #[test]
 fn a_known_stop_stays_known_when_systemd_forgets_the_unit() {
     let end = Some((up(1).invocation, Ending::StoppedWith("db.service".parse().unwrap())));
-    let mut life = Life::restore(LifeMemory { last_up: up(1).invocation, end: end.clone() });
+    let mut life =
+        Life::restore(LifeMemory { last_up: up(1).invocation, end: end.clone(), ..LifeMemory::default() });
     let gone = UnitReading { invocation: None, inactive_exit: None, active_exit: None, ..down(1) };
     assert_eq!(life.read(&gone, false, true), None);
     assert_eq!(life.ending(), end.as_ref().map(|(_, ending)| ending));
@@ -281,7 +282,7 @@ fn what_it_needs_took_it_down_if_both_went_together_and_may_be_up_again() {
         (ActiveState::Inactive, 70_000, Ending::Stopped),
         (ActiveState::Active, -60_000, Ending::Stopped),
     ] {
-        let mut away = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+        let mut away = Life::restore(LifeMemory { last_up: up(1).invocation, ..LifeMemory::default() });
         let fallen = needs_that_left(active, left, stopped());
         assert_eq!(away.read(&fallen, false, true), Some(Change::Ended(ending)), "{active:?} {left}");
     }
@@ -290,11 +291,11 @@ fn what_it_needs_took_it_down_if_both_went_together_and_may_be_up_again() {
 #[test]
 fn what_never_was_up_took_nothing_down_while_nobody_looked() {
     let without = needs(ActiveState::Inactive, stopped());
-    let mut away = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+    let mut away = Life::restore(LifeMemory { last_up: up(1).invocation, ..LifeMemory::default() });
     assert_eq!(away.read(&without, false, true), Some(Change::Ended(Ending::Stopped)));
 
     // The same for one that is found on its way down.
-    let mut back = Life::restore(LifeMemory { last_up: up(1).invocation, end: None });
+    let mut back = Life::restore(LifeMemory { last_up: up(1).invocation, ..LifeMemory::default() });
     let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(7)), ..up(1) };
     let _ = back.read(&needs(ActiveState::Inactive, going), false, true);
     back.job_removed(JobId(7), JobResult::Done);
@@ -346,7 +347,7 @@ fn stopped_while_starting() -> UnitReading {
 #[test]
 fn a_stop_before_it_was_ready_is_a_stop_whoever_watched() {
     let unit = stopped_while_starting();
-    let mut away = Life::restore(LifeMemory { last_up: unit.invocation, end: None });
+    let mut away = Life::restore(LifeMemory { last_up: unit.invocation, ..LifeMemory::default() });
     assert_eq!(away.read(&unit, false, true), Some(Change::Ended(Ending::Stopped)));
     let mut life = Life::default();
     let _ = life.read(&up(1), false, true);
@@ -354,7 +355,7 @@ fn a_stop_before_it_was_ready_is_a_stop_whoever_watched() {
     assert_eq!(life.read(&unit, false, true), Some(Change::Ended(Ending::Stopped)));
     // A start that fails ends in `failed`.
     let failed = UnitReading { active: ActiveState::Failed, result: "exit-code".into(), ..unit };
-    let mut life = Life::restore(LifeMemory { last_up: failed.invocation, end: None });
+    let mut life = Life::restore(LifeMemory { last_up: failed.invocation, ..LifeMemory::default() });
     assert_eq!(life.read(&failed, false, true), Some(Change::Ended(Ending::ByItself)));
 }
 
@@ -457,4 +458,105 @@ fn who_starts_what_was_stopped_wants_it_up_though_the_start_fails() {
     life.job_removed(JobId(8), JobResult::Failed);
     let refused = UnitReading { active: ActiveState::Failed, ..ended(19, 20) };
     assert_eq!(life.read(&refused, false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn a_stop_of_ours_that_outlasts_its_deadline_is_not_somebodys() {
+    let stopping = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(7)), ..up(1) };
+    let terminated = UnitReading { exit: Some(Exit::Signal(15)), ..ended(19, 20) };
+    let begun = || {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.ours(JobId(7));
+        life.still_stopped_by_us(up(1).invocation);
+        life
+    };
+    // The monitor that asked for it, and the next one.
+    for mut life in [begun(), Life::restore(begun().memory().clone())] {
+        let _ = life.read(&stopping, false, true);
+        assert_eq!(life.foreign_job(), None);
+        life.told();
+        assert_eq!(life.read(&terminated, false, true), Some(Change::Ended(Ending::ByItself)));
+        let _ = life.read(&up(2), false, true);
+        assert_eq!(life.memory().stopping, None, "that was another run");
+    }
+    // Somebody stopped it once more, when ours was through.
+    let mut life = begun();
+    life.job_removed(JobId(7), JobResult::Done);
+    life.job_new(JobId(8));
+    life.job_removed(JobId(8), JobResult::Done);
+    assert_eq!(life.read(&terminated, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn what_came_up_in_the_pause_before_a_restart_may_take_it_down() {
+    let dependency = |active, left| Dependency {
+        unit: "db.service".parse().unwrap(),
+        active,
+        job: false,
+        needed: true,
+        left: at(left),
+    };
+    let with = |active, left, unit| UnitReading { dependencies: vec![dependency(active, left)], ..unit };
+    let mut life = Life::default();
+    let _ = life.read(&with(ActiveState::Failed, 12, up(1)), false, true);
+    let pause = UnitReading { active: ActiveState::Activating, sub: "auto-restart".into(), ..ended(20, 19) };
+    let pause = UnitReading { inactive_exit: at(21), ..pause };
+    let _ = life.read(&with(ActiveState::Active, 12, pause.clone()), false, true);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    let stopped = UnitReading {
+        active: ActiveState::Inactive,
+        sub: "dead".into(),
+        inactive_enter: at(9_000_000),
+        ..pause
+    };
+    let stopped = with(ActiveState::Inactive, 9_000_001, stopped);
+    let ending = Ending::StoppedWith("db.service".parse().unwrap());
+    assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(ending)));
+}
+
+#[test]
+fn a_job_that_is_done_on_what_never_came_up_was_a_stop() {
+    let starting = UnitReading { active: ActiveState::Activating, active_enter: None, ..up(1) };
+    let killed = UnitReading {
+        active: ActiveState::Failed,
+        active_enter: None,
+        main_exit: at(20),
+        exit: Some(Exit::Signal(9)),
+        result: "timeout".into(),
+        ..down(1)
+    };
+    let mut life = Life::default();
+    let _ = life.read(&starting, false, true);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::Stopped)));
+    // One that was to start it fails.
+    let mut life = Life::default();
+    let _ = life.read(&starting, false, true);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Failed);
+    assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn a_long_way_down_that_nobody_saw_is_read_from_its_timestamps() {
+    let killed = UnitReading {
+        active: ActiveState::Failed,
+        exit: Some(Exit::Signal(9)),
+        result: "timeout".into(),
+        inactive_enter: at(10_000_030),
+        ..ended(19, 10_000_020)
+    };
+    for (seen, ending) in [(false, Ending::Stopped), (true, Ending::ByItself)] {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.told();
+        if seen {
+            // RuntimeMaxSec= does so, and no job is seen.
+            let _ = life.read(&UnitReading { active: ActiveState::Deactivating, ..up(1) }, false, true);
+        }
+        assert_eq!(life.read(&killed, false, true), Some(Change::Ended(ending)));
+    }
 }

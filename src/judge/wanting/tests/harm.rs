@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 use super::super::super::budget::Breaker;
 use super::super::super::effect::Request;
+use super::super::super::life::{Ending, Life, LifeMemory};
 use super::super::super::verdict::Condition;
 use super::*;
 
@@ -190,6 +191,24 @@ fn an_app_that_is_up_and_cannot_prove_its_health_goes_round_no_more() {
 }
 
 #[test]
+fn what_went_round_and_stays_up_is_recovered_from_what_is_wrong_with_it_now() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    stage.answer(nobody_listens);
+    for _ in 0..7 {
+        stage.go_round();
+        stage.pass(3);
+    }
+    stage.answer(only(CheckKind::Http, Fault::Unanswered));
+    stage.comes_up();
+    stage.pass(20);
+    assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::CrashLooping, 0), "within its grace");
+    stage.pass(60);
+    assert!(stage.verdicts().contains(&Verdict::Frozen), "{:?}", stage.verdicts());
+    assert!(matches!(stage.steps[..], [Step::Restart { .. }]), "{:?}", stage.steps);
+    assert_eq!(stage.app.loops.looping(stage.now), None);
+}
+
+#[test]
 fn a_reset_forgets_memory_restarts_as_well() {
     let target = Target { max_memory: Some(100), ..asked() };
     let mut stage = Stage::new(target, Policy::default());
@@ -250,6 +269,18 @@ fn a_unit_that_was_forgotten_is_told_once_whoever_watches() {
     stage.another_monitor();
     stage.pass(2);
     assert_eq!((stage.app.verdict, stage.alerts()), (Verdict::StoppedByAdmin, 1));
+}
+
+#[test]
+fn what_was_forgotten_since_it_fell_is_not_begun_before_that_is_understood() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    // Somebody started and stopped it while nobody watched.
+    stage.unit = UnitReading { invocation: None, inactive_exit: None, active_enter: None, ..down(1) };
+    let fell = Some((up(1).invocation, Ending::ByItself));
+    stage.app.life = Life::restore(LifeMemory { end: fell, ..LifeMemory::default() });
+    stage.another_monitor();
+    stage.pass(600);
+    assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::StoppedByAdmin, 0));
 }
 
 #[test]
