@@ -207,7 +207,8 @@ fn waits_for_people(world: &World, member: M, at: i64) -> bool {
     let had = i64::try_from(policy.verify_within.unwrap_or(policy.startup_grace).as_micros()).unwrap();
     let blind = known.blind.map(|(since, _)| since).zip(known.recoveries.last());
     let unseen = blind.is_some_and(|(since, began)| at - since.max(*began) >= had);
-    unseen || paused || unit.frozen.is_some() || unit.foreign_job().is_some() || world.around.hung
+    let stopped = unit.is_down() && matches!(unit.wish, Wish::Stopped { .. });
+    unseen || paused || stopped || unit.frozen.is_some() || unit.foreign_job().is_some() || world.around.hung
 }
 
 /// What spoke against it when the recovery began.
@@ -252,8 +253,11 @@ fn not_for_the_database(world: &World, deed: &Deed<'_>) -> Holds {
     let known = &world.ledger.members[deed.member];
     let asked = member.target.database.is_some() && known.database_good;
     let blind = world.around.blind.contains_key(&deed.member);
-    let streak = known.said.iter().rev().take_while(|seen| seen.said == Said::Bad);
-    let suspected = streak.last().map(|first| world.before + first.began.as_micros());
+    // It is asked as soon as something is suspected, be it within the grace, or while nothing was answered.
+    let run = world.units[member.unit].says.invocation;
+    let unanswered = known.under_way.iter().filter(|round| round.run == run).map(|round| round.began);
+    let suspected = unanswered.chain(known.suspected).min();
+    let suspected = suspected.map(|began| world.before + began.as_micros());
     let before = world.around.database_down.zip(suspected).is_some_and(|(down, suspected)| down < suspected);
     holds(!(asked && before) || blind || for_memory(deed), || {
         "its database does not accept connections".into()

@@ -10,8 +10,11 @@ use app_monitor::judge::{
 
 use crate::invariants;
 use crate::process::Mood;
-use crate::systemd::Wish;
+use crate::systemd::{Who, Wish};
 use crate::world::{M, Trace, U, World, millis};
+
+/// At most three probes of a kind are in flight, each of them in a round of its own.
+const ROUNDS: usize = 3 * CheckKind::ALL.len();
 
 /// A round under way, or the last ones that were answered.
 #[derive(Clone, Debug)]
@@ -135,6 +138,13 @@ pub struct Known {
     pub looked: i64,
     /// Since when it is known to be down as it is now.
     pub down_since: Option<Moment>,
+    /// The run that was last seen up.
+    pub seen_run: Option<InvocationId>,
+    /// A run of this boot was seen, and it is written down that one was.
+    pub read_run: bool,
+    pub kept_run: bool,
+    /// A job that was seen since it was last up, and of whose end nothing was told.
+    pub unheard: Option<JobId>,
     pub jobs_begun: VecDeque<JobId>,
     pub jobs_ended: VecDeque<JobId>,
     /// Those that began on a unit that was known to be down.
@@ -145,6 +155,8 @@ pub struct Known {
     /// Answered rounds of the present run, by when they began.
     pub said: Vec<Answered>,
     pub run: Option<InvocationId>,
+    /// When the first bad round of it began, if none was good since, those in its grace among them.
+    pub suspected: Option<Moment>,
     /// Enough rounds of the present run were bad, and not enough good since.
     pub confirmed: bool,
     /// A round of the present run was good.
@@ -196,6 +208,10 @@ impl Ledger {
             reading: None,
             looked: 0,
             down_since: None,
+            seen_run: None,
+            read_run: false,
+            kept_run: false,
+            unheard: None,
             jobs_begun: VecDeque::new(),
             jobs_ended: VecDeque::new(),
             jobs_on_down: VecDeque::new(),
@@ -203,6 +219,7 @@ impl Ledger {
             under_way: Vec::new(),
             said: Vec::new(),
             run: None,
+            suspected: None,
             confirmed: false,
             good_since_start: false,
             blind: None,
@@ -234,6 +251,7 @@ impl Known {
     fn forget_rounds(&mut self) {
         self.under_way.clear();
         self.said.clear();
+        self.suspected = None;
         self.confirmed = false;
         self.good_since_start = false;
     }
@@ -313,7 +331,9 @@ impl World {
             let well = known.good_since_start;
             known.forget_rounds();
             known.blind = None;
-            known.reading = None;
+            known.kept_run &= !lost;
+            (known.read_run, known.seen_run) = (known.kept_run, None);
+            let seen = known.reading.take().filter(|seen| seen.active.is_down() && !lost && !stale);
             known.down_since = None;
             known.jobs_begun.clear();
             known.jobs_ended.clear();
@@ -353,14 +373,14 @@ impl World {
                 let (act, memory, cause) = (intent.act, intent.memory, intent.cause);
                 let asked = !counted;
                 let given_up = false;
-                let (began, forgiven, objection) = (at, false, None);
+                let (began, forgiven, objection) = (self.before + intent.began.as_micros(), false, None);
                 known.open =
                     Some(Open { act, began, counted, asked, memory, cause, given_up, forgiven, objection });
                 if counted {
                     let budget = known.budget_for(memory);
-                    budget.attempts.push(at);
+                    budget.attempts.push(began);
                     budget.since_healthy += 1;
-                    budget.last = Some(at);
+                    budget.last = Some(began);
                 }
             }
             if lost {
@@ -373,13 +393,21 @@ impl World {
                 unit.wish = Wish::Forgotten;
             }
             let wish = unit.wish;
-            let unknown = lost || another_boot || intent.is_some_and(|intent| intent.run.is_none());
+            let unknown = lost || stale || another_boot || !known.kept_run;
+            let unknown = unknown || intent.is_some_and(|intent| intent.run.is_none());
+            let seen = seen.is_some_and(|seen| seen.inactive_enter == unit.says.inactive_enter);
+            // What took it down was stopped once more since, or it is still on its way down.
+            let went = if unit.is_down() { unit.says.inactive_enter } else { unit.says.active_exit };
             if let Wish::StoppedWith(other) = wish
-                && lost
-                && left[other]
-                    .zip(unit.says.inactive_enter)
-                    .is_some_and(|(left, down)| left > down + millis(5))
+                && !seen
+                && left[other].zip(went).is_some_and(|(left, went)| left > went + millis(5))
             {
+                unit.wish = Wish::Forgotten;
+            }
+            // Stopped on its way up, and killed when that took too long: a start that took too long looks
+            // like that, too.
+            let was_up = unit.says.active_exit >= unit.says.inactive_exit;
+            if matches!(wish, Wish::Stopped { .. }) && !seen && !was_up && unit.says.result == "timeout" {
                 unit.wish = Wish::Forgotten;
             }
             if unknown && unit.says.inactive_enter.is_none() && matches!(unit.wish, Wish::Stopped { .. }) {
@@ -395,11 +423,21 @@ impl World {
         }
     }
 
+    /// What the monitor knows is written down.
+    pub fn ledger_keeps(&mut self) {
+        self.ledger.stale = false;
+        for known in &mut self.ledger.members {
+            known.kept_run |= known.read_run;
+        }
+    }
+
     pub fn ledger_reloads(&mut self) {
         let at = self.absolute();
         for (known, member) in self.ledger.members.iter_mut().zip(&self.members) {
             forgive_if_healthy(known, at, &member.policy);
             known.forget_rounds();
+            // It has to be looked at anew before a job can be told to have come later.
+            known.down_since = None;
             known.healthy_since = None;
         }
     }
@@ -415,12 +453,29 @@ impl World {
             }
             known.broke_loop = known.broke_loop.map(|at| at - believed_longer);
             known.paused_until = known.paused_until.map(|at| at - believed_longer);
+            (known.read_run, known.kept_run) = (false, false);
             known.open = None;
         }
     }
 
     pub fn ledger_reading(&mut self, member: M, reading: &UnitReading) {
+        let unit = &self.units[self.members[member].unit];
         let known = &mut self.ledger.members[member];
+        let up = !reading.active.is_down() && !reading.auto_restarting();
+        known.read_run |= reading.invocation.is_some() && (up || unit.wish != Wish::Up);
+        if up && reading.invocation != known.seen_run {
+            known.seen_run = reading.invocation;
+            // Its job is as old as it took to come up, and may have been told of long since.
+            if unit.begun_by == Who::Admin && unit.says.invocation == reading.invocation {
+                known.budget.half_open = true;
+                known.memory_budget.half_open = true;
+            }
+        }
+        match reading.job {
+            Some(job) => known.unheard = Some(job),
+            None if up => known.unheard = None,
+            None => {}
+        }
         if !reading.active.is_down() {
             known.unsure = false;
             known.down_since = None;
@@ -435,6 +490,7 @@ impl World {
         let says = &self.units[self.members[member].unit].says;
         let known = &mut self.ledger.members[member];
         bounded(&mut known.jobs_begun, id);
+        known.unheard = Some(id);
         // A job that comes within moments of a crash may as well have been the cause of it.
         let settled = known.down_since.is_some_and(|since| now.since(since) > millis(100));
         let read = known.reading.as_ref();
@@ -446,7 +502,9 @@ impl World {
     }
 
     pub fn ledger_job_told(&mut self, member: M, id: JobId) {
-        bounded(&mut self.ledger.members[member].jobs_ended, id);
+        let known = &mut self.ledger.members[member];
+        bounded(&mut known.jobs_ended, id);
+        known.unheard = known.unheard.filter(|unheard| *unheard != id);
     }
 
     pub fn ledger_asked(&mut self, member: M, request: &Request) {
@@ -478,7 +536,7 @@ impl World {
         let run = unit.says.invocation.filter(|_| unit.says.active == ActiveState::Active);
         let overloaded = self.behaves(self.members[member].unit) == Some(Mood::Overloaded);
         let known = &mut self.ledger.members[member];
-        if known.under_way.len() >= 8 {
+        if known.under_way.len() >= ROUNDS {
             known.under_way.remove(0);
         }
         known.under_way.push(Round {
@@ -539,6 +597,7 @@ impl World {
         if known.run != round.run {
             known.run = round.run;
             known.said.clear();
+            known.suspected = None;
             known.confirmed = false;
             known.good_since_start = false;
         }
@@ -548,6 +607,15 @@ impl World {
             Finding::Unknown => Said::Nothing,
         };
         known.good_since_start |= said == Said::Good;
+        match said {
+            Said::Good => known.suspected = None,
+            Said::Bad => {
+                // They may be answered in any order.
+                let first = known.suspected.map_or(round.began, |first| first.min(round.began));
+                known.suspected = Some(first);
+            }
+            Said::Nothing => {}
+        }
         let age = self.now.since(unit.says.active_enter.unwrap_or(self.now));
         // Failures within the grace are forgiven, and unknown is never bad.
         let forgiven = said == Said::Bad && !known.good_since_start && age < policy.startup_grace;
@@ -643,13 +711,17 @@ impl World {
     pub fn ledger_left(&mut self, unit: U) {
         for other in 0..self.units.len() {
             let sim = &self.units[other];
-            if sim.wish != Wish::StoppedWith(unit) || !sim.is_down() {
+            let going = sim.says.active == ActiveState::Deactivating;
+            if sim.wish != Wish::StoppedWith(unit) || !(sim.is_down() || going) {
                 continue;
             }
             let known = (0..self.members.len()).any(|member| {
                 let seen = self.ledger.members[member].reading.as_ref();
-                self.members[member].unit == other
-                    && seen.is_some_and(|seen| seen.inactive_enter == sim.says.inactive_enter)
+                let same = |seen: &UnitReading| {
+                    seen.inactive_enter == sim.says.inactive_enter
+                        && (!going || seen.active == ActiveState::Deactivating)
+                };
+                self.members[member].unit == other && seen.is_some_and(same)
             });
             if !known {
                 self.units[other].wish = Wish::Forgotten;

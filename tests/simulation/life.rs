@@ -57,6 +57,12 @@ pub fn life(seed: u64, faults: u64) -> Life {
 }
 
 impl World {
+    /// It was down when somebody's job came, of whose end nothing was told: that may have been a stop.
+    fn left_alone_unheard(&self, member: usize, verdict: Verdict) -> bool {
+        let down = self.units[self.members[member].unit].is_down();
+        down && verdict == Verdict::StoppedByAdmin && self.ledger.members[member].unheard.is_some()
+    }
+
     /// Liveness: everything curable is cured, and nothing stays open.
     pub fn must_be_well(&mut self) {
         for member in 0..self.members.len() {
@@ -70,7 +76,7 @@ impl World {
             let problem = if stopped {
                 let left_alone = unit.is_down();
                 (!left_alone).then(|| "somebody stopped it, and it runs".to_owned())
-            } else if unit.wish == Wish::Forgotten {
+            } else if unit.wish == Wish::Forgotten || self.left_alone_unheard(member, view.verdict) {
                 None
             } else if !unit.is_up() {
                 Some(format!("it is {}: {}: {}", unit.says.sub, view.verdict, view.text))

@@ -287,11 +287,12 @@ impl World {
 
     /// Everything is as it should be again. What people stopped stays so.
     pub fn mend(&mut self) {
+        // What waits for a monitor that does not run comes when it runs again, in its order.
+        while let Some(until) = self.monitor.stalled.filter(|_| self.violation.is_none()) {
+            self.run_for(until.since(self.now) + millis(1));
+        }
         self.note(Trace::Deed("all is mended".into()));
         self.stir();
-        if self.monitor.stalled.is_some() {
-            self.carry_out_deed(Deed::Thaw(seconds(1)));
-        }
         self.carry_out_deed(Deed::Hung(false));
         let silent = self.around.proxy != Proxy::Well;
         self.around.mend();
@@ -330,6 +331,8 @@ impl World {
                 self.carry_out_deed(Deed::Job(unit, Kind::Start));
             }
             if watched && matches!(self.units[unit].says.active, ActiveState::Active) {
+                // Whose start limit is used up by then would stay down.
+                self.reset_failed(unit);
                 self.carry_out_deed(Deed::Job(unit, Kind::Restart));
             }
         }

@@ -186,7 +186,7 @@ impl World {
         if self.around.writable {
             self.monitor.kept = Some(memory);
             self.monitor.kept_at = self.absolute();
-            self.ledger.stale = false;
+            self.ledger_keeps();
         }
         self.kill_monitor();
         for (unit, kill) in wills {
@@ -231,7 +231,7 @@ impl World {
         {
             self.monitor.kept = Some(host.memory(clocks));
             self.monitor.kept_at = self.absolute();
-            self.ledger.stale = false;
+            self.ledger_keeps();
         }
     }
 
@@ -397,16 +397,16 @@ impl World {
         }
         self.stir();
         let (name, now) = (self.members[member].name.clone(), self.now);
-        let paused = self.ledger.members[member].paused_until;
         self.ledger_asked(member, &request);
         let Some(host) = &mut self.monitor.host else { return };
         if let Ok(effects) = host.ask(now, &name, request) {
             self.carry_out(effects);
         }
-        let kept = self.monitor.kept.as_ref().and_then(|kept| kept.apps.get(&name));
-        if !self.monitor.is_up() && kept.is_none_or(|kept| kept.pause.is_none()) {
-            // It was killed before it could answer.
-            self.ledger.members[member].paused_until = paused;
+        if !self.monitor.is_up() {
+            // It was killed, before it could answer or after: what it had written holds.
+            let kept = self.monitor.kept.as_ref().and_then(|kept| kept.apps.get(&name));
+            let until = kept.and_then(|kept| kept.pause.as_ref()).map(|pause| pause.until);
+            self.ledger.members[member].paused_until = until.map(|until| self.before + until.as_micros());
         }
         self.ledger.members[member].asked = false;
     }

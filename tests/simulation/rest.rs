@@ -102,10 +102,11 @@ impl World {
     }
 
     /// systemd restarted it so often within the hour, and nothing good was seen since: it goes round,
-    /// whatever is wrong with the present run.
+    /// whatever is wrong with the present run, unless that stays.
     fn goes_round_by_law(&self, member: M, verdict: Verdict) -> bool {
         let says = &self.units[self.members[member].unit].says;
-        let lately = says.active_enter.is_some_and(|up| self.now.since(up) < seconds(3_600));
+        // The grace is ten minutes at most.
+        let lately = says.active_enter.is_some_and(|up| self.now.since(up) < seconds(600));
         verdict == Verdict::CrashLooping && says.restarts > 3 && lately
     }
 
@@ -116,6 +117,8 @@ impl World {
             Wish::StoppedWith(_) if known.knows_stop(sim.wish, &sim.says) => {
                 Some(Verdict::StoppedWithDependency)
             }
+            // What is down already may have been stopped once more by a job whose end was not told.
+            Wish::Up if known.unheard.is_some() => None,
             // Systemd remembers how it ended, and nobody asked.
             Wish::Up if sim.says.inactive_enter.is_some() && !self.around.blind.contains_key(&member) => {
                 let target = &self.members[member].target;

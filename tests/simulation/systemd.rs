@@ -83,6 +83,8 @@ pub enum Timer {
     AutoRestart,
     /// The job that is pending is carried out.
     Run(JobId),
+    /// It waited for the job of a unit that it needs.
+    Turn(JobId),
 }
 
 /// What people wish of a unit.
@@ -128,6 +130,8 @@ pub struct Unit {
     pub frozen: Option<i64>,
     /// The run before was ended with SIGKILL while it was being stopped.
     killed: bool,
+    /// Who began its last run.
+    pub begun_by: Who,
 }
 
 impl Unit {
@@ -155,6 +159,7 @@ impl Unit {
             masked: None,
             frozen: None,
             killed: false,
+            begun_by: Who::Systemd,
         }
     }
 
@@ -297,9 +302,11 @@ impl World {
     }
 
     pub fn timer(&mut self, unit: U, epoch: u64, timer: Timer) {
-        if let Timer::Run(id) = timer {
+        if let Timer::Run(id) | Timer::Turn(id) = timer {
             if self.units[unit].job.as_ref().is_some_and(|job| job.id == id) {
-                self.run_job(unit);
+                // Its turn does not wait for RestartSec= to be over, which is behind it.
+                let its_turn = matches!(timer, Timer::Turn(_)) && self.units[unit].says.auto_restarting();
+                if its_turn { self.begin(unit) } else { self.run_job(unit) }
             }
             return;
         }
@@ -307,7 +314,7 @@ impl World {
             return;
         }
         match timer {
-            Timer::Run(_) => {}
+            Timer::Run(_) | Timer::Turn(_) => {}
             Timer::Ready => self.go_up(unit),
             Timer::StartTimeout => self.kill(unit, "timeout"),
             Timer::Exit(exit) => self.exited(unit, exit, None),
@@ -383,7 +390,7 @@ impl World {
             // It waits its turn.
             if let Some(job) = &self.units[unit].job {
                 let id = job.id;
-                self.later(millis(300), Coming::Timer(unit, 0, Timer::Run(id)));
+                self.later(millis(300), Coming::Timer(unit, 0, Timer::Turn(id)));
             }
             return;
         }
@@ -419,6 +426,7 @@ impl World {
         sim.says.main_pid = Some(1000 + u32::try_from(self.invocations % 30_000).unwrap());
         sim.says.control_group = Some(format!("/system.slice/{}", sim.name));
         sim.killed = false;
+        sim.begun_by = sim.job.as_ref().map_or(Who::Systemd, |job| job.who);
         sim.wish = Wish::Up;
         sim.process.begin();
         if self.around.proxy_unit == Some(unit) && self.around.proxy == Proxy::Silent {
@@ -666,6 +674,7 @@ impl World {
         sim.says.inactive_exit = Some(now);
         sim.says.main_pid = Some(900);
         sim.says.control_group = Some(format!("/system.slice/{}", sim.name));
+        sim.begun_by = Who::Systemd;
         sim.process.begin();
         self.go_up(unit);
     }
