@@ -8,7 +8,7 @@ use crate::judge::Span;
 
 use super::client::{Client, Failure};
 use super::rehearsal;
-use super::{OK, complain, length};
+use super::{OK, complain, length, print_text};
 
 /// `pause`.
 #[derive(Debug, Args)]
@@ -65,7 +65,8 @@ pub async fn pause(command: &Pause) -> u8 {
         let apps = named(&client, command.app.as_deref()).await?;
         for app in &apps {
             client.pause(app, command.length, &command.reason).await?;
-            println!("{app}: paused for {}; app-monitor resume {app} ends it earlier", Span(command.length));
+            let length = Span(command.length);
+            print_text(&format!("{app}: paused for {length}; app-monitor resume {app} ends it earlier\n"));
         }
         Ok(())
     };

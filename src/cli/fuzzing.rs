@@ -13,7 +13,8 @@ use crate::plain::is_hidden;
 pub(crate) fn incident(bytes: &[u8]) {
     let Ok((incident, summary)) = parse(bytes) else { return };
     for width in [None, Some(60)] {
-        let terminal = Terminal { colour: false, width, is_terminal: width.is_some() };
+        let terminal =
+            Terminal { colour: false, width, height: None, is_terminal: width.is_some(), ascii: false };
         let shown = whole(&incident, terminal) + &table(std::slice::from_ref(&summary), 0, None, terminal);
         assert!(!shown.contains(|c| c != '\n' && is_hidden(c)), "{shown:?}");
         assert!(width.is_none_or(|width| shown.lines().all(|line| line.chars().count() <= width)));

@@ -92,28 +92,33 @@ pub(super) fn table(heads: &[Summary], left: usize, app: Option<&str>, terminal:
             None => "no incident is on record\n".to_owned(),
         };
     }
-    let width = heads.iter().map(|one| one.id.chars().count()).max().unwrap_or(0).max(2);
-    let mut text = format!(
-        "{:<width$}  {:<19}  {:<12}  {:<16}  {:<15}  WHAT WAS SEEN\n",
-        "ID", "OPENED (UTC)", "LASTED", "VERDICT", "OUTCOME"
-    );
-    if terminal.is_terminal {
-        text = format!("{}\n", terminal.fit(text.trim_end()));
-    }
-    for one in heads {
-        let lasted = one.lasted_ms.map_or_else(|| "-".to_owned(), length);
-        let line = format!(
-            "{:<width$}  {:<19}  {lasted:<12}  {:<16}  {:<15}  {}",
-            one.id,
-            day_and_time(one.opened_seconds),
-            one.verdict,
-            one.outcome,
-            one.text
-        );
-        let line = terminal.fit(line.trim_end());
+    let rows: Vec<[String; 5]> = heads
+        .iter()
+        .map(|one| {
+            let lasted = one.lasted_ms.map_or_else(|| "-".to_owned(), length);
+            let opened = day_and_time(one.opened_seconds);
+            [one.id.clone(), opened, lasted, one.verdict.to_string(), one.outcome.to_string()]
+        })
+        .collect();
+    // As wide as what stands in them, so that what was seen has the rest.
+    let titles = ["ID", "OPENED (UTC)", "LASTED", "VERDICT", "OUTCOME"].map(str::to_owned);
+    let width = |column: usize| {
+        let cells = rows.iter().chain([&titles]).map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let line = |row: &[String; 5], seen: &str| {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        terminal.fit(format!("{}  {seen}", cells.join("  ")).trim_end())
+    };
+    let mut text = format!("{}\n", line(&titles, "WHAT WAS SEEN"));
+    for (one, row) in heads.iter().zip(&rows) {
+        let line = line(row, &one.text);
         let word = one.outcome.word();
         // The last two columns alone: an app could be called like an outcome.
-        let at = line.char_indices().nth(width + 2 + 19 + 2 + 12 + 2).map_or(line.len(), |(at, _)| at);
+        let before: usize = widths[..3].iter().map(|width| width + 2).sum();
+        let at = line.char_indices().nth(before).map_or(line.len(), |(at, _)| at);
         let (front, back) = line.split_at(at);
         let _ = writeln!(text, "{front}{}", back.replacen(word, &terminal.paint(tone(one.outcome), word), 1));
     }
@@ -136,48 +141,53 @@ fn after(millis: i64) -> String {
 
 pub(super) fn whole(incident: &Incident, terminal: Terminal) -> String {
     let mut text = String::new();
-    let mut line = |line: String| {
-        let _ = writeln!(text, "{}", terminal.fit(&line));
+    let mut line = |front: &str, rest: &str| {
+        for line in terminal.hang(front, rest) {
+            let _ = writeln!(text, "{line}");
+        }
     };
-    line(format!("● {}: {}, {} ({})", incident.id, incident.verdict, incident.outcome, incident.unit));
+    let what = format!("{}, {} ({})", incident.verdict, incident.outcome, incident.unit);
+    line(&format!("\u{25cf} {}: ", incident.id), &what);
     if !incident.text.is_empty() {
-        line(format!("    {}", incident.text));
+        line("    ", &incident.text);
     }
-    line(format!("    opened {} UTC", day_and_time(incident.opened_seconds)));
+    line("    ", &format!("opened {} UTC", day_and_time(incident.opened_seconds)));
     match (incident.closed_seconds, incident.lasted_ms) {
         (Some(closed), lasted) => {
             let lasted = lasted.map_or_else(String::new, |lasted| format!(", after {}", length(lasted)));
-            line(format!("    over   {} UTC{lasted}", day_and_time(closed)));
+            line("    ", &format!("over   {} UTC{lasted}", day_and_time(closed)));
         }
-        _ => line("    not over yet".to_owned()),
+        _ => line("    ", &format!("not over yet; now: app-monitor status {}", incident.app)),
     }
-    line(String::new());
-    line("Timeline".to_owned());
+    line("", "");
+    line("", "Timeline");
     let cut = timeline_cut(incident);
     for (at, entry) in incident.timeline.iter().enumerate() {
         if cut == Some(at) {
-            line(format!("    … {} lines were left out", incident.left_out));
+            line("    ", &format!("\u{2026} {} lines were left out", incident.left_out));
         }
         let mark = if entry.level <= Level::Warn { '!' } else { ' ' };
-        line(format!("  {mark} {:>10}  {:<17}  {}", after(entry.after_ms), entry.event, entry.text));
+        line(&format!("  {mark} {:>10}  {:<17}  ", after(entry.after_ms), entry.event), &entry.text);
     }
     if !incident.steps.is_empty() {
-        line(String::new());
-        line("Steps".to_owned());
+        line("", "");
+        line("", "Steps");
         for step in &incident.steps {
             let done = if step.done { "done" } else { "failed" };
             let number = if incident.recoveries > 1 { format!("{} ", step.recovery) } else { String::new() };
-            line(format!("    {number}{:<14}  {done:<6}  {}", step.step, length(step.took_ms)));
+            line("    ", &format!("{number}{:<14}  {done:<6}  {}", step.step, length(step.took_ms)));
         }
     }
     for evidence in &incident.evidence {
-        line(String::new());
-        line(format!("Evidence, gathered at {}", after(evidence.after_ms)));
+        line("", "");
+        line("", &format!("Evidence, gathered at {}", after(evidence.after_ms)));
         if let Some(problem) = &evidence.problem {
-            line(format!("    not whole: {problem}"));
+            line("    not whole: ", problem);
         }
         for seen in &evidence.lines {
-            line(format!("    {seen}"));
+            let what = seen.split_once(": ").map_or(0, |(what, _)| what.len() + 2);
+            let (front, rest) = seen.split_at(if what > 16 { 0 } else { what });
+            line(&format!("    {front}"), rest);
         }
     }
     text.replacen(
@@ -209,7 +219,7 @@ pub(super) fn last_recovery(incident: &Incident) -> Option<usize> {
 pub(super) mod tests {
     use super::*;
 
-    const PLAIN: Terminal = Terminal { colour: false, width: None, is_terminal: false };
+    const PLAIN: Terminal = Terminal::PLAIN;
 
     /// A crash that was recovered, as a file has it.
     pub(in crate::cli) fn recovered() -> Incident {
@@ -263,9 +273,9 @@ pub(super) mod tests {
         let shown = |command: &Incidents| show(command, &Places::below(folder.path()), PLAIN).unwrap().0;
         assert_eq!(
             shown(&command(None, 20, false)),
-            "ID      OPENED (UTC)         LASTED        VERDICT           OUTCOME          WHAT WAS SEEN\n\
-             web-12  2026-11-22 06:40:12  11 s          crashed           recovered        exited with status 1\n\
-             api-1   2026-11-22 06:40:00  11 s          crashed           recovered        exited with status 1\n"
+            "ID      OPENED (UTC)         LASTED  VERDICT  OUTCOME    WHAT WAS SEEN\n\
+             web-12  2026-11-22 06:40:12  11 s    crashed  recovered  exited with status 1\n\
+             api-1   2026-11-22 06:40:00  11 s    crashed  recovered  exited with status 1\n"
         );
         assert!(shown(&command(None, 1, false)).ends_with("and 1 more; -n 2 shows them all\n"));
         assert!(!shown(&command(Some("api"), 20, false)).contains("web-12"));
@@ -305,11 +315,11 @@ Evidence, gathered at +0.080 s
 
     #[test]
     fn lines_fit_the_terminal_and_colours_have_no_width() {
-        let narrow = Terminal { colour: false, width: Some(60), is_terminal: true };
+        let narrow = Terminal { width: Some(60), is_terminal: true, ..PLAIN };
         assert!(whole(&recovered(), narrow).lines().all(|line| line.chars().count() <= 60));
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), "recovered-1", "recovered", 5);
-        let colour = Terminal { colour: true, width: None, is_terminal: true };
+        let colour = Terminal { colour: true, is_terminal: true, ..PLAIN };
         let text = show(&command(None, 20, false), &Places::below(folder.path()), colour).unwrap().0;
         assert!(text.contains("\nrecovered-1  ") && text.contains("\u{1b}[32mrecovered\u{1b}[0m"), "{text}");
     }

@@ -77,7 +77,10 @@ fn seconds(seconds: u64) -> Span {
 fn render(plan: &Rehearsal, terminal: Terminal) -> String {
     let mut text = String::new();
     let mut line = |line: String| {
-        let _ = writeln!(text, "{}", terminal.fit(&line));
+        let indent = line.len() - line.trim_start().len();
+        for line in terminal.hang(&line[..indent], &line[indent..]) {
+            let _ = writeln!(text, "{line}");
+        }
     };
     if let Some(why) = &plan.refused {
         line(format!("{}: a recovery would be refused: {}", plan.subject, on_one_line(why)));

@@ -1,17 +1,19 @@
 //! `app-monitor status`: every app at a glance.
 
+mod watch;
+
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
 
+use crate::incidents::day_and_time;
 use crate::judge::{AppView, Mode, Span, Verdict};
 use crate::plain::{in_json, on_one_line};
 
-use super::client::Client;
+use super::client::{Client, Failure};
 use super::terminal::{Terminal, Tone};
-use super::{ATTENTION, OK, complain};
+use super::{ATTENTION, OK, complain, print_text};
 
 /// `status`.
 #[derive(Debug, Args)]
@@ -28,7 +30,9 @@ pub struct Status {
 
 /// Shows the apps. Exit status 1 when one of them needs attention.
 pub async fn run(command: &Status) -> u8 {
-    let terminal = Terminal::of_stdout();
+    if command.watch {
+        return watch::run(command.app.as_deref()).await;
+    }
     let client = match Client::connect().await {
         Ok(client) => client,
         Err(failure) => {
@@ -36,45 +40,53 @@ pub async fn run(command: &Status) -> u8 {
             return failure.status();
         }
     };
-    loop {
-        let views = match client.views().await {
-            Ok(views) => views,
-            Err(failure) => {
-                complain(&failure);
-                return failure.status();
-            }
-        };
-        let shown: Vec<AppView> = match &command.app {
-            Some(name) => views.into_iter().filter(|view| view.app.as_str() == name).collect(),
-            None => views,
-        };
-        if let (Some(name), true) = (&command.app, shown.is_empty()) {
-            complain(format_args!(
-                "no app is called \u{201c}{name}\u{201d}; app-monitor status shows all of them"
-            ));
+    let shown = match look(&client, command.app.as_deref()).await {
+        Ok(shown) => shown,
+        Err(Blind::Failed(failure)) => {
+            complain(&failure);
+            return failure.status();
+        }
+        Err(Blind::NoSuchApp(text)) => {
+            complain(text);
             return ATTENTION;
         }
-        let text = if command.json {
-            let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
-            format!("{}\n", in_json(&json))
-        } else {
-            let remarks = client.remarks().await;
-            let notes = remarks.iter().map(|remark| format!("note: {}\n", on_one_line(remark)));
-            notes.fold(render(&shown, terminal), |text, note| text + &note)
-        };
-        let clear = if command.watch && terminal.is_terminal { "\x1b[H\x1b[2J" } else { "" };
-        let mut out = std::io::stdout().lock();
-        let printed = write!(out, "{clear}{text}").and_then(|()| out.flush());
-        if !command.watch {
-            return if shown.iter().all(|view| view.well) { OK } else { ATTENTION };
+    };
+    let text = if command.json {
+        let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
+        format!("{}\n", in_json(&json))
+    } else {
+        let terminal = Terminal::of_stdout();
+        let notes =
+            client.remarks().await.into_iter().map(|remark| format!("note: {}\n", on_one_line(&remark)));
+        notes.fold(render(&shown, terminal, wall()), |text, note| text + &note)
+    };
+    print_text(&text);
+    if shown.iter().all(|view| view.well) { OK } else { ATTENTION }
+}
+
+/// Why there is nothing to show.
+enum Blind {
+    Failed(Failure),
+    NoSuchApp(String),
+}
+
+/// All apps, or that one.
+async fn look(client: &Client, app: Option<&str>) -> Result<Vec<AppView>, Blind> {
+    let mut views = client.views().await.map_err(Blind::Failed)?;
+    if let Some(name) = app {
+        views.retain(|view| view.app.as_str() == name);
+        if views.is_empty() {
+            return Err(Blind::NoSuchApp(format!(
+                "no app is called \u{201c}{name}\u{201d}; app-monitor status shows all of them"
+            )));
         }
-        // Nobody reads any more (a closed pipe).
-        if printed.is_err() {
-            return OK;
-        }
-        drop(out);
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    Ok(views)
+}
+
+/// CLOCK_REALTIME in seconds, for people.
+fn wall() -> i64 {
+    rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec
 }
 
 fn tone(view: &AppView) -> Tone {
@@ -86,7 +98,7 @@ fn tone(view: &AppView) -> Tone {
     }
 }
 
-fn render(views: &[AppView], terminal: Terminal) -> String {
+fn render(views: &[AppView], terminal: Terminal, wall: i64) -> String {
     if views.is_empty() {
         return "no app is configured; edit /etc/app-monitor/app-monitor.toml, then: systemctl reload app-monitor\n"
             .into();
@@ -96,22 +108,57 @@ fn render(views: &[AppView], terminal: Terminal) -> String {
         if at > 0 {
             text.push('\n');
         }
-        for line in lines(view) {
-            let fitted = terminal.fit(&line);
-            // Painted after fitting, since colours have no width.
-            let painted = match line.strip_prefix("● ") {
-                Some(_) => {
-                    fitted.replacen(view.verdict.word(), &terminal.paint(tone(view), view.verdict.word()), 1)
-                }
-                None if line.contains("  bad  ") => {
-                    fitted.replacen("bad", &terminal.paint(Tone::Bad, "bad"), 1)
-                }
-                None => fitted,
+        for line in lines(view, wall) {
+            let (word, tone) = match &line {
+                Line::Head { of, .. } => (Some(of.verdict.word()), tone(of)),
+                Line::Check(_, result, _) if result == "bad" => (Some("bad"), Tone::Bad),
+                _ => (None, Tone::Quiet),
             };
-            let _ = writeln!(text, "{painted}");
+            let fitted = line.fitted(terminal);
+            for (row, fitted) in fitted.iter().enumerate() {
+                // Painted after fitting, since colours have no width.
+                let painted = match word.filter(|_| row == 0) {
+                    Some(word) => paint_last_column(fitted, &line, word, terminal.paint(tone, word)),
+                    None => fitted.clone(),
+                };
+                let _ = writeln!(text, "{painted}");
+            }
         }
     }
     text
+}
+
+/// Paints the word behind what stands in front of it: an app could be called like a verdict.
+fn paint_last_column(fitted: &str, line: &Line<'_>, word: &str, painted: String) -> String {
+    let skip = match line {
+        Line::Head { name, .. } => name.chars().count() + 2,
+        _ => 15,
+    };
+    let at = fitted.char_indices().nth(skip).map_or(fitted.len(), |(at, _)| at);
+    let (front, back) = fitted.split_at(at);
+    format!("{front}{}", back.replacen(word, &painted, 1))
+}
+
+/// One line of what is shown, before it is fitted to the terminal.
+enum Line<'a> {
+    /// The app, its verdict, its unit.
+    Head { of: &'a AppView, name: String, rest: String },
+    /// A check, its result, its evidence: a table, whose rows are cut.
+    Check(String, String, String),
+    /// Text, which is never cut.
+    Text(String),
+}
+
+impl Line<'_> {
+    fn fitted(&self, terminal: Terminal) -> Vec<String> {
+        match self {
+            Self::Head { name, rest, .. } => terminal.hang(&format!("{name}: "), rest),
+            Self::Check(check, result, text) => {
+                vec![terminal.fit(format!("    {check:<11}  {result:<7}  {text}").trim_end())]
+            }
+            Self::Text(text) => terminal.hang("    ", text),
+        }
+    }
 }
 
 fn span(seconds: u64) -> Span {
@@ -119,45 +166,52 @@ fn span(seconds: u64) -> Span {
 }
 
 /// An app of several instances begins with how many of them are healthy; each of them follows.
-fn lines(view: &AppView) -> Vec<String> {
+fn lines(view: &AppView, wall: i64) -> Vec<Line<'_>> {
     if view.instances.is_empty() {
-        return lines_of(view);
+        return lines_of(view, wall);
     }
     let healthy = view.instances.iter().filter(|one| one.verdict == Verdict::Healthy).count();
-    let whole =
-        format!("● {}: {}, {healthy} of {} instances healthy", view.app, view.verdict, view.instances.len());
-    std::iter::once(whole).chain(view.instances.iter().flat_map(lines_of)).collect()
+    let rest = format!("{}, {healthy} of {} instances healthy", view.verdict, view.instances.len());
+    let whole = Line::Head { of: view, name: format!("\u{25cf} {}", view.app), rest };
+    std::iter::once(whole).chain(view.instances.iter().flat_map(|one| lines_of(one, wall))).collect()
 }
 
-fn lines_of(view: &AppView) -> Vec<String> {
+fn lines_of(view: &AppView, wall: i64) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
-    let mark = if view.instance.is_some() { "  ○" } else { "●" };
+    let mark = if view.instance.is_some() { "  \u{25cb}" } else { "\u{25cf}" };
     let pid = view.pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
     let watched = if view.mode == Mode::Watch { ", only watched" } else { "" };
-    lines.push(format!(
-        "{mark} {}: {} for {} ({}{pid}{watched})",
-        view.instance.as_deref().unwrap_or(view.app.as_str()),
-        view.verdict,
-        span(view.for_seconds),
-        view.unit
-    ));
+    lines.push(Line::Head {
+        of: view,
+        name: format!("{mark} {}", view.instance.as_deref().unwrap_or(view.app.as_str())),
+        rest: format!("{} for {} ({}{pid}{watched})", view.verdict, span(view.for_seconds), view.unit),
+    });
     if !view.text.is_empty() {
-        lines.push(format!("    {}", view.text));
+        lines.push(Line::Text(view.text.clone()));
     }
     for check in &view.checks {
         let result = if check.result == "none" { "not yet" } else { &check.result };
-        lines.push(format!("    {:<11}  {result:<7}  {}", check.check, check.text).trim_end().to_owned());
+        lines.push(Line::Check(check.check.to_string(), result.to_owned(), check.text.clone()));
     }
     for condition in &view.conditions {
-        lines.push(format!(
-            "    {} for {}: {}",
-            condition.condition,
-            span(condition.for_seconds),
-            condition.text
-        ));
+        let age = span(condition.for_seconds);
+        lines.push(Line::Text(format!("{} for {age}: {}", condition.condition, condition.text)));
     }
-    lines.push(format!("    {}", outlook(view)));
+    lines.extend(pause(view, wall).map(Line::Text));
+    lines.push(Line::Text(outlook(view)));
+    lines.extend(advice(view).map(Line::Text));
     lines
+}
+
+/// Who paused it, why, and until when.
+fn pause(view: &AppView, wall: i64) -> Option<String> {
+    let left = view.paused_seconds?;
+    let until = day_and_time(wall.saturating_add(i64::try_from(left).unwrap_or(0)));
+    // To the minute.
+    let until = until.get(..16).unwrap_or(&until).to_owned();
+    let by = view.paused_by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+    let why = view.paused_reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    Some(format!("paused{by} for another {}, until {until} UTC{why}", span(left)))
 }
 
 /// What comes next.
@@ -166,9 +220,6 @@ fn outlook(view: &AppView) -> String {
     if let Some(recovery) = &view.recovery {
         let number = view.attempt.map_or_else(String::new, |number| format!(", attempt {number}"));
         parts.push(format!("{recovery}{number}"));
-    }
-    if let Some(seconds) = view.paused_seconds {
-        parts.push(format!("paused for another {}", span(seconds)));
     }
     if let Some(seconds) = view.next_attempt_in_seconds {
         parts.push(format!("next attempt in {}", span(seconds)));
@@ -180,10 +231,29 @@ fn outlook(view: &AppView) -> String {
     if let Some(millis) = view.next_check_in_ms {
         parts.push(format!("next check in {} s", millis.div_ceil(1_000)));
     }
-    if let Some(incident) = &view.incident {
-        parts.push(format!("incident {incident}"));
-    }
     parts.join("; ")
+}
+
+/// What to type next, where a person may want to.
+fn advice(view: &AppView) -> Option<String> {
+    let name = view.instance.as_deref().unwrap_or(view.app.as_str());
+    if view.paused_seconds.is_some() {
+        return Some(format!("to end the pause: app-monitor resume {name}"));
+    }
+    let incident = view.incident.as_ref();
+    if view.breaker == "open" {
+        let look =
+            incident.map_or_else(String::new, |incident| format!("app-monitor incidents {incident}; "));
+        return Some(format!("to do: {look}mend it, then app-monitor reset {name}"));
+    }
+    if let Some(incident) = incident {
+        return Some(format!("more: app-monitor incidents {incident}"));
+    }
+    match view.verdict {
+        Verdict::StoppedByAdmin => Some(format!("to start it: systemctl start {}", view.unit)),
+        Verdict::Masked => Some(format!("to unmask it: systemctl unmask {}", view.unit)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -233,26 +303,49 @@ mod tests {
         }
     }
 
+    /// 2026-11-22 06:40:12 UTC.
+    const WALL: i64 = 1_795_329_612;
+    const SCREEN: Terminal =
+        Terminal { width: Some(80), height: Some(24), is_terminal: true, ..Terminal::PLAIN };
+
     #[test]
     fn a_frozen_app_at_a_glance() {
-        let terminal = Terminal { colour: false, width: None, is_terminal: false };
         assert_eq!(
-            render(&[view()], terminal),
+            render(&[view()], Terminal::PLAIN, WALL),
             "● web: frozen for 12 s (web.service, pid 812)\n\
              \x20   GET /api/health timed out after 10 s, 3 times running\n\
              \x20   port         good     port 3003 listens on 127.0.0.1 (pid 812)\n\
              \x20   http         bad      GET /api/health timed out after 10 s\n\
              \x20   slow for 3 s: x\n\
-             \x20   restarting, attempt 1; 2 attempts left; next check in 2 s; incident web-3\n"
+             \x20   restarting, attempt 1; 2 attempts left; next check in 2 s\n\
+             \x20   more: app-monitor incidents web-3\n"
         );
+    }
+
+    #[test]
+    fn a_pause_says_by_whom_why_and_until_when() {
+        let paused = AppView {
+            verdict: Verdict::Paused,
+            text: String::new(),
+            paused_seconds: Some(540),
+            paused_by: Some("root".into()),
+            paused_reason: Some("deploy 1.4.2".into()),
+            ..view()
+        };
+        let text = render(&[paused], Terminal::PLAIN, WALL);
+        for part in [
+            "    paused by root for another 9 min, until 2026-11-22 06:49 UTC: deploy 1.4.2\n",
+            "    to end the pause: app-monitor resume web\n",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]
     fn instances_follow_their_app() {
         let one = |name: &str, verdict| AppView { instance: Some(name.into()), verdict, ..view() };
         let instances = vec![one("web@1", Verdict::Frozen), one("web@2", Verdict::Healthy)];
-        let terminal = Terminal { colour: false, width: None, is_terminal: false };
-        let text = render(&[AppView { instances, ..view() }], terminal);
+        let text = render(&[AppView { instances, ..view() }], Terminal::PLAIN, WALL);
         assert!(
             text.starts_with("● web: frozen, 1 of 2 instances healthy\n  ○ web@1: frozen for 12 s"),
             "{text}"
@@ -261,8 +354,24 @@ mod tests {
     }
 
     #[test]
-    fn lines_fit_the_terminal() {
-        let terminal = Terminal { colour: false, width: Some(40), is_terminal: true };
-        assert!(render(&[view()], terminal).lines().all(|line| line.chars().count() <= 40));
+    fn lines_fit_the_terminal_and_evidence_is_never_cut() {
+        let long = format!("GET /api/health answers 500 without {}", "what was expected of it ".repeat(6));
+        let view = AppView { text: long.clone(), ..view() };
+        for width in [40, 60, 80] {
+            let terminal = Terminal { width: Some(width), ..SCREEN };
+            let text = render(std::slice::from_ref(&view), terminal, WALL);
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            assert!(words.join(" ").contains(long.trim()), "{text}");
+        }
+    }
+
+    #[test]
+    fn colours_are_for_verdicts_and_what_is_bad() {
+        let named = AppView { app: "frozen".parse().unwrap(), ..view() };
+        let text = render(&[named], Terminal { colour: true, ..SCREEN }, WALL);
+        assert!(text.starts_with("● frozen: \u{1b}[1;31mfrozen\u{1b}[0m for 12 s"), "{text}");
+        assert!(text.contains("    http         \u{1b}[1;31mbad\u{1b}[0m      GET"), "{text}");
+        assert!(!render(&[view()], SCREEN, WALL).contains('\u{1b}'));
     }
 }

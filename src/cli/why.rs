@@ -70,8 +70,9 @@ pub async fn run(command: &Why) -> u8 {
     if command.json {
         print_json(&Answer { app: command.app.clone(), sentences, incident: Some(incident) });
     } else {
-        let width = Terminal::of_stdout().width.unwrap_or(100);
-        print_text(&format!("{}\n", wrap(&sentences.join(" "), width.min(100))));
+        let terminal = Terminal::of_stdout();
+        let width = terminal.width.unwrap_or(100).min(100);
+        print_text(&format!("{}\n", wrap(&terminal.letters(&sentences.join(" ")), width)));
     }
     OK
 }

@@ -109,7 +109,7 @@ fn commands_pause_and_resume() {
         watch(m, &AppSpec::new("web", 3000), "");
         let at = now();
         run(m, "app-monitor pause --all --for 10m --reason 'a deploy'", 0, &["web: paused for 10 min"]);
-        run(m, "app-monitor status", 0, &["● web: paused", "a deploy", "paused for another"]);
+        run(m, "app-monitor status", 0, &["● web: paused", "a deploy", "paused by root for another"]);
         assert!(m.unit_property("app-monitor.service", "StatusText").contains("web: paused"));
         m.fault("web", "crash");
         let would = m.wait_event(SOON, "web", "recovery-started", at);

@@ -17,6 +17,7 @@ mod commands;
 mod configuration;
 mod crash;
 mod dependencies;
+mod deploy;
 mod distribution;
 mod frozen;
 mod helpers;

@@ -200,3 +200,59 @@ fn polkit_says_who_else_may_act() {
         assert_eq!(m.unit_property(UNIT, "NRestarts"), "0");
     });
 }
+
+/// Memory of the monitor that is its own, in kB.
+fn memory(m: &Machine) -> u64 {
+    let pid = m.main_pid(UNIT);
+    let said = m.must(&format!("awk '/^RssAnon/ {{ print $2 }}' /proc/{pid}/status"));
+    said.trim().parse().expect("a number of kB")
+}
+
+/// Somebody floods the service in that way, while the app crashes: that is seen and mended as ever.
+#[track_caller]
+fn flooded(m: &Machine, how: &str) -> Duration {
+    m.must("systemctl reset-failed; rm -f /tmp/flood");
+    m.must(&format!(
+        "systemd-run --quiet --unit=flood --uid=fixture --property=StandardOutput=append:/tmp/flood node /tmp/flood.js {how}"
+    ));
+    let_pass(Duration::from_secs(1));
+    let at = m.fault("web", "crash");
+    let began = m.wait_event(SOON, "web", "recovery-started", at);
+    m.wait_event(SOON, "web", "recovery-verified", at);
+    m.wait_for(Duration::from_secs(60), "the flood is over", || {
+        (m.unit_property("flood.service", "ActiveState") != "active").then_some(())
+    });
+    began.at - at
+}
+
+#[test]
+fn whoever_floods_the_service_delays_nothing_and_fills_nothing() {
+    scenario("flood", |m| {
+        watch(m, &AppSpec::new("web", 3000), "max_attempts = 9\nhealthy_for = \"2s\"");
+        m.write("/tmp/flood.js", include_str!("app/flood.js"));
+        flooded(m, "read 4 100");
+        let before = memory(m);
+        for how in ["read 8 1250", "deaf 4 10", "mute 4 10"] {
+            let after = flooded(m, how);
+            println!(
+                "{how}: {}; seen after {after:?}; {} kB before, {} kB after",
+                m.must("cat /tmp/flood"),
+                before,
+                memory(m)
+            );
+            assert!(after < Duration::from_millis(1_500), "{how}: seen after {after:?}");
+            assert!(memory(m) < before + 4 * 1024, "{how}: {before} kB became {} kB", memory(m));
+            // What was queued is worked off first.
+            let over = now();
+            m.wait_for(Duration::from_secs(60), "commands are answered", || {
+                as_nobody(m, "app-monitor status").stdout.contains("web").then_some(())
+            });
+            println!("answered {:?} afterwards", now() - over);
+        }
+        assert_eq!(m.unit_property(UNIT, "NRestarts"), "0");
+        // As people do it.
+        m.run_for(Duration::from_secs(100), "seq 500 | xargs -P 20 -I% app-monitor status --json >/tmp/all");
+        assert_eq!(m.must("grep -c '\"verdict\": \"healthy\"' /tmp/all"), "500");
+        assert!(memory(m) < before + 4 * 1024, "{before} kB became {} kB", memory(m));
+    });
+}
