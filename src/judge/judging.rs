@@ -22,10 +22,6 @@ const DUMP_AT_MOST: Duration = Duration::from_secs(120);
 const OURS_ON_TOP: Duration = Duration::from_secs(30);
 /// Where a unit's own timeout is infinite.
 const INFINITE: Duration = Duration::from_secs(600);
-/// Verdicts in between, one after the other, that are worth a line each.
-const RESTLESS: u32 = 8;
-/// Being well for so long is no pause between two of them.
-const CALM: Duration = Duration::from_secs(60);
 /// Blindness that lasts so long is told.
 const BLIND_FOR: Duration = Duration::from_secs(300);
 /// A unit that was not started is given so long: at boot, its turn may still come.
@@ -60,10 +56,6 @@ pub struct Incident {
     /// Swap was had back in its course, which is done once.
     #[serde(default)]
     pub swap_reclaimed: bool,
-}
-
-fn in_between(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Starting | Verdict::SystemdRestarting | Verdict::Changing)
 }
 
 impl App {
@@ -300,12 +292,6 @@ impl App {
         kinds
     }
 
-    /// Somebody is at work on it, and reads what becomes of that: it does not go round by itself.
-    pub(super) fn attend(&mut self) {
-        self.restless = 0;
-        self.named.clear();
-    }
-
     fn change_verdict(&mut self, now: Moment, verdict: Verdict, text: String, out: &mut Vec<Effect>) {
         let first = !std::mem::replace(&mut self.judged, true);
         let before = std::mem::replace(&mut self.verdict, verdict);
@@ -322,13 +308,7 @@ impl App {
             _ => self.headline(),
         };
         // Faults are told with their incident; repeating each of them as a warning would be noise.
-        if before.is_well() && !in_between(before) && lasted >= CALM {
-            self.attend();
-        }
-        self.restless = self.restless.saturating_add(1);
-        let again = !self.named.insert(verdict);
-        // An app that systemd restarts for ever must not fill the journal for ever.
-        let level = if again && self.restless > RESTLESS { Level::Debug } else { Level::Info };
+        let level = self.level_of_change(before, lasted);
         match verdict {
             Verdict::StoppedByAdmin => {
                 let line = format!("{line}; left alone until it is started again");
@@ -377,7 +357,7 @@ impl App {
     }
 
     /// What the checks see, for the line that says it is healthy.
-    fn evidence(&self) -> String {
+    pub(super) fn evidence(&self) -> String {
         let seen: Vec<&str> = [CheckKind::Http, CheckKind::Port]
             .iter()
             .filter_map(|kind| self.latest.get(kind))
@@ -454,16 +434,6 @@ impl App {
         self.incident = None;
         self.dirty = true;
         self.forget_refusal(now, out);
-    }
-
-    /// So many verdicts went by that not each was told: where they have led.
-    fn tell_calm(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let lasts = self.verdict == Verdict::Healthy;
-        if self.restless > RESTLESS && lasts && now.since(self.verdict_since) >= CALM {
-            self.attend();
-            let text = format!("healthy for {} now{}", Span(CALM), self.evidence());
-            self.tell(out, EventKind::VerdictChanged, Level::Info, text);
-        }
     }
 
     fn tell_long_stop(&mut self, now: Moment, out: &mut Vec<Effect>) {
@@ -605,9 +575,7 @@ impl App {
         if matches!(self.verdict, Verdict::Starting | Verdict::CrashLooping) {
             due.extend(self.grace_ends());
         }
-        if self.restless > RESTLESS && self.verdict == Verdict::Healthy {
-            due.push(self.verdict_since + CALM);
-        }
+        due.extend(self.calm_due());
         if self.verdict == Verdict::NotStarted && self.incident.is_none() {
             due.push(self.verdict_since + NOT_STARTED_FOR);
         }

@@ -35,6 +35,7 @@ mod reading;
 mod record;
 mod recovery;
 mod rehearsal;
+mod restless;
 mod surroundings;
 mod suspected;
 mod target;

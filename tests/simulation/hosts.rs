@@ -114,7 +114,12 @@ impl World {
         }
         if instances {
             let policy = members[0].policy.clone();
-            members.iter_mut().for_each(|member| member.policy = policy.clone());
+            for member in &mut members {
+                member.policy = policy.clone();
+                let public = member.target.public.as_mut().map(|public| &mut public.http);
+                let checks = member.target.http.iter_mut().chain(public);
+                checks.for_each(|http| http.timeout = policy.timeout);
+            }
         }
         let of: AppName = if instances { "web" } else { "app0" }.parse().unwrap();
         let database = around.database_unit.map(|unit| (unit, Role::Database { of: of.clone() }));
