@@ -2,7 +2,8 @@
 //!
 //! Arrows between the rooms point one way: `judge` is pure and knows nobody; `config` knows the
 //! judge's policy types; `checks`, `systemd`, `recovery` and `alerts` turn the world into
-//! observations and decisions into jobs; `incidents` keeps what happened for people; `daemon` is the
+//! observations and decisions into jobs; `incidents` keeps what happened for people; `replay` plays the
+//! judge what could happen; `daemon` is the
 //! one loop that joins them; `helpers` are the privileged one-shots; `cli` holds one file per
 //! command.
 
@@ -20,4 +21,5 @@ pub mod incidents;
 pub mod judge;
 pub mod plain;
 pub mod recovery;
+pub mod replay;
 pub mod systemd;

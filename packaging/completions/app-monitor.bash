@@ -6,7 +6,7 @@ _app_monitor_units() {
 
 _app_monitor() {
     local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands='status check wait incidents why pause resume recover reset config run help'
+    local commands='status check wait incidents why pause resume recover reset simulate config run help'
     local command='' given=0 at word options='' words=''
     COMPREPLY=()
 
@@ -14,7 +14,7 @@ _app_monitor() {
     for ((at = 1; at < COMP_CWORD; at++)); do
         word=${COMP_WORDS[at]}
         case $word in
-            --unit | --port | --http | --address | --public | --for | --reason | --app | -n) ((at++)) ;;
+            --unit | --port | --http | --address | --public | --for | --reason | --app | --faults | --set | -n) ((at++)) ;;
             -*) ;;
             *)
                 if [[ -z $command ]]; then
@@ -33,7 +33,7 @@ _app_monitor() {
         --app) words=$(app-monitor complete apps 2>/dev/null) ;;
         --for) words='10m 30m 1h 2h 1d' ;;
         --address) words='localhost 127.0.0.1 ::1' ;;
-        --port | --http | --public | --reason | -n) return ;;
+        --port | --http | --public | --reason | --faults | --set | -n) return ;;
     esac
     if [[ -n $words ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -53,6 +53,7 @@ _app_monitor() {
         pause) options='--all --for --reason' ;;
         resume) options='--all' ;;
         recover) options='--dry-run --json' ;;
+        simulate) options='--faults --incidents --set --all --json' ;;
         config) words='check show help' ;;
         'config check' | 'config show') options='--json' ;;
         help) words=$commands ;;
@@ -65,7 +66,7 @@ _app_monitor() {
     fi
     if ((given == 0)); then
         case $command in
-            status | check | wait | why | pause | resume | recover | reset | 'config show')
+            status | check | wait | why | pause | resume | recover | reset | simulate | 'config show')
                 words=$(app-monitor complete apps 2>/dev/null)
                 ;;
             incidents) words=$(app-monitor complete incidents 2>/dev/null) ;;

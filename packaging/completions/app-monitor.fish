@@ -9,7 +9,7 @@ function __app_monitor_words
             continue
         end
         switch $word
-            case --unit --port --http --address --public --for --reason --app -n
+            case --unit --port --http --address --public --for --reason --app --faults --set -n
                 set skip 1
             case '-*'
             case '*'
@@ -56,6 +56,7 @@ for in in '' help
     complete -c app-monitor -n "__app_monitor_at '$in'" -a resume -d 'Act again'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a recover -d 'Recover an app now'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a reset -d 'Forget attempts and close the breaker'
+    complete -c app-monitor -n "__app_monitor_at '$in'" -a simulate -d 'Say what would be done about what could happen'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a config -d 'Check the configuration, or show what is in force'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a run -d 'Run the daemon'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a help -d 'Show help'
@@ -64,9 +65,9 @@ complete -c app-monitor -n '__app_monitor_in config' -a check -d 'Report everyth
 complete -c app-monitor -n '__app_monitor_in config' -a show -d 'Show what is in force'
 complete -c app-monitor -n '__app_monitor_in config' -a help -d 'Show help'
 
-complete -c app-monitor -n '__app_monitor_at status check wait why pause resume recover reset "config show"' -a $apps
+complete -c app-monitor -n '__app_monitor_at status check wait why pause resume recover reset simulate "config show"' -a $apps
 complete -c app-monitor -n '__app_monitor_at incidents' -k -a '(app-monitor complete incidents 2>/dev/null)'
-complete -c app-monitor -n '__app_monitor_in status check incidents why recover "config check" "config show"' -l json -d 'Print JSON'
+complete -c app-monitor -n '__app_monitor_in status check incidents why recover simulate "config check" "config show"' -l json -d 'Print JSON'
 complete -c app-monitor -n '__app_monitor_in status' -l watch -d 'Show it again every second'
 complete -c app-monitor -n '__app_monitor_in check' -x -l unit -a '(__app_monitor_units)' -d 'A unit that is not configured'
 complete -c app-monitor -n '__app_monitor_in check' -x -l port -d 'The port that it listens on'
@@ -76,6 +77,10 @@ complete -c app-monitor -n '__app_monitor_in check' -x -l public -d 'Its public 
 complete -c app-monitor -n '__app_monitor_in incidents' -x -l app -a $apps -d 'Only those of this app'
 complete -c app-monitor -n '__app_monitor_in incidents' -x -s n -d 'At most so many'
 complete -c app-monitor -n '__app_monitor_in recover' -l dry-run -d 'Say what would be done'
+complete -c app-monitor -n '__app_monitor_in simulate' -x -l faults -d 'What happens'
+complete -c app-monitor -n '__app_monitor_in simulate' -l incidents -d 'What happened'
+complete -c app-monitor -n '__app_monitor_in simulate' -x -l set -d 'Another value'
+complete -c app-monitor -n '__app_monitor_in simulate' -l all -d 'Show every line'
 complete -c app-monitor -n '__app_monitor_in pause resume' -l all -d 'Every app'
 complete -c app-monitor -n '__app_monitor_in pause wait' -x -l for -a '10m 30m 1h' -d 'For how long'
 complete -c app-monitor -n '__app_monitor_in pause' -x -l reason -d 'Why, for whoever looks at it meanwhile'

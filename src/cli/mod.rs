@@ -11,6 +11,7 @@ mod control;
 pub(crate) mod fuzzing;
 mod incidents;
 mod rehearsal;
+mod simulate;
 mod status;
 mod terminal;
 #[cfg(test)]
@@ -75,6 +76,8 @@ enum Command {
     Recover(control::Recover),
     /// Forget attempts and close the breaker
     Reset(control::One),
+    /// Play what could happen, or what happened, against the configuration: what would be done
+    Simulate(simulate::Simulate),
     /// Check the configuration, or show what is in force
     #[command(subcommand)]
     Config(config::Config),
@@ -130,6 +133,7 @@ pub fn main(run_daemon: impl FnOnce() -> ExitCode) -> ExitCode {
         Command::Config(command) => {
             config::run(&command, &config::Surroundings::system(), &mut io::stdout(), &mut io::stderr())
         }
+        Command::Simulate(command) => simulate::run(&command),
         Command::Complete(command) => block_on(complete::run(&command)),
         Command::Reload => block_on(control::reload()),
         Command::Resolve(command) => resolve_now(command.reload),

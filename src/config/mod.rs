@@ -50,6 +50,7 @@ pub use alert::Alert;
 pub use error::{ConfigError, Errors, Notice};
 pub use files::{LARGEST_FILE, MAIN_FILE};
 pub use grants::{Grant, Verb, Verbs, grants};
+pub(crate) use keys::nearest;
 pub use origin::Origin;
 pub use settings::{Member, Settings};
 pub use shown::Shown;

@@ -103,6 +103,57 @@ fn commands_check_without_a_daemon() {
     });
 }
 
+/// What could happen, and what happened, played with the configuration as its files have it.
+#[test]
+fn commands_play_what_could_happen() {
+    scenario("commands-simulate", |m| {
+        run(m, "app-monitor simulate --faults '10:00 crash'", 1, &["no app is configured"]);
+        watch(m, &AppSpec::new("web", 3000), "");
+        let day = "app-monitor simulate web --faults '10:00 freeze 10s; 12:00 stop 1h'";
+        let seen = [
+            "10:00:00  * freeze for 10 s",
+            "web: restarting, attempt 1 of 3",
+            "would have recovered web once",
+        ];
+        run(m, day, 0, &seen);
+        run(
+            m,
+            &format!("{day} --set failures=30 --set 'failures_window=60 of 60'"),
+            0,
+            &["of 60: not at all"],
+        );
+        // Before it is in force.
+        m.write(
+            "/etc/app-monitor/conf.d/60-lab.toml",
+            "[app.web]\nfailures = 30\nfailures_window = \"60 of 60\"\n",
+        );
+        run(m, day, 0, &["would have recovered web not at all"]);
+        m.write("/etc/app-monitor/conf.d/60-lab.toml", "[app.web]\nfailurs = 30\n");
+        run(m, day, 78, &["60-lab.toml:2:1", "failures"]);
+        m.must("rm /etc/app-monitor/conf.d/60-lab.toml");
+
+        run(m, "app-monitor simulate web --incidents", 1, &["no incident on record can be played"]);
+        let at = m.fault("web", "crash");
+        m.wait_event(SOON, "web", "incident-closed", at);
+        run(m, "app-monitor simulate web --incidents", 0, &["* crash", "would have recovered web once"]);
+        let json: serde_json::Value =
+            serde_json::from_str(&m.must("app-monitor simulate web --incidents --json")).expect("JSON");
+        assert_eq!(json["runs"][0]["recoveries"], 1);
+        assert!(json["midnight"].is_u64() && json["runs"][0]["events"][0]["text"].is_string(), "{json}");
+
+        for (wrong, words) in [
+            ("", ["--faults", "--help"]),
+            ("--faults '10:00 freez'", ["did you mean", "freeze"]),
+            ("--faults '10:00 db-down'", ["say how long", "5m"]),
+            ("--faults '10:00 crash api'", ["web has no", "api"]),
+            ("--faults '10:00 crash' --set failures=x", ["--set failures", "whole number"]),
+        ] {
+            run(m, &format!("app-monitor simulate web {wrong}"), 2, &words);
+        }
+        run(m, "app-monitor simulate nope --faults '10:00 crash'", 1, &["no app is called", "web"]);
+    });
+}
+
 #[test]
 fn commands_pause_and_resume() {
     scenario("commands-pause", |m| {
