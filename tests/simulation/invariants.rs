@@ -119,6 +119,11 @@ fn left_alone_when_changing(world: &World, deed: &Deed<'_>) -> Holds {
     if *deed.step == Step::Start && same {
         return Ok(());
     }
+    // The first job in the pause before a restart of systemd's own is taken for that restart; where it is
+    // somebody's, what a person asks of us is refused by systemd, and does no harm.
+    if deed.asked && deed.begins && unit.says.auto_restarting() {
+        return Ok(());
+    }
     // Whose a job is that is merely found there, no monitor knows that goes on with a step of another.
     let found = deed.begins && known.reading.as_ref().is_some_and(|seen| seen.job == Some(job.id));
     holds(!found && !known.jobs_begun.contains(&job.id), || {
@@ -208,7 +213,15 @@ fn waits_for_people(world: &World, member: M, at: i64) -> bool {
     let blind = known.blind.map(|(since, _)| since).zip(known.recoveries.last());
     let unseen = blind.is_some_and(|(since, began)| at - since.max(*began) >= had);
     let stopped = unit.is_down() && matches!(unit.wish, Wish::Stopped { .. });
-    unseen || paused || stopped || unit.frozen.is_some() || unit.foreign_job().is_some() || world.around.hung
+    // Somebody's job is pending as far as was told.
+    let told = known.unheard.is_some() && world.monitor.works[member].is_none();
+    unseen
+        || paused
+        || stopped
+        || told
+        || unit.frozen.is_some()
+        || unit.foreign_job().is_some()
+        || world.around.hung
 }
 
 /// What spoke against it when the recovery began.

@@ -358,7 +358,12 @@ impl World {
                 if let Some(open) = open.filter(|open| open.counted).cloned() {
                     match (open.given_up, well) {
                         (true, _) => known.budget_for(open.memory).withdrawn(),
-                        (false, true) => known.budget_for(open.memory).verified(at),
+                        (false, true) => {
+                            // It answers, and may have been given up before it did.
+                            let budget = known.budget_for(open.memory);
+                            budget.verified(at);
+                            budget.since_healthy = budget.since_healthy.saturating_sub(1);
+                        }
                         // Nobody was told; it may have been given up for any reason.
                         (false, false) => known.budget_for(open.memory).withdrawn(),
                     }

@@ -326,7 +326,8 @@ impl World {
                 .any(|member| member.unit == unit && member.policy.mode == app_monitor::judge::Mode::Watch);
             // A database is started for an app that is down with it, not for its own sake.
             let ours = apps.contains(&unit) && !watched && database != Some(unit);
-            if sim.is_down() && (!ours || sim.wish == Wish::Off) {
+            let below = sim.is_down() || sim.says.active == ActiveState::Deactivating;
+            if below && (!ours || sim.wish == Wish::Off) {
                 self.reset_failed(unit);
                 self.carry_out_deed(Deed::Job(unit, Kind::Start));
             }
