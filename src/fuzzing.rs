@@ -26,7 +26,8 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 17] = [
+    target("alerts", crate::alerts::fuzzing::alerts),
     target("config", crate::config::fuzzing::config),
     target("database", crate::checks::database_answers),
     target("dbus", crate::systemd::fuzzing::dbus),
@@ -37,6 +38,7 @@ pub const TARGETS: [Target; 15] = [
     target("netlink", crate::checks::fuzzing::netlink),
     target("proc", crate::helpers::fuzzing::proc),
     target("result", crate::helpers::fuzzing::result),
+    target("smtp", crate::alerts::fuzzing::smtp),
     target("state", crate::daemon::fuzzing::state),
     target("text", crate::helpers::fuzzing::text),
     target("unit_file", crate::config::fuzzing::unit_file),

@@ -6,7 +6,7 @@ _app_monitor_units() {
 
 _app_monitor() {
     local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands='status check wait incidents why pause resume recover reset simulate config run help'
+    local commands='status check wait incidents why pause resume recover reset simulate alerts config run help'
     local command='' given=0 at word options='' words=''
     COMPREPLY=()
 
@@ -19,8 +19,8 @@ _app_monitor() {
             *)
                 if [[ -z $command ]]; then
                     command=$word
-                elif [[ $command == config ]]; then
-                    command="config $word"
+                elif [[ $command == config || $command == alerts ]]; then
+                    command="$command $word"
                 else
                     ((given++))
                 fi
@@ -54,12 +54,16 @@ _app_monitor() {
         resume) options='--all' ;;
         recover) options='--dry-run --json' ;;
         simulate) options='--faults --incidents --set --all --json' ;;
+        alerts)
+            options='--json'
+            words='test help'
+            ;;
         config) words='check show help' ;;
         'config check' | 'config show') options='--json' ;;
         help) words=$commands ;;
     esac
     # help takes words only.
-    if [[ -n $command && $command != help && $command != 'config help' ]]; then options+=' --help -h'; fi
+    if [[ -n $command && $command != help && $command != 'config help' && $command != 'alerts help' ]]; then options+=' --help -h'; fi
     if [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
         return
@@ -70,6 +74,7 @@ _app_monitor() {
                 words=$(app-monitor complete apps 2>/dev/null)
                 ;;
             incidents) words=$(app-monitor complete incidents 2>/dev/null) ;;
+            'alerts test') words=$(app-monitor complete alerts 2>/dev/null) ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
     fi

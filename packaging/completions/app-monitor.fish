@@ -18,10 +18,10 @@ function __app_monitor_words
     end
 end
 
-# Whether the command is one of these; `config` goes with the word behind it.
+# Whether the command is one of these; `config` and `alerts` go with the word behind them.
 function __app_monitor_in
     set -l words (__app_monitor_words)
-    if test "$words[1]" = config
+    if contains -- "$words[1]" config alerts
         contains -- (string join ' ' $words[1..2]) $argv
     else
         contains -- "$words[1]" $argv
@@ -32,7 +32,7 @@ end
 function __app_monitor_at
     set -l words (__app_monitor_words)
     set -l own 1
-    test "$words[1]" = config; and set own 2
+    contains -- "$words[1]" config alerts; and set own 2
     test (count $words) -le $own; and __app_monitor_in $argv
 end
 
@@ -43,7 +43,7 @@ end
 set -l apps '(app-monitor complete apps 2>/dev/null)'
 
 complete -c app-monitor -f
-complete -c app-monitor -n 'not __app_monitor_in help "config help"' -s h -l help -d 'Show help'
+complete -c app-monitor -n 'not __app_monitor_in help "config help" "alerts help"' -s h -l help -d 'Show help'
 complete -c app-monitor -n '__app_monitor_in ""' -s V -l version -d 'Show the version'
 
 for in in '' help
@@ -57,17 +57,21 @@ for in in '' help
     complete -c app-monitor -n "__app_monitor_at '$in'" -a recover -d 'Recover an app now'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a reset -d 'Forget attempts and close the breaker'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a simulate -d 'Say what would be done about what could happen'
+    complete -c app-monitor -n "__app_monitor_at '$in'" -a alerts -d 'Show whom the monitor tells, or test a channel'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a config -d 'Check the configuration, or show what is in force'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a run -d 'Run the daemon'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a help -d 'Show help'
 end
+complete -c app-monitor -n '__app_monitor_in alerts' -a test -d 'Send a test to a channel'
+complete -c app-monitor -n '__app_monitor_in alerts' -a help -d 'Show help'
+complete -c app-monitor -n '__app_monitor_at "alerts test"' -a '(app-monitor complete alerts 2>/dev/null)'
 complete -c app-monitor -n '__app_monitor_in config' -a check -d 'Report everything that is wrong'
 complete -c app-monitor -n '__app_monitor_in config' -a show -d 'Show what is in force'
 complete -c app-monitor -n '__app_monitor_in config' -a help -d 'Show help'
 
 complete -c app-monitor -n '__app_monitor_at status check wait why pause resume recover reset simulate "config show"' -a $apps
 complete -c app-monitor -n '__app_monitor_at incidents' -k -a '(app-monitor complete incidents 2>/dev/null)'
-complete -c app-monitor -n '__app_monitor_in status check incidents why recover simulate "config check" "config show"' -l json -d 'Print JSON'
+complete -c app-monitor -n '__app_monitor_in status check incidents why recover simulate alerts "config check" "config show"' -l json -d 'Print JSON'
 complete -c app-monitor -n '__app_monitor_in status' -l watch -d 'Show it again every second'
 complete -c app-monitor -n '__app_monitor_in check' -x -l unit -a '(__app_monitor_units)' -d 'A unit that is not configured'
 complete -c app-monitor -n '__app_monitor_in check' -x -l port -d 'The port that it listens on'

@@ -23,6 +23,10 @@ pub struct Details {
     pub incident: Option<String>,
     /// When, in seconds since the epoch.
     pub time: i64,
+    /// It was told before, and lasts.
+    pub repeated: bool,
+    /// Nothing happened: somebody tries whether this works.
+    pub test: bool,
 }
 
 /// Writes the details, whole or not at all.

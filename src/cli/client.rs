@@ -6,6 +6,7 @@ use std::time::Duration;
 use zbus::Connection;
 use zbus::fdo::Error as Fdo;
 
+use crate::alerts::ChannelView;
 use crate::judge::{AppView, Rehearsal};
 
 use super::agent::Agent;
@@ -15,6 +16,8 @@ use super::{ATTENTION, NO_DAEMON};
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long it waits where polkit may ask a person for a password, a little longer than the daemon does.
 const PERSON: Duration = Duration::from_secs(135);
+/// For a delivery, which has a minute itself, and the resolver.
+const DELIVERY: Duration = Duration::from_secs(130);
 
 #[zbus::proxy(
     interface = "org.appmonitor1.Manager",
@@ -34,6 +37,9 @@ trait Manager {
     #[zbus(allow_interactive_auth)]
     fn reset(&self, app: &str) -> zbus::Result<()>;
     fn reload(&self) -> zbus::Result<()>;
+    fn alerts(&self) -> zbus::Result<String>;
+    #[zbus(allow_interactive_auth)]
+    fn test_alert(&self, name: &str) -> zbus::Result<String>;
 }
 
 /// Why the daemon did not do it.
@@ -157,6 +163,19 @@ impl Client {
     /// Forgets attempts.
     pub async fn reset(&self, app: &str) -> Result<(), Failure> {
         patiently(self.manager.reset(app)).await
+    }
+
+    /// Whom it tells, and how that goes.
+    pub async fn alerts(&self) -> Result<Vec<ChannelView>, Failure> {
+        let text = within(self.manager.alerts()).await?;
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::Absent(format!("its report cannot be read ({error}); is it another version?"))
+        })
+    }
+
+    /// Has it send a test. Says how it went.
+    pub async fn test_alert(&self, name: &str) -> Result<String, Failure> {
+        by(PERSON.max(DELIVERY), self.manager.test_alert(name)).await
     }
 
     /// Puts the resolved configuration in force.

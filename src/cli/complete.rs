@@ -28,6 +28,8 @@ enum Words {
     Apps,
     /// Incidents that this user may read, newest first.
     Incidents,
+    /// Channels of alerts, where this user may read what is in force.
+    Alerts,
 }
 
 /// Prints them.
@@ -37,6 +39,11 @@ pub async fn run(command: &Complete) -> u8 {
         Words::Incidents => Places::system()
             .list()
             .map(|listed| listed.incidents.into_iter().map(|one| one.id).collect())
+            .unwrap_or_default(),
+        Words::Alerts => resolved::read(Path::new(resolved::DIRECTORY))
+            .ok()
+            .and_then(|resolved| resolved.outcome.ok())
+            .map(|settings| settings.alerts.into_iter().map(|alert| alert.name).collect())
             .unwrap_or_default(),
     };
     print_text(&words.iter().map(|word| format!("{word}\n")).collect::<String>());

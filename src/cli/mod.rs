@@ -2,6 +2,7 @@
 //! never reach into the daemon.
 
 mod agent;
+mod alerts;
 mod check;
 mod client;
 mod complete;
@@ -78,6 +79,8 @@ enum Command {
     Reset(control::One),
     /// Play what could happen, or what happened, against the configuration: what would be done
     Simulate(simulate::Simulate),
+    /// Show whom the monitor tells and what waits, or test a channel; the list needs root or group adm
+    Alerts(alerts::Alerts),
     /// Check the configuration, or show what is in force
     #[command(subcommand)]
     Config(config::Config),
@@ -130,6 +133,7 @@ pub fn main(run_daemon: impl FnOnce() -> ExitCode) -> ExitCode {
         Command::Resume(command) => block_on(control::resume(&command)),
         Command::Recover(command) => block_on(control::recover(&command)),
         Command::Reset(command) => block_on(control::reset(&command)),
+        Command::Alerts(command) => block_on(alerts::run(&command)),
         Command::Config(command) => {
             config::run(&command, &config::Surroundings::system(), &mut io::stdout(), &mut io::stderr())
         }

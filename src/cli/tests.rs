@@ -17,6 +17,8 @@ struct Typed {
     options: BTreeSet<String>,
     /// The commands below it, `help` among them.
     below: BTreeSet<String>,
+    /// It does something by itself, without a command below it.
+    runs: bool,
     /// What its argument is called.
     argument: Option<String>,
 }
@@ -45,6 +47,7 @@ fn visit(command: &clap::Command, path: &[String], found: &mut Vec<Typed>) {
         path: path.to_vec(),
         options: long.chain(short).collect(),
         below: visible().map(|one| one.get_name().to_owned()).collect(),
+        runs: !command.is_subcommand_required_set(),
         argument: arguments().find(|one| one.is_positional()).map(|one| one.get_id().to_string()),
     });
     for below in visible().filter(|one| one.get_name() != "help") {

@@ -1,21 +1,90 @@
 //! `[alerts.NAME]`: who is told, and of what.
 
+use std::path::Path;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::channel::{self, Channel};
+use super::error::ConfigError;
+use super::fragment::Gathered;
 use super::keys::nearest;
+use super::origin::Origin;
 use super::raw::{Located, Raw};
-use super::value::Reporter;
-use crate::judge::{EventKind, UnitName};
+use super::settings::Of;
+use super::value::{Reporter, Value};
+use super::{aliases, endpoint};
+use crate::judge::{AppName, EventKind, Secret, UnitName};
 
 /// A way to tell somebody.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Alert {
     /// NAME of its table; of the same characters as an app's name.
     pub name: String,
-    /// A template such as `tell@.service`, started with the app's name as instance.
-    pub unit_template: UnitName,
+    /// How.
+    pub channel: Channel,
     /// What is told. Not empty, without repetition.
     pub events: Vec<EventKind>,
+    /// How long until it is told again, while it lasts.
+    pub repeat: Option<Duration>,
+    /// What is over sooner than that is not told.
+    pub min_duration: Duration,
+}
+
+/// An outward ping, by which somebody outside notices that the monitor is gone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// What is asked.
+    pub url: Secret,
+    /// How often.
+    pub every: Duration,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Reads `[alerts.NAME]`. `declared`: where the table begins; `whole`: what is not there is missing.
+pub(super) fn build(
+    root: &Path,
+    of: &Of<'_>,
+    name: &AppName,
+    declared: &Origin,
+    whole: bool,
+    gathered: &mut Gathered,
+) -> Option<Alert> {
+    let mut channel = channel::build(of, declared, whole, gathered)?;
+    if let Channel::Unit(template) = &mut channel {
+        *template = aliases::resolve(root, template);
+    }
+    let events = match of.value("events") {
+        Some(Value::Events(events)) => events.clone(),
+        _ => DEFAULT_EVENTS.to_vec(),
+    };
+    let (repeat, min_duration) = (of.duration("repeat"), of.duration("min_duration").unwrap_or_default());
+    Some(Alert { name: name.to_string(), channel, events, repeat, min_duration })
+}
+
+/// Reads `[heartbeat]`.
+pub(super) fn heartbeat(
+    of: &Of<'_>,
+    declared: &Origin,
+    whole: bool,
+    gathered: &mut Gathered,
+) -> Option<Heartbeat> {
+    let mut note = |place: &Origin, key: &str, message: String| {
+        let (place, table, key) = (place.clone(), of.section.label(), key.to_owned());
+        gathered.errors.push(ConfigError { place, table, key, message });
+    };
+    let Some(found) = of.get("url") else {
+        if whole {
+            note(declared, "", "url is missing; for example url = \"https://hc-ping.com/…\"".to_owned());
+        }
+        return None;
+    };
+    let Some(Value::Secret(url)) = &found.value else { return None };
+    if let Err(why) = endpoint::of_web(&url.0) {
+        note(&found.at, "url", why);
+    }
+    Some(Heartbeat { url: url.clone(), every: of.duration("every").unwrap_or(MINUTE) })
 }
 
 impl Alert {
@@ -26,10 +95,11 @@ impl Alert {
         self.events.contains(&event) && (needed || !DEFAULT_EVENTS.contains(&event))
     }
 
-    /// The unit to start for that app: `tell@web.service`.
+    /// The unit to start for that app, where it is told by one: `tell@web.service`.
     #[must_use]
     pub fn unit_for(&self, app: &crate::judge::AppName) -> Option<UnitName> {
-        UnitName::try_from(format!("{}{app}.service", self.unit_template.stem())).ok()
+        let Channel::Unit(template) = &self.channel else { return None };
+        UnitName::try_from(format!("{}{app}.service", template.stem())).ok()
     }
 }
 

@@ -75,8 +75,8 @@ pub(super) fn read(
             if apps.contains(&app) || of_apps.contains(&app) {
                 match keys::find(Table::App, &key) {
                     Ok(found) => variable.assign(&Section::App(app), found, &mut fragment, gathered),
-                    Err(_) if keys::is_later(&key) => {
-                        variable.refuse(keys::LATER_MESSAGE.to_owned(), gathered);
+                    Err(_) if key == "heartbeat" => {
+                        variable.refuse("[heartbeat] can be written in a file alone".to_owned(), gathered);
                     }
                     Err(miss) => {
                         variable.refuse(miss_message(miss, &format!("APP_{}__", capital(&app))), gathered)
@@ -101,9 +101,8 @@ pub(super) fn read(
                 variable.refuse(format!("[{key}] can be written in a file alone"), gathered);
             }
             Err(miss) => {
-                let variable_too = |near: &str| !keys::is_table(near) && !keys::is_later(near);
+                let variable_too = |near: &str| !keys::is_table(near);
                 let miss = match (miss, keys::find(Table::Top, &key)) {
-                    (_, Err(Miss::Later)) => Miss::Later,
                     (Miss::Unknown(None), Err(Miss::Unknown(Some(near)))) if variable_too(near) => {
                         Miss::Unknown(Some(near))
                     }
@@ -235,10 +234,10 @@ fn miss_message(miss: Miss, infix: &str) -> String {
             format!("unknown variable; did you mean \"{PREFIX}{infix}{}\"?", near.to_ascii_uppercase())
         }
         Miss::Unknown(None) => "unknown variable".to_owned(),
-        Miss::Later => keys::LATER_MESSAGE.to_owned(),
         Miss::Elsewhere(keys::Scope::Alert) => {
             "alerts are configured in a file alone, in [alerts.NAME]".to_owned()
         }
+        Miss::Elsewhere(keys::Scope::Heartbeat) => "[heartbeat] can be written in a file alone".to_owned(),
         Miss::Elsewhere(keys::Scope::App) => "belongs to one app, as in APP_MONITOR_APP_WEB__UNIT".to_owned(),
         Miss::Elsewhere(_) => "is for the host, not for one app: leave APP_<NAME>__ out".to_owned(),
     }

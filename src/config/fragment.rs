@@ -15,6 +15,7 @@ pub(super) enum Section {
     Defaults,
     App(AppName),
     Alert(AppName),
+    Heartbeat,
 }
 
 impl Section {
@@ -25,6 +26,7 @@ impl Section {
             Self::Defaults => "defaults".to_owned(),
             Self::App(name) => format!("app.{name}"),
             Self::Alert(name) => format!("alerts.{name}"),
+            Self::Heartbeat => "heartbeat".to_owned(),
         }
     }
 
@@ -34,6 +36,7 @@ impl Section {
             Self::Defaults => Table::Defaults,
             Self::App(_) => Table::App,
             Self::Alert(_) => Table::Alert,
+            Self::Heartbeat => Table::Heartbeat,
         }
     }
 }
@@ -79,6 +82,13 @@ pub(super) fn from_entries(entries: &[Entry], gathered: &mut Gathered) -> Fragme
                         &mut fragment,
                         gathered,
                     );
+                }
+            }
+            "heartbeat" => {
+                if let Some(inside) = table(entry, "", gathered) {
+                    let made = Section::Heartbeat;
+                    fragment.declared.push((made.clone(), entry.at.clone()));
+                    section(Some(made), "heartbeat", Table::Heartbeat, inside, &mut fragment, gathered);
                 }
             }
             "app" => named(entry, Section::App, Table::App, &mut fragment, gathered),

@@ -14,6 +14,8 @@ pub enum Scope {
     App,
     /// In `[alerts.NAME]`.
     Alert,
+    /// In `[heartbeat]`.
+    Heartbeat,
 }
 
 /// What a value may be. Ranges include both ends.
@@ -63,6 +65,16 @@ pub enum Kind {
     Database,
     /// What has to be there before a start.
     Preflight,
+    /// A URL of which nothing is shown.
+    Secret,
+    /// The name of a credential of the monitor's unit.
+    Credential,
+    /// A chat of Telegram.
+    Chat,
+    /// An address of mail.
+    Mailbox,
+    /// Addresses of mail, one or several.
+    Mailboxes,
 }
 
 /// A key.
@@ -96,7 +108,7 @@ const fn key(name: &'static str, scope: Scope, kind: Kind, default: &'static str
 }
 
 use Kind::{Choice, Count};
-use Scope::{Alert, App, Shared, Top};
+use Scope::{Alert, App, Heartbeat, Shared, Top};
 
 /// Every key that this version knows, in the order in which `config show` prints them.
 #[rustfmt::skip]
@@ -151,35 +163,26 @@ pub static KEYS: &[Key] = &[
     key("after_recovery", Shared, Kind::Units, "", "units that are started after a verified recovery"),
     key("on_give_up", Shared, Kind::Units, "", "units that are started when the breaker opens"),
     key("stopped_alert_after", Shared, Kind::DurationOrNever(SECOND, MONTH), "never", "tell somebody when an administrator's stop lasts"),
-    key("kind", Alert, Choice(&["unit"]), "", "how somebody is told"),
+    key("kind", Alert, Choice(super::channel::WORDS), "", "how somebody is told"),
+    key("url", Alert, Kind::Secret, "", "where messages are sent"),
+    key("credential", Alert, Kind::Credential, "", "credential of the monitor's unit that holds the URL"),
+    key("chat", Alert, Kind::Chat, "", "the chat, of telegram"),
+    key("to", Alert, Kind::Mailboxes, "", "who gets the mail"),
+    key("from", Alert, Kind::Mailbox, "app-monitor at this host", "sender of the mail"),
     key("unit", Alert, Kind::Template, "", "template that is started with the app's name as instance"),
     key("events", Alert, Kind::Events, "what somebody must know", "what is told"),
-];
-
-/// Keys of the contract that a later version brings. They are named as such, so that nobody is
-/// told to write something else instead.
-const LATER: &[(&str, Scope)] = &[
-    ("url", Alert),
-    ("credential", Alert),
-    ("chat", Alert),
-    ("to", Alert),
-    ("from", Alert),
-    ("repeat", Alert),
-    ("min_duration", Alert),
-    ("heartbeat", Top),
+    key("repeat", Alert, Kind::DurationOrNever(SECOND, MONTH), "never", "pace at which it is told again while it lasts"),
+    key("min_duration", Alert, Kind::Duration(NONE, DAY), "0s", "what is over sooner is not told"),
+    key("url", Heartbeat, Kind::Secret, "", "asked again and again while the monitor works"),
+    key("every", Heartbeat, Kind::Duration(SECOND, DAY), "1m", "pace of that"),
 ];
 
 /// The tables of the top level.
-const TABLES: &[&str] = &["defaults", "app", "alerts", "web"];
+const TABLES: &[&str] = &["defaults", "app", "alerts", "heartbeat", "web"];
 
 /// Whether that is the name of a table of the top level, which no variable can stand for.
 pub fn is_table(name: &str) -> bool {
     TABLES.contains(&name)
-}
-
-/// Whether a later version will know that name at the top of a file.
-pub fn is_later(name: &str) -> bool {
-    LATER.contains(&(name, Top))
 }
 
 /// The kind of table in which a key was found.
@@ -193,6 +196,8 @@ pub enum Table {
     App,
     /// `[alerts.NAME]`.
     Alert,
+    /// `[heartbeat]`.
+    Heartbeat,
 }
 
 impl Table {
@@ -203,6 +208,7 @@ impl Table {
             Self::Defaults => scope == Shared,
             Self::App => matches!(scope, Shared | App),
             Self::Alert => scope == Alert,
+            Self::Heartbeat => scope == Heartbeat,
         }
     }
 }
@@ -210,8 +216,6 @@ impl Table {
 /// Why a name is no key there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Miss {
-    /// A later version will know it.
-    Later,
     /// It is one elsewhere.
     Elsewhere(Scope),
     /// Nothing of that name; that one may be meant.
@@ -222,18 +226,15 @@ impl Miss {
     /// What is told to somebody who wrote it in a file.
     pub fn message(self) -> String {
         match self {
-            Self::Later => LATER_MESSAGE.to_owned(),
             Self::Elsewhere(Top) => "belongs at the top of the file, above the first [table]".to_owned(),
             Self::Elsewhere(Shared) => "belongs in [defaults] or [app.NAME]".to_owned(),
             Self::Elsewhere(App) => "belongs in [app.NAME]".to_owned(),
             Self::Elsewhere(Alert) => "belongs in [alerts.NAME]".to_owned(),
+            Self::Elsewhere(Heartbeat) => "belongs in [heartbeat]".to_owned(),
             Self::Unknown(near) => unknown_key(near),
         }
     }
 }
-
-/// What is told of everything that a later version brings.
-pub const LATER_MESSAGE: &str = "not supported by this version; leave it out";
 
 /// The key of that name in that kind of table.
 ///
@@ -243,20 +244,13 @@ pub fn find(table: Table, name: &str) -> Result<&'static Key, Miss> {
     if let Some(key) = KEYS.iter().find(|key| key.name == name && table.takes(key.scope)) {
         return Ok(key);
     }
-    if LATER.iter().any(|(later, scope)| *later == name && table.takes(*scope)) {
-        return Err(Miss::Later);
-    }
     if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         return Err(Miss::Elsewhere(key.scope));
-    }
-    if let Some((_, scope)) = LATER.iter().find(|(later, _)| *later == name) {
-        return Err(Miss::Elsewhere(*scope));
     }
     let known = KEYS
         .iter()
         .filter(|key| table.takes(key.scope))
         .map(|key| key.name)
-        .chain(LATER.iter().filter(|(_, scope)| table.takes(*scope)).map(|(name, _)| *name))
         .chain(TABLES.iter().copied().filter(|_| table == Table::Top));
     Err(Miss::Unknown(nearest(name, known)))
 }
@@ -302,7 +296,8 @@ mod tests {
         assert_eq!(why(Table::Top, "timeout"), "belongs in [defaults] or [app.NAME]");
         assert_eq!(why(Table::Defaults, "port"), "belongs in [app.NAME]");
         assert_eq!(why(Table::App, "events"), "belongs in [alerts.NAME]");
-        assert_eq!(why(Table::Alert, "repeat"), "not supported by this version; leave it out");
+        assert_eq!(why(Table::Alert, "every"), "belongs in [heartbeat]");
+        assert_eq!(why(Table::Alert, "credentials"), "unknown key; did you mean \"credential\"?");
     }
 
     #[test]

@@ -99,6 +99,15 @@ pub(super) fn is_key(text: &str) -> bool {
         && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
+/// Addresses of mail; at least one.
+pub(super) fn mailboxes(found: &Located, report: &mut Reporter<'_>) -> Option<Vec<String>> {
+    if matches!(&found.value, Raw::List(items) if items.is_empty()) {
+        return report.error(&found.at, "", "an empty list tells nobody");
+    }
+    let expected = "an address such as \"admin@example.org\"";
+    each(found, "", expected, report, |text| super::endpoint::is_mailbox(text).then(|| text.to_owned()))
+}
+
 /// `HOST:PORT`, an IPv6 address in brackets.
 pub(super) fn endpoints(found: &Located, report: &mut Reporter<'_>) -> Option<Vec<(String, u16)>> {
     if matches!(&found.value, Raw::List(items) if items.is_empty()) {

@@ -8,9 +8,11 @@
 mod alert;
 mod aliases;
 mod asked;
+mod channel;
 mod database;
 mod database_url;
 pub mod duration;
+pub mod endpoint;
 pub mod env_file;
 pub mod environment;
 mod error;
@@ -46,7 +48,8 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-pub use alert::Alert;
+pub use alert::{Alert, Heartbeat};
+pub use channel::{Channel, Source, Web};
 pub use error::{ConfigError, Errors, Notice};
 pub use files::{LARGEST_FILE, MAIN_FILE};
 pub use grants::{Grant, Verb, Verbs, grants};

@@ -23,7 +23,7 @@ pub const FILE: &str = "settings.json";
 /// The group that may read it: the daemon's.
 const GROUP: &str = "app-monitor";
 /// The shape of the file. Another one was written by another version, and is to be resolved anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Most that the file may hold, in bytes: more than any configuration within its own bounds.
 const LARGEST: u64 = 64 << 20;
 
@@ -248,9 +248,9 @@ mod tests {
     #[test]
     fn a_damaged_file_is_told_from_another_version() {
         let run = tempfile::tempdir().unwrap();
-        std::fs::write(run.path().join(FILE), "{\"version\": 2, \"later\": []}").unwrap();
-        assert!(matches!(read(run.path()), Err(ReadError::OtherVersion(2))));
-        std::fs::write(run.path().join(FILE), "{\"version\": 1").unwrap();
+        std::fs::write(run.path().join(FILE), "{\"version\": 3, \"later\": []}").unwrap();
+        assert!(matches!(read(run.path()), Err(ReadError::OtherVersion(3))));
+        std::fs::write(run.path().join(FILE), "{\"version\": 2").unwrap();
         assert!(matches!(read(run.path()), Err(ReadError::Damaged(_))));
     }
 

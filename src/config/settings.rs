@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Alert, DEFAULT_EVENTS};
-use super::aliases;
+use super::alert::{self, Alert, Heartbeat};
 use super::error::ConfigError;
 use super::fragment::{Gathered, Section};
 use super::members::Apps;
@@ -39,6 +38,9 @@ pub struct Settings {
     pub members: Vec<Member>,
     /// In the order of their names.
     pub alerts: Vec<Alert>,
+    /// The outward ping.
+    #[serde(default)]
+    pub heartbeat: Option<Heartbeat>,
     /// The swaps of this host that systemd knows from a file, in the order of their names.
     #[serde(default)]
     pub swaps: Vec<UnitName>,
@@ -62,6 +64,7 @@ impl Default for Settings {
             max_parallel: 1,
             members: Vec::new(),
             alerts: Vec::new(),
+            heartbeat: None,
             swaps: Vec::new(),
         }
     }
@@ -173,24 +176,18 @@ pub(super) fn build(root: &Path, merged: &Merged, whole: bool, gathered: &mut Ga
                 apps.add(root, &of, name, whole, gathered);
             }
             Section::Alert(name) => {
-                missing("kind", "unit");
-                missing("unit", "tell@.service");
-                settings.alerts.extend(alert(root, &of, name));
+                let declared = values.declared.clone().unwrap_or(Origin::Default);
+                settings.alerts.extend(alert::build(root, &of, name, &declared, whole, gathered));
+            }
+            Section::Heartbeat => {
+                let declared = values.declared.clone().unwrap_or(Origin::Default);
+                settings.heartbeat = alert::heartbeat(&of, &declared, whole, gathered);
             }
         }
     }
     settings.members = apps.with_companions();
     settings.swaps = swaps::of_files(root);
     settings
-}
-
-fn alert(root: &Path, of: &Of<'_>, name: &AppName) -> Option<Alert> {
-    let events = match of.value("events") {
-        Some(Value::Events(events)) => events.clone(),
-        _ => DEFAULT_EVENTS.to_vec(),
-    };
-    let unit_template = aliases::resolve(root, &of.unit("unit")?);
-    Some(Alert { name: name.to_string(), unit_template, events })
 }
 
 /// Adds an error, once: what stands in `[defaults]` is seen by every app.

@@ -56,13 +56,14 @@ impl Shown {
             Some(("alerts", _)) => Table::Alert,
             Some(_) => Table::App,
             None if self.table.is_empty() => Table::Top,
+            None if self.table == "heartbeat" => Table::Heartbeat,
             None => Table::Defaults,
         };
         keys::find(table, &self.key).ok()
     }
 }
 
-/// Every key of the top level, of every app and of every alert.
+/// Every key of the top level, of every app and of every alert, and of the heartbeat where there is one.
 pub(super) fn list(merged: &Merged) -> Vec<Shown> {
     let mut all = Vec::new();
     let named = merged.sections.keys().filter(|section| **section != Section::Top);

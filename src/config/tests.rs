@@ -1,5 +1,6 @@
 //! The loader as a whole: a directory that looks like a system, and what came of it.
 
+mod channels;
 mod database;
 mod errors;
 mod members;
@@ -199,7 +200,7 @@ events = ["breaker-opened", "incident-closed", "breaker-opened"]
         ]
     );
     let alert = &settings.alerts[0];
-    assert_eq!(alert.unit_template.as_str(), "mail@.service");
+    assert_eq!(alert.channel, Channel::Unit("mail@.service".parse().unwrap()));
     assert_eq!(alert.unit_for(app.subject.app().unwrap()).unwrap().as_str(), "mail@web.service");
     assert_eq!(alert.events, [EventKind::BreakerOpened, EventKind::IncidentClosed]);
 }
@@ -242,7 +243,7 @@ fn the_conffile_as_shipped_configures_nothing_and_its_examples_are_right() {
     let settings = Host::with(&examples).settings();
     let members: Vec<String> = settings.members.iter().map(|member| member.subject.to_string()).collect();
     assert_eq!(members, ["shop", "web", "api@1", "api@2", "nginx.service", "postgresql.service"]);
-    assert_eq!(settings.alerts.len(), 1);
+    assert_eq!((settings.alerts.len(), settings.heartbeat.is_some()), (3, true));
     assert_eq!(settings.members[1].policy, Policy::default());
 }
 

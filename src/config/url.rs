@@ -41,6 +41,14 @@ pub(super) fn parse(text: &str) -> Result<Asked, String> {
             .to_owned());
     }
     plain(path)?;
+    let (host, port) = self::authority(authority)?;
+    let port = port.unwrap_or(default_port);
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    Ok(Asked::Url(format!("{scheme}://{host}:{port}{slash}{path}")))
+}
+
+/// Host and port of a URL; an IPv6 address keeps its brackets.
+pub(super) fn authority(authority: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(inside) => {
             let (address, port) =
@@ -69,19 +77,20 @@ pub(super) fn parse(text: &str) -> Result<Asked, String> {
             .to_owned());
     }
     let port = match port {
-        None => default_port,
-        Some(digits) => digits
-            .parse::<u16>()
-            .ok()
-            .filter(|port| *port > 0 && digits.bytes().all(|b| b.is_ascii_digit()))
-            .ok_or("the port of the URL is no number from 1 to 65535")?,
+        None => None,
+        Some(digits) => Some(
+            digits
+                .parse::<u16>()
+                .ok()
+                .filter(|port| *port > 0 && digits.bytes().all(|b| b.is_ascii_digit()))
+                .ok_or("the port of the URL is no number from 1 to 65535")?,
+        ),
     };
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    Ok(Asked::Url(format!("{scheme}://{host}:{port}{slash}{path}")))
+    Ok((host, port))
 }
 
 /// Whether a path with its query goes into a request as it stands (RFC 3986, sections 3.3 and 3.4).
-fn plain(path: &str) -> Result<(), String> {
+pub(super) fn plain(path: &str) -> Result<(), String> {
     for (at, c) in path.char_indices() {
         match c {
             '#' => return Err("a part behind # is never sent to a server; leave it out".to_owned()),

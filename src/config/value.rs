@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::alert;
 use super::database::{self, DatabaseSpec};
 use super::duration;
+use super::endpoint;
 use super::error::{ConfigError, quoted};
 use super::http::{self, HttpSpec};
 use super::instances::{self, InstanceSpec};
@@ -18,7 +19,7 @@ use super::origin::Origin;
 use super::preflight::{self, PreflightSpec};
 use super::raw::{Located, Raw};
 use super::size;
-use crate::judge::{Address, EventKind, UnitName, Window};
+use crate::judge::{Address, EventKind, Secret, UnitName, Window};
 
 /// What a value means.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,6 +44,9 @@ pub(super) enum Value {
     Below(Vec<PathBuf>),
     Database(Box<DatabaseSpec>),
     Preflight(Box<PreflightSpec>),
+    Secret(Secret),
+    Text(String),
+    Texts(Vec<String>),
 }
 
 impl Value {
@@ -71,6 +75,9 @@ impl Value {
             Self::Below(paths) => paths.iter().map(|path| Json::from(path.to_string_lossy())).collect(),
             Self::Database(spec) => spec.shown(),
             Self::Preflight(spec) => spec.shown(),
+            Self::Secret(secret) => Json::from(secret.to_string()),
+            Self::Text(text) => Json::from(text.as_str()),
+            Self::Texts(texts) => texts.iter().map(|text| Json::from(text.as_str())).collect(),
         }
     }
 }
@@ -133,6 +140,31 @@ pub(super) fn read(key: &Key, found: &Located, report: &mut Reporter<'_>) -> Opt
             },
             "true or false".to_owned(),
         ),
+        // What was found is not shown: it may well be the secret all the same.
+        Kind::Secret => match text.filter(|text| !text.is_empty()) {
+            Some(text) => return Some(Value::Secret(Secret(text.to_owned()))),
+            None => return report.error(&found.at, "", "expected a URL, as a string"),
+        },
+        Kind::Mailboxes => return list::mailboxes(found, report).map(Value::Texts),
+        Kind::Mailbox => (
+            text.filter(|text| endpoint::is_mailbox(text)).map(|text| Value::Text(text.to_owned())),
+            "an address such as \"monitor@example.org\"".to_owned(),
+        ),
+        Kind::Credential => match text.filter(|text| credential(text)) {
+            Some(text) => return Some(Value::Text(text.to_owned())),
+            // Whoever takes the key for the secret itself writes that here.
+            None => {
+                let message = "expected the name of a credential such as \"slack\": letters, digits, - and _";
+                return report.error(&found.at, "", message);
+            }
+        },
+        Kind::Chat => (
+            match &found.value {
+                Raw::Integer(number) => Some(Value::Text(number.to_string())),
+                _ => text.filter(|text| chat(text)).map(|text| Value::Text(text.to_owned())),
+            },
+            "the number of a chat such as \"-1001234567890\", or \"@channel\"".to_owned(),
+        ),
         Kind::Events => return alert::read_events(found, report).map(Value::Events),
         Kind::Duration(least, most) => {
             return read_duration(found, "", least, most, report).map(Value::Duration);
@@ -141,7 +173,7 @@ pub(super) fn read(key: &Key, found: &Located, report: &mut Reporter<'_>) -> Opt
         Kind::DurationOrNever(least, most) => {
             return read_duration(found, "", least, most, report).map(Value::Duration);
         }
-        Kind::Choice(words) => return choice(key, words, found, report),
+        Kind::Choice(words) => return choice(words, found, report),
         Kind::Count(least, most) => (
             match found.value {
                 Raw::Integer(n) => {
@@ -285,23 +317,13 @@ pub(super) fn read_text<'a>(found: &'a Located, part: &str, report: &mut Reporte
     }
 }
 
-fn choice(
-    key: &Key,
-    words: &'static [&'static str],
-    found: &Located,
-    report: &mut Reporter<'_>,
-) -> Option<Value> {
+fn choice(words: &'static [&'static str], found: &Located, report: &mut Reporter<'_>) -> Option<Value> {
     let Raw::Text(text) = &found.value else {
         let message = format!("expected {}, found {}", one_of(words), found.value.described());
         return report.error(&found.at, "", message);
     };
     if let Some(word) = words.iter().find(|word| *word == text) {
         return Some(Value::Word(word));
-    }
-    const LATER: [&str; 6] = ["webhook", "slack", "discord", "telegram", "ntfy", "email"];
-    if key.name == "kind" && LATER.contains(&text.as_str()) {
-        let message = format!("{} is not supported by this version; use \"unit\"", quoted(text));
-        return report.error(&found.at, "", message);
     }
     let hint = nearest(text, words.iter().copied())
         .map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"));
@@ -338,6 +360,21 @@ fn service(text: &str) -> Option<UnitName> {
         Err(_) => UnitName::try_from(format!("{text}.service")).ok()?,
     };
     (unit.as_str().ends_with(".service") && !unit.stem().starts_with('@')).then_some(unit)
+}
+
+/// A file of its own below the credentials of a unit: no dot, no slash, and bounded.
+fn credential(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && !text.starts_with('-')
+}
+
+fn chat(text: &str) -> bool {
+    let name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match text.strip_prefix('@') {
+        Some(rest) => (1..=64).contains(&rest.len()) && name(rest),
+        None => text.parse::<i64>().is_ok_and(|number| number != 0),
+    }
 }
 
 /// The base name of argv\[0\] is a file name: NAME_MAX is 255.

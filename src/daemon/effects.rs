@@ -33,7 +33,7 @@ impl Daemon {
                 Effect::Record(record) => {
                     telling::write(&record);
                     self.incidents.take(&record, clock::now(), clock::wall_ms());
-                    self.alerts.tell(&record, clock::wall());
+                    self.alerts.tell(&record, clock::now());
                     if let Some(served) = &self.served
                         && app.app().is_some()
                     {

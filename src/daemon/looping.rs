@@ -24,7 +24,7 @@ use super::link::{self, Link};
 use super::performing::{self, Performance};
 use super::proving::{Findings, Proving};
 use super::requests::{apps_of, targets_of};
-use super::start::{Refusal, directory, incident_places};
+use super::start::{Refusal, directory, incident_places, surroundings_of_alerts};
 use super::state::{self, Saved, Saver};
 use super::{clock, service, telling};
 
@@ -72,6 +72,7 @@ pub enum Happening {
 enum Woken {
     Systemd(crate::systemd::Event),
     Happening(Box<Happening>),
+    Alert(alerts::Outcome),
     Alarm,
 }
 
@@ -142,10 +143,13 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
     odd.extend(remarks);
     odd.iter().for_each(|remark| telling::say(Level::Warn, remark.as_str()));
     let memory = loaded.memory.at(&clock::clocks());
+    let (alerts, remarks) = alerts::Desk::open(surroundings_of_alerts(), &settings, now);
+    remarks.iter().for_each(|remark| telling::say(Level::Warn, remark.as_str()));
+    odd.extend(remarks);
     let mut daemon = Daemon {
         host: Host::new(apps_of(&settings), settings.max_parallel, memory, loaded.lost, now),
         targets: targets_of(&settings),
-        alerts: alerts::Desk::new(settings.alerts.clone(), runtime_directory.join("alerts")),
+        alerts,
         link: None,
         link_lost: Some(now),
         unread: BTreeSet::new(),
@@ -172,6 +176,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         complained: false,
     };
     daemon.follow_incidents();
+    daemon.alerts.begin(&daemon.host.open_tellings(), now);
     daemon.watch();
     link::connect(daemon.watched.iter().cloned().collect(), queue);
 
@@ -183,6 +188,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         let now = clock::now();
         let due = daemon.host.wake_at().unwrap_or(now + watchdog).min(now + watchdog);
         let due = daemon.report_due().map_or(due, |report| due.min(report));
+        let due = daemon.alerts.due().map_or(due, |alert| due.min(alert));
         alarm.set(due).map_err(other("set a timer"))?;
         let woken = tokio::select! {
             biased;
@@ -194,6 +200,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
                 Some(happening) => Woken::Happening(Box::new(happening)),
                 None => break,
             },
+            outcome = daemon.alerts.outcome() => Woken::Alert(outcome),
             () = alarm.rings() => Woken::Alarm,
         };
         // Before what came is taken in: an answer from before the gap proves nothing.
@@ -210,6 +217,10 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
                 }
                 effects
             }
+            Woken::Alert(outcome) => {
+                daemon.alerts.take(outcome, at);
+                Effects::new()
+            }
             Woken::Alarm => Effects::new(),
         };
         daemon.carry_out(effects);
@@ -220,6 +231,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         daemon.carry_out(effects);
         daemon.despair(after);
         daemon.report(after);
+        daemon.alerts.turn(after);
         // Sent here and nowhere else: by the loop that does the work, after it did.
         // Not at every turn: each one wakes PID 1.
         if kicked.is_none_or(|kicked| after.since(kicked) >= watchdog / 2) {
@@ -315,7 +327,8 @@ impl Daemon {
     /// What was open on disk is either open still, or followed by nobody; and no number is used twice.
     pub(super) fn follow_incidents(&mut self) {
         self.host.number_after(&self.incidents.highest());
-        self.incidents.keep_only(&self.host.open_incidents(), clock::now(), clock::wall_ms());
+        let open = self.host.open_incidents();
+        self.incidents.keep_only(&open, clock::now(), clock::wall_ms());
     }
 
     /// When the status has to be put into words, while it has not been since something happened.
@@ -390,7 +403,8 @@ impl Daemon {
             }
             futures_util::future::join_all(work.collect::<Vec<_>>()).await;
         }
-        let _ = tokio::time::timeout(Duration::from_millis(300), self.save().everywhere).await;
+        let saved = tokio::time::timeout(Duration::from_millis(300), self.save().everywhere);
+        let _ = tokio::join!(saved, self.alerts.end(clock::now));
         self.incidents.flush(Duration::from_millis(200));
     }
 }

@@ -56,6 +56,16 @@ impl Daemon {
                     Effects::new()
                 }
             },
+            service::Call::Alerts(reply) => {
+                let _ = reply.send(self.alerts.views(now));
+                Effects::new()
+            }
+            service::Call::TestAlert(name, reply) => {
+                let (tell, test) = oneshot::channel();
+                self.alerts.test(&name, tell);
+                let _ = reply.send(test);
+                Effects::new()
+            }
             service::Call::Reload(reply) => {
                 let (outcome, effects) = self.reload(now);
                 let _ = reply.send(outcome);
@@ -110,7 +120,11 @@ impl Daemon {
         self.targets = targets_of(&settings);
         self.marks.retain(|app, _| self.targets.contains_key(app));
         self.follow_incidents();
-        self.alerts.configure(settings.alerts.clone());
+        self.alerts.configure(&settings, now);
+        self.alerts.keep_only(&self.host.open_incidents(), now);
+        for missing in self.alerts.without_credential(&settings) {
+            telling::say(Level::Warn, missing);
+        }
         self.performances.retain(|app, _| self.targets.contains_key(app));
         self.checks.retain(|app, checks| {
             let stays = self.targets.contains_key(app);

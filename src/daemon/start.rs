@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::alerts;
 use crate::config::Settings;
 use crate::config::resolved;
 use crate::incidents::{self, Places};
 use crate::judge::{EventKind, Level};
+use crate::plain::on_one_line;
 use crate::systemd::journal;
 
 use super::looping::turn;
-use super::telling;
+use super::{clock, telling};
 
 /// Exit status for a broken configuration (sysexits.h, EX_CONFIG).
 pub const BAD_CONFIGURATION: u8 = 78;
@@ -86,6 +88,21 @@ fn settings_in_force() -> Result<Settings, Refusal> {
 pub(super) fn directory(variable: &str, default: &str) -> PathBuf {
     let first = std::env::var(variable).ok().and_then(|paths| paths.split(':').next().map(PathBuf::from));
     first.filter(|path| path.is_absolute()).unwrap_or_else(|| default.into())
+}
+
+/// Where what is told lies, and on what it is told.
+pub(super) fn surroundings_of_alerts() -> alerts::Surroundings {
+    let runtime = directory("RUNTIME_DIRECTORY", "/run/app-monitor");
+    let state = directory("STATE_DIRECTORY", "/var/lib/app-monitor");
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    alerts::Surroundings {
+        details: runtime.join("alerts"),
+        places: alerts::Places { directory: state, aside: runtime },
+        credentials: alerts::Credentials::of_this_process(),
+        clocks: clock::clocks,
+        wall: clock::wall,
+        host: on_one_line(&host),
+    }
 }
 
 /// Where incidents lie.

@@ -520,6 +520,15 @@ impl App {
         out.push(Effect::Record(Record { incident, step, ..self.record(event, level, text, alert) }));
     }
 
+    /// That its incident was opened, as it was to be told.
+    pub(super) fn open_telling(&self) -> Option<Record> {
+        let incident = self.incident.as_ref()?;
+        let text = format!("incident {}: {}: {}", incident.id, incident.verdict, incident.text);
+        let alert = self.tells_incident(incident.verdict);
+        let record = self.record(EventKind::IncidentOpened, Level::Warn, text, alert);
+        Some(Record { incident: Some(incident.id.clone()), ..record })
+    }
+
     /// A line about it that belongs to no incident, step or condition yet.
     pub(super) fn record(&self, event: EventKind, level: Level, text: String, alert: bool) -> Record {
         Record {

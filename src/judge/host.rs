@@ -9,6 +9,7 @@ use super::memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
 use super::mutation::{Mutation, active};
 use super::names::Subject;
 use super::policy::Policy;
+use super::record::Record;
 use super::suspected::Suspicion;
 use super::target::Target;
 use super::time::Moment;
@@ -118,6 +119,11 @@ impl Host {
     #[must_use]
     pub fn open_incidents(&self) -> BTreeSet<String> {
         self.apps.values().filter_map(|app| Some(app.incident.as_ref()?.id.clone())).collect()
+    }
+
+    /// What was to be told of the incidents that are open.
+    pub fn open_tellings(&self) -> Vec<Record> {
+        self.apps.values().filter_map(App::open_telling).collect()
     }
 
     /// The apps, in the order of their names.

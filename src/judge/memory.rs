@@ -112,6 +112,22 @@ pub struct Clocks {
     pub wall: i64,
 }
 
+impl Clocks {
+    /// A moment that was noted under these clocks, as it stands under those of `now`. Within one boot
+    /// nothing changes. After a reboot the wall clock tells how long ago it was, as far as it can be
+    /// believed: a clock that went backwards means "just now", so that nothing expires early.
+    #[must_use]
+    pub fn carry(&self, moment: Moment, now: &Self) -> Moment {
+        if self.boot == now.boot {
+            return moment;
+        }
+        let away = u64::try_from(now.wall.saturating_sub(self.wall)).unwrap_or(0);
+        let written = self.monotonic;
+        // It lay ahead, or behind; the other is nothing.
+        now.monotonic + moment.since(written) - written.since(moment) - Duration::from_secs(away)
+    }
+}
+
 /// The whole memory, as state.json holds it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
@@ -137,20 +153,13 @@ impl Memory {
         self
     }
 
-    /// Makes the memory fit the clocks as they stand now. Within one boot nothing changes. After a
-    /// reboot the wall clock tells how long ago it was written, as far as it can be believed: a
-    /// clock that went backwards means "just now", so that nothing expires early.
+    /// Makes the memory fit the clocks as they stand now.
     #[must_use]
     pub fn at(self, now: &Clocks) -> Self {
         if self.clocks.boot == now.boot {
             return Self { clocks: now.clone(), ..self };
         }
-        let away = u64::try_from(now.wall.saturating_sub(self.clocks.wall)).unwrap_or(0);
-        let written = self.clocks.monotonic;
-        let shift = |moment: Moment| {
-            // It lay ahead, or behind; the other is nothing.
-            now.monotonic + moment.since(written) - written.since(moment) - Duration::from_secs(away)
-        };
+        let shift = |moment: Moment| self.clocks.carry(moment, now);
         let apps = self.apps.into_iter().map(|(name, app)| (name, app.over_reboot(&shift))).collect();
         Self { version: self.version, clocks: now.clone(), apps }
     }

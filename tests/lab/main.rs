@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod alerts;
 mod answers;
 mod budget;
 mod commands;

@@ -14,6 +14,7 @@ use super::{Typed, commands, tree, words};
 const STUB: &str = "#!/bin/sh
 case \"$*\" in
 'complete apps') printf 'shop\\nweb\\n' ;;
+'complete alerts') printf 'mail\\ntell\\n' ;;
 'complete incidents') printf 'web-2\\nweb-1\\n' ;;
 *) exit 1 ;;
 esac
@@ -94,7 +95,7 @@ impl Shell {
 fn expected() -> Vec<(String, BTreeSet<String>)> {
     let mut expected = Vec::new();
     let all = commands();
-    for Typed { path, options, below, argument } in &all {
+    for Typed { path, options, below, argument, .. } in &all {
         let typed: String =
             ["app-monitor".to_owned()].iter().chain(path).map(|word| format!("{word} ")).collect();
         expected.push((format!("{typed}-"), options.clone()));
@@ -103,6 +104,7 @@ fn expected() -> Vec<(String, BTreeSet<String>)> {
         }
         match argument.as_deref() {
             Some("app") => expected.push((typed.clone(), words(&["shop", "web"]))),
+            Some("name") => expected.push((typed.clone(), words(&["mail", "tell"]))),
             Some("id") => expected.push((typed.clone(), words(&["web-1", "web-2"]))),
             None => {}
             Some(other) => panic!("nobody knows what completes {other} of {typed}"),

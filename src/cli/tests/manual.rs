@@ -70,7 +70,7 @@ fn every_command_has_one_page_with_its_options_and_no_other() {
             all.iter().filter(|one| one.path.first().is_some_and(|first| names.contains(first))).collect();
         let expected: BTreeSet<String> = of.iter().flat_map(|one| one.options.clone()).collect();
         assert_eq!(options(&text), expected, "{file}");
-        for leaf in of.iter().filter(|one| one.below.is_empty()) {
+        for leaf in of.iter().filter(|one| one.runs) {
             let begins = format!("app-monitor {}", leaf.name());
             let synopsis = section(&text, "SYNOPSIS");
             assert!(synopsis.contains(&begins), "{file}: {begins} in {synopsis}");
@@ -94,7 +94,7 @@ fn the_overview_lists_every_command_and_option_and_no_other() {
         .collect();
     let expected: BTreeMap<String, BTreeSet<String>> = all
         .iter()
-        .filter(|one| one.below.is_empty())
+        .filter(|one| one.runs)
         .map(|one| {
             // These are said once for all.
             let own =

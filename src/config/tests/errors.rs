@@ -35,7 +35,7 @@ fn tables_are_named() {
         )
         .errors(),
         "app-monitor.toml:1:1: timeout: belongs in [defaults] or [app.NAME]\n\
-         app-monitor.toml:2:1: heartbeat: not supported by this version; leave it out\n\
+         app-monitor.toml:2:1: [heartbeat]: url is missing; for example url = \"https://hc-ping.com/…\"\n\
          app-monitor.toml:3:1: web: expected a table, written [web], found 1\n\
          app-monitor.toml:5:1: [app] port: expected a table, written [app.NAME], found 1\n\
          app-monitor.toml:6:6: [app] \"Web_1\": a name has 1 to 32 of a-z, 0-9 and -, and does not begin with -; for example \"web-1\"\n\
@@ -45,11 +45,10 @@ fn tables_are_named() {
          app-monitor.toml:10:2: alert: unknown key; did you mean \"alerts\"?\n\
          app-monitor.toml:12:1: [defaults] port: belongs in [app.NAME]\n\
          app-monitor.toml:13:6: [app.api]: unit is missing; for example unit = \"api.service\"\n\
-         app-monitor.toml:14:9: [alerts.a]: kind is missing; for example kind = \"unit\"\n\
-         app-monitor.toml:14:9: [alerts.a]: unit is missing; for example unit = \"tell@.service\"\n\
-         app-monitor.toml:16:8: [alerts.b] kind: \"slack\" is not supported by this version; use \"unit\"\n\
+         app-monitor.toml:14:9: [alerts.a]: kind is missing; for example kind = \"email\"\n\
+         app-monitor.toml:17:8: [alerts.b] unit: belongs to kind = \"unit\", and this is \"slack\"; leave it out\n\
          app-monitor.toml:17:8: [alerts.b] unit: expected the name of a template such as \"tell@.service\", found \"tell\"\n\
-         app-monitor.toml:18:1: [alerts.b] url: not supported by this version; leave it out"
+         app-monitor.toml:18:7: [alerts.b] url: expected a URL that begins with https:// or http://"
     );
 }
 

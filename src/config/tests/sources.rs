@@ -143,7 +143,7 @@ fn variables_that_mean_nothing_are_named() {
         "environment: APP_MONITOR_APP_OTHER__PORT: no app \"other\" is configured; set APP_MONITOR_APP_OTHER__UNIT to make one\n\
          environment: APP_MONITOR_APP_WBE__PORT: no app \"wbe\" is configured; did you mean \"web\"?\n\
          environment: APP_MONITOR_APP_WEB_PORT: two underscores have to stand between the name of the app and the key, as in APP_MONITOR_APP_WEB__PORT\n\
-         environment: APP_MONITOR_APP_WEB__HEARTBEAT: not supported by this version; leave it out\n\
+         environment: APP_MONITOR_APP_WEB__HEARTBEAT: [heartbeat] can be written in a file alone\n\
          environment: APP_MONITOR_APP_WEB__HTTP: not TOML: unclosed inline table, expected `}`\n\
          environment: APP_MONITOR_APP_WEB__LOG_LEVEL: is for the host, not for one app: leave APP_<NAME>__ out\n\
          environment: APP_MONITOR_APP_WEB__PORT: expected a port from 1 to 65535, found \"x\"\n\
@@ -151,7 +151,7 @@ fn variables_that_mean_nothing_are_named() {
          environment: APP_MONITOR_CHEK_INTERVAL: unknown variable; did you mean \"APP_MONITOR_CHECK_INTERVAL\"?\n\
          environment: APP_MONITOR_DATABASE: does not say where the database is: give url or keys; for example keys = [\"DATABASE_URL\"]\n\
          environment: APP_MONITOR_EVENTS: alerts are configured in a file alone, in [alerts.NAME]\n\
-         environment: APP_MONITOR_HEARTBEAT: not supported by this version; leave it out\n\
+         environment: APP_MONITOR_HEARTBEAT: [heartbeat] can be written in a file alone\n\
          environment: APP_MONITOR_HEARTBEET: unknown variable\n\
          environment: APP_MONITOR_LOGLEVEL: unknown variable; did you mean \"APP_MONITOR_LOG_LEVEL\"?\n\
          environment: APP_MONITOR_UNIT: is for a host without any configured app; here there is \"web\", whose variable would be APP_MONITOR_APP_WEB__UNIT\n\

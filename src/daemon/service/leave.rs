@@ -125,7 +125,7 @@ impl Leave {
             return Ok(());
         }
         Err(fdo::Error::AccessDenied(format!(
-            "incidents quote logs and answers, so only root and group {READERS} may read them"
+            "that quotes logs and answers, so only root and group {READERS} may read it"
         )))
     }
 

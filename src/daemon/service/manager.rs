@@ -24,6 +24,9 @@ const CHECKING: usize = 4;
 /// this comes too late for most callers (25 s).
 const CHECKED_WITHIN: Duration = Duration::from_secs(24);
 
+/// A delivery has a minute itself, and the resolver its own time.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(120);
+
 /// Reads from the disk, one caller at a time: it is work, and anybody may ask. Who is not waited for
 /// any longer keeps the turn until he is done, so that a disk that hangs holds one thread alone.
 async fn in_turn<T: Send + 'static>(
@@ -198,6 +201,23 @@ impl Manager {
     async fn reload(&self, #[zbus(header)] header: Header<'_>) -> fdo::Result<()> {
         self.leave.act(&header, Act { verb: "reload", app: "", own_user_too: true }).await?;
         self.asking.ask(Call::Reload).await?.map_err(fdo::Error::Failed)
+    }
+
+    /// The channels by which people are told, as JSON: what `alerts --json` shows. For root and group adm.
+    async fn alerts(&self, #[zbus(header)] header: Header<'_>) -> fdo::Result<String> {
+        self.leave.read(&header).await?;
+        let channels = self.asking.ask(Call::Alerts).await?;
+        serde_json::to_string(&channels).map_err(|error| fdo::Error::Failed(error.to_string()))
+    }
+
+    /// Sends a test to a channel, and says how it went; that may take a minute and more.
+    async fn test_alert(&self, name: &str, #[zbus(header)] header: Header<'_>) -> fdo::Result<String> {
+        self.leave(&header, "test", "").await?;
+        let test = self.asking.ask(|reply| Call::TestAlert(name.to_owned(), reply)).await?;
+        let outcome = tokio::time::timeout(DELIVERED_WITHIN, test).await;
+        let outcome = outcome.ok().and_then(Result::ok);
+        let late = || fdo::Error::TimedOut("the test was not over in time".into());
+        outcome.ok_or_else(late)?.map_err(fdo::Error::Failed)
     }
 
     /// The verdict on an app is another one.

@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, fdo};
 
+use crate::alerts::ChannelView;
 use crate::judge::{
     AppName, AppView, CheckKind, EventKind, Level, Observation, Record, Rehearsal, Request, Subject,
 };
@@ -59,10 +60,17 @@ pub enum Call {
     Rehearse(Subject, oneshot::Sender<Result<Rehearsal, String>>),
     /// Put the resolved configuration in force.
     Reload(oneshot::Sender<Result<(), String>>),
+    /// Whom we tell, and how that goes.
+    Alerts(oneshot::Sender<Vec<ChannelView>>),
+    /// Send a test to a channel.
+    TestAlert(String, oneshot::Sender<Testing>),
 }
 
 /// Checks that are being made for a caller.
 pub type Checking = oneshot::Receiver<Vec<(CheckKind, Observation)>>;
+
+/// A test of a channel that is under way.
+pub type Testing = oneshot::Receiver<Result<String, String>>;
 
 enum Order {
     Serve(Vec<AppName>),

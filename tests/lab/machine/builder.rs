@@ -36,7 +36,7 @@ impl Builder {
         self
     }
 
-    /// With PostgreSQL, MariaDB, Redis and wrk, none of them running.
+    /// With PostgreSQL, MariaDB, Redis, Exim and wrk, none of them running.
     pub fn with_servers(mut self) -> Self {
         self.servers = true;
         self

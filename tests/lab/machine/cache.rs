@@ -29,13 +29,13 @@ const PACKAGES: &[&str] = &[
 
 /// What a layer above the root adds for the scenarios that need real servers, and load on them. All
 /// of it stays off until a scenario starts it.
-const SERVERS: &[&str] = &["postgresql", "mariadb-server", "redis-server", "wrk"];
+const SERVERS: &[&str] = &["postgresql", "mariadb-server", "redis-server", "exim4-daemon-light", "wrk"];
 
 /// Run in the layer: none of its services is started by the boot.
 const SERVERS_OFF: &str = "for unit in /etc/systemd/system/*.wants/*; do case \"$unit\" in \
-     */postgresql*|*/mariadb*|*/redis*) rm -f \"$unit\";; esac; done; \
+     */postgresql*|*/mariadb*|*/redis*|*/exim4*) rm -f \"$unit\";; esac; done; \
      rm -f /etc/systemd/system/mysql.service /etc/systemd/system/mysqld.service \
-     /etc/systemd/system/redis.service";
+     /etc/systemd/system/redis.service /etc/rc?.d/S??exim4";
 
 /// The units of the tree under test.
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");

@@ -1,0 +1,145 @@
+//! `app-monitor alerts`: whom the monitor tells, what waits, and whether it gets there.
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand};
+
+use crate::alerts::ChannelView;
+use crate::incidents::day_and_time;
+use crate::judge::Span;
+use crate::plain::in_json;
+
+use super::client::{Client, Failure};
+use super::terminal::{Terminal, Tone};
+use super::{ATTENTION, OK, complain, print_text};
+
+/// `alerts`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Alerts {
+    #[command(subcommand)]
+    command: Option<Act>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// Send a test to a channel, and say whether it got there
+    Test(Test),
+}
+
+#[derive(Debug, Args)]
+struct Test {
+    /// NAME of its table [alerts.NAME]
+    name: String,
+}
+
+/// Lists the channels, or tests one.
+pub async fn run(command: &Alerts) -> u8 {
+    let outcome = match &command.command {
+        Some(Act::Test(test)) => try_one(&test.name).await,
+        None => list(command.json).await,
+    };
+    outcome.unwrap_or_else(|failure| {
+        complain(&failure);
+        failure.status()
+    })
+}
+
+async fn try_one(name: &str) -> Result<u8, Failure> {
+    let text = Client::connect().await?.test_alert(name).await?;
+    println!("{name}: sent; {text}");
+    Ok(OK)
+}
+
+async fn list(json: bool) -> Result<u8, Failure> {
+    let channels = Client::connect().await?.alerts().await?;
+    if json {
+        let text = serde_json::to_string_pretty(&channels).unwrap_or_default();
+        print_text(&format!("{}\n", in_json(&text)));
+    } else {
+        print_text(&table(&channels, &Terminal::of_stdout()));
+    }
+    let fails = |channel: &ChannelView| channel.waiting > 0 && channel.failures > 0;
+    Ok(if channels.iter().any(fails) { ATTENTION } else { OK })
+}
+
+fn table(channels: &[ChannelView], terminal: &Terminal) -> String {
+    if channels.is_empty() {
+        return "nobody is told: no [alerts.NAME] is configured; see app-monitor.toml(5)\n".to_owned();
+    }
+    let wide = |of: fn(&ChannelView) -> &str, least: usize| {
+        channels.iter().map(|channel| of(channel).chars().count()).max().unwrap_or(0).max(least)
+    };
+    let (name, kind) = (wide(|channel| &channel.name, 4), wide(|channel| &channel.kind, 4));
+    let mut out = String::new();
+    for channel in channels {
+        let (tone, state) = state(channel);
+        let line = terminal.fit(&format!("{:name$}  {:kind$}  {state}", channel.name, channel.kind));
+        let _ = writeln!(out, "{}", terminal.paint(tone, &line));
+        if let Some(last) = &channel.last {
+            let how = if last.sent { "sent" } else { "failed" };
+            let line = format!("{:name$}  last {how} {} UTC: {}", "", day_and_time(last.time), last.text);
+            let _ = writeln!(out, "{}", terminal.fit(&line));
+        }
+    }
+    out
+}
+
+fn state(channel: &ChannelView) -> (Tone, String) {
+    let mut text = match channel.waiting {
+        0 => "nothing waits".to_owned(),
+        1 => "1 waits".to_owned(),
+        more => format!("{more} wait"),
+    };
+    if channel.missing > 0 {
+        let _ = write!(text, ", {} dropped", channel.missing);
+    }
+    if channel.failures == 0 || channel.waiting == 0 {
+        return (if channel.waiting == 0 { Tone::Good } else { Tone::Quiet }, text);
+    }
+    let next = channel.next_try_in_seconds.map(std::time::Duration::from_secs);
+    let next = next.map_or(String::new(), |next| format!(", next try in {}", Span(next)));
+    let _ = write!(text, ", failed {} times{next}", channel.failures);
+    (Tone::Bad, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::Last;
+
+    #[test]
+    fn each_channel_has_its_line_and_how_it_went() {
+        let plain = Terminal { width: Some(70), ..Terminal::PLAIN };
+        assert!(table(&[], &plain).starts_with("nobody is told"));
+        let quiet = ChannelView {
+            name: "ops".into(),
+            kind: "slack".into(),
+            waiting: 0,
+            missing: 0,
+            failures: 0,
+            next_try_in_seconds: None,
+            last: None,
+        };
+        let last =
+            Last { time: 1_795_329_612, sent: false, text: "cannot connect: connection refused".into() };
+        let down = ChannelView {
+            name: "mail".into(),
+            kind: "email".into(),
+            waiting: 2,
+            missing: 1,
+            failures: 3,
+            next_try_in_seconds: Some(20),
+            last: Some(last),
+        };
+        assert_eq!(
+            table(&[quiet, down], &plain),
+            "ops   slack  nothing waits\n\
+             mail  email  2 wait, 1 dropped, failed 3 times, next try in 20 s\n\
+             \u{20}     last failed 2026-11-22 06:40:12 UTC: cannot connect: connection…\n"
+        );
+    }
+}
