@@ -198,6 +198,7 @@ fn lines_of(view: &AppView, wall: i64) -> Vec<Line<'_>> {
         lines.push(Line::Text(format!("{} for {age}: {}", condition.condition, condition.text)));
     }
     lines.extend(pause(view, wall).map(Line::Text));
+    lines.extend(available(view).map(Line::Text));
     lines.push(Line::Text(outlook(view)));
     lines.extend(advice(view).map(Line::Text));
     lines
@@ -212,6 +213,31 @@ fn pause(view: &AppView, wall: i64) -> Option<String> {
     let by = view.paused_by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
     let why = view.paused_reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     Some(format!("paused{by} for another {}, until {until} UTC{why}", span(left)))
+}
+
+/// How available it was lately; windows that say no more than a shorter one are left out.
+fn available(view: &AppView) -> Option<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for figure in &view.figures {
+        let whole = match figure.window.as_str() {
+            "day" => 86_400,
+            "week" => 7 * 86_400,
+            _ => 30 * 86_400,
+        };
+        // A second or two may be missing from what is watched for just as long.
+        let all = figure.watched_seconds + 2 >= whole;
+        let of = if all { figure.window.clone() } else { span(figure.watched_seconds).to_string() };
+        let restarts = match figure.restarts {
+            0 => String::new(),
+            1 => " (1 restart)".to_owned(),
+            restarts => format!(" ({restarts} restarts)"),
+        };
+        parts.push(format!("{} % of the last {of}{restarts}", figure.available_percent));
+        if !all {
+            break;
+        }
+    }
+    (!parts.is_empty()).then(|| format!("available {}", parts.join(", ")))
 }
 
 /// What comes next.
@@ -259,7 +285,7 @@ fn advice(view: &AppView) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::{CheckKind, CheckView, ConditionView, Moment};
+    use crate::judge::{CheckKind, CheckView, ConditionView, Figure, Moment};
 
     fn view() -> AppView {
         AppView {
@@ -296,6 +322,22 @@ mod tests {
             paused_reason: None,
             next_check_in_ms: Some(1_200),
             incident: Some("web-3".into()),
+            figures: vec![
+                Figure {
+                    window: "day".into(),
+                    watched_seconds: 86_400,
+                    down_seconds: 12,
+                    available_percent: 99.986,
+                    restarts: 1,
+                },
+                Figure {
+                    window: "week".into(),
+                    watched_seconds: 200_000,
+                    down_seconds: 12,
+                    available_percent: 99.994,
+                    restarts: 3,
+                },
+            ],
             instance: None,
             since: Moment::default(),
             paused_until: None,
@@ -317,6 +359,7 @@ mod tests {
              \x20   port         good     port 3003 listens on 127.0.0.1 (pid 812)\n\
              \x20   http         bad      GET /api/health timed out after 10 s\n\
              \x20   slow for 3 s: x\n\
+             \x20   available 99.986 % of the last day (1 restart), 99.994 % of the last 2 d 7 h (3 restarts)\n\
              \x20   restarting, attempt 1; 2 attempts left; next check in 2 s\n\
              \x20   more: app-monitor incidents web-3\n"
         );

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::around::Around;
 use super::budget::Budget;
+use super::chronicle::Chronicle;
 use super::companion::Companion;
 use super::effect::{Effect, Event, Pause, Request};
 use super::errands::Errands;
@@ -99,6 +100,7 @@ pub struct App {
     pub(super) trouble_known: bool,
     /// Restarts without end.
     pub(super) loops: Loops,
+    pub(super) chronicle: Chronicle,
     /// So many rounds in a row it used more memory than it may.
     pub(super) memory_over: u32,
     /// Since when not one answer came in time.
@@ -203,6 +205,7 @@ impl App {
             trouble_since: None,
             trouble_known: false,
             loops: memory.loops,
+            chronicle: memory.chronicle,
             memory_over: 0,
             silent_since: None,
             owed_start: memory.owed_start,
@@ -308,6 +311,7 @@ impl App {
             starts: self.starts.clone(),
             budget: if active(Mutation::AttemptsForgotten) { Budget::default() } else { self.budget.clone() },
             loops: self.loops.clone(),
+            chronicle: self.chronicle.clone(),
             memory_budget: self.memory_budget.clone(),
             life: self.life.memory().clone(),
             intent: self.recovery.as_ref().map(|recovery| recovery.intent.clone()),

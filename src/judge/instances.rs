@@ -125,11 +125,21 @@ impl AppView {
                 conditions.push(condition.clone());
             }
         }
+        // As available as the least available of them; every restart counts.
+        let mut figures = std::mem::take(&mut self.figures);
+        for (all, one) in figures.iter_mut().zip(&instance.figures) {
+            let restarts = all.restarts.saturating_add(one.restarts);
+            if one.available_percent < all.available_percent {
+                *all = one.clone();
+            }
+            all.restarts = restarts;
+        }
         if instance.verdict < self.verdict {
             let before = std::mem::take(&mut self.instances);
             *self = Self { well: self.well, instances: before, instance: None, ..instance.clone() };
         }
         self.conditions = conditions;
+        self.figures = figures;
         self.instances.push(instance);
     }
 }

@@ -297,6 +297,7 @@ impl App {
         let before = std::mem::replace(&mut self.verdict, verdict);
         self.verdict_text = text;
         let lasted = now.since(std::mem::replace(&mut self.verdict_since, now));
+        self.dirty |= self.chronicle.take_verdict(now, verdict, self.trouble_since.unwrap_or(now));
         self.would_told = None;
         let line = match verdict {
             Verdict::Healthy if first || before == Verdict::Starting => format!("healthy{}", self.evidence()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
+use super::chronicle::Chronicle;
 use super::companion::CompanionMemory;
 use super::effect::Pause;
 use super::judging::{ConditionState, Incident};
@@ -30,6 +31,8 @@ pub struct AppMemory {
     pub budget: Budget,
     /// The same for restarts of an answering app for memory's sake.
     pub memory_budget: Budget,
+    /// Outages and restarts of the last month.
+    pub chronicle: Chronicle,
     /// Restarts without end.
     pub loops: Loops,
     /// The last run and how it ended.
@@ -74,6 +77,7 @@ impl AppMemory {
             incidents: self.incidents,
             pause: self.pause,
             conditions: self.conditions,
+            chronicle: self.chronicle,
             ..Self::default()
         }
     }
@@ -84,6 +88,7 @@ impl AppMemory {
         self.budget.shift(shift);
         self.memory_budget.shift(shift);
         self.loops.shift(shift);
+        self.chronicle.shift(shift);
         self.life = LifeMemory::default();
         self.intent = None;
         (self.owed_start, self.tried_without, self.stop_told) = (false, false, false);

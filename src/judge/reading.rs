@@ -190,6 +190,10 @@ impl App {
         self.watched_start = starter != Starter::BeforeUs || now.since(since) < self.grace();
         // One that is found starting may have had its first good round before us.
         self.needs_bad_round = starter == Starter::BeforeUs;
+        if starter != Starter::BeforeUs {
+            self.chronicle.take_restart(now);
+            self.dirty = true;
+        }
         if starter == Starter::Systemd
             && let Some(recovery) = &mut self.recovery
         {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::app::App;
 use super::budget::Gate;
+use super::chronicle::Figure;
 use super::host::Host;
 use super::names::{AppName, Subject};
 use super::observation::CheckKind;
@@ -62,6 +63,9 @@ pub struct AppView {
     pub next_check_in_ms: Option<u64>,
     /// The incident that is open.
     pub incident: Option<String>,
+    /// How available it was over the last day, week and month.
+    #[serde(default)]
+    pub figures: Vec<Figure>,
     /// When the verdict began to hold, and when the pause ends, by the clock of this boot.
     #[serde(skip)]
     pub since: Moment,
@@ -136,6 +140,7 @@ impl App {
             paused_reason: self.pause.as_ref().and_then(|pause| pause.reason.clone()),
             next_check_in_ms: self.round_due().map(millis),
             incident: self.incident.as_ref().map(|incident| incident.id.clone()),
+            figures: self.chronicle.figures(now),
             since: self.verdict_since,
             paused_until: self.pause.as_ref().map(|pause| pause.until),
             instances: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Typed, commands, tree};
-use crate::judge::{AppView, CheckKind, CheckView, ConditionView, Mode, Moment, Verdict};
+use crate::judge::{AppView, CheckKind, CheckView, ConditionView, Figure, Mode, Moment, Verdict};
 
 /// A page as plain text; requests of roff stay, escapes go.
 fn page(name: &str) -> String {
@@ -150,6 +150,13 @@ fn whole_view() -> AppView {
         paused_reason: None,
         next_check_in_ms: None,
         incident: None,
+        figures: vec![Figure {
+            window: String::new(),
+            watched_seconds: 0,
+            down_seconds: 0,
+            available_percent: 100.0,
+            restarts: 0,
+        }],
         since: Moment::default(),
         paused_until: None,
         instances: Vec::new(),
