@@ -83,3 +83,45 @@ fn upgrade_in_the_middle_of_a_recovery_leaves_the_app_up() {
     m.configure(&config(""));
     m.must("app-monitor wait web");
 }
+
+#[test]
+fn removal_in_the_middle_of_a_recovery_leaves_the_app_up() {
+    let machine = Machine::builder("remove-middle").boot();
+    let m = &machine;
+    let app = AppSpec {
+        service_lines: "KillMode=process\nExecStopPost=/bin/sleep 3".into(),
+        ..AppSpec::new("web", 3000)
+    };
+    watch(m, &app, "stop_timeout = \"10s\"");
+    in_second_stop(m);
+    let done = m.run_for(Duration::from_secs(60), "apt-get remove --yes app-monitor");
+    assert!(done.ok(), "{}\n{}", done.stdout, done.stderr);
+    m.wait_http_ok(SOON, 3000, "/api/health");
+    assert!(!m.run("pgrep -x app-monitor").ok(), "it still runs");
+    assert!(m.read("/etc/polkit-1/rules.d/40-app-monitor.rules").is_none(), "what it was allowed is left");
+    // What was decided is kept for whoever installs it again; a purge leaves nothing.
+    assert!(m.read("/var/lib/app-monitor/state.json").is_some());
+    m.must("apt-get purge --yes app-monitor");
+    assert!(!m.run("test -e /var/lib/app-monitor").ok() && !m.run("test -e /etc/app-monitor").ok());
+}
+
+#[test]
+fn downgrade_keeps_what_was_decided() {
+    let machine = Machine::builder("downgrade").boot();
+    let m = &machine;
+    newer(m);
+    watch(m, &AppSpec::new("web", 3000), "");
+    upgrade(m);
+    m.must("app-monitor wait web --for 20s && app-monitor pause web --for 30m --reason later");
+    let at = now();
+    let line = "apt-get install --yes --allow-downgrades /root/old.deb";
+    let done = m.run_for(Duration::from_secs(60), line);
+    assert!(done.ok(), "{}\n{}", done.stdout, done.stderr);
+    m.wait_property(SOON, UNIT, "ActiveState", "active");
+    wait_view(m, "web", "still paused", |view| view["paused_seconds"].as_u64());
+    m.must("app-monitor resume web");
+    let failed = m.events_since("web", at).iter().filter(|event| event.name == "incident-opened").count();
+    assert_eq!(failed, 0);
+    let at = m.fault("web", "crash");
+    m.wait_event(SOON, "web", "recovery-verified", at);
+}
