@@ -96,7 +96,11 @@ pub(super) fn table(heads: &[Summary], left: usize, app: Option<&str>, terminal:
         .iter()
         .map(|one| {
             let lasted = one.lasted_ms.map_or_else(|| "-".to_owned(), length);
-            let opened = day_and_time(one.opened_seconds);
+            let mut opened = day_and_time(one.opened_seconds);
+            if terminal.width.is_some_and(|width| width < 100) {
+                // To the minute: what was seen needs the room.
+                opened.truncate(16);
+            }
             [one.id.clone(), opened, lasted, one.verdict.to_string(), one.outcome.to_string()]
         })
         .collect();

@@ -104,7 +104,9 @@ fn render(views: &[AppView], terminal: Terminal, wall: i64) -> String {
             .into();
     }
     let mut text = String::new();
-    for (at, view) in views.iter().enumerate() {
+    // Whoever looks at night looks for these, and the screen may end before the others do.
+    let (well, unwell): (Vec<&AppView>, Vec<&AppView>) = views.iter().partition(|view| view.well);
+    for (at, view) in unwell.into_iter().chain(well).enumerate() {
         if at > 0 {
             text.push('\n');
         }
@@ -143,7 +145,7 @@ fn paint_last_column(fitted: &str, line: &Line<'_>, word: &str, painted: String)
 enum Line<'a> {
     /// The app, its verdict, its unit.
     Head { of: &'a AppView, name: String, rest: String },
-    /// A check, its result, its evidence: a table, whose rows are cut.
+    /// A check, its result, its evidence.
     Check(String, String, String),
     /// Text, which is never cut.
     Text(String),
@@ -154,7 +156,13 @@ impl Line<'_> {
         match self {
             Self::Head { name, rest, .. } => terminal.hang(&format!("{name}: "), rest),
             Self::Check(check, result, text) => {
-                vec![terminal.fit(format!("    {check:<11}  {result:<7}  {text}").trim_end())]
+                let front = format!("    {check:<11}  {result:<7}  ");
+                // What is good is cut where it is long, anything else is evidence.
+                if matches!(result.as_str(), "good" | "not yet") {
+                    vec![terminal.fit(format!("{front}{text}").trim_end())]
+                } else {
+                    terminal.hang(&front, text)
+                }
             }
             Self::Text(text) => terminal.hang("    ", text),
         }
@@ -186,7 +194,9 @@ fn lines_of(view: &AppView, wall: i64) -> Vec<Line<'_>> {
         name: format!("{mark} {}", view.instance.as_deref().unwrap_or(view.app.as_str())),
         rest: format!("{} for {} ({}{pid}{watched})", view.verdict, span(view.for_seconds), view.unit),
     });
-    if !view.text.is_empty() {
+    // Of a pause by a person, its line says more.
+    let told_below = view.verdict == Verdict::Paused && view.paused_seconds.is_some();
+    if !view.text.is_empty() && !told_below {
         lines.push(Line::Text(view.text.clone()));
     }
     for check in &view.checks {

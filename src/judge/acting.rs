@@ -77,7 +77,9 @@ impl App {
             Some(number) => self.attempt_words(number, memory),
             None => format!("{}, uncounted", want.why.words()),
         };
-        let line = format!("{doing}, {number}");
+        // What for, where it is not said already: lines of several apps may stand between.
+        let cause = attempt.map_or_else(String::new, |_| format!("{}; ", self.verdict));
+        let line = format!("{cause}{doing}, {number}");
         self.recovery = Some(recovery);
         self.forget_rounds();
         self.tell(out, EventKind::RecoveryStarted, Level::Info, line);

@@ -344,7 +344,12 @@ impl App {
                         // The journal and the incident may have what the app said; the verdict may not.
                         let seen = self.latest.values().find(|seen| seen.text == text);
                         let text = seen.map_or(text, Observation::whole);
-                        self.tell(out, EventKind::CheckFailed, Level::Info, text);
+                        self.tell(
+                            out,
+                            EventKind::CheckFailed,
+                            Level::Info,
+                            format!("{text}; being confirmed"),
+                        );
                     }
                     self.suspect(now, out);
                 }

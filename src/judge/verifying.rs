@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::app::{App, SETTLE};
+use super::budget::Gate;
 use super::effect::Effect;
 use super::level::Level;
 use super::names::UnitName;
@@ -277,9 +278,17 @@ impl App {
         } else if matches!(recovery.current(), Some(Step::Stop { .. })) {
             self.life.still_stopped_by_us(recovery.intent.before);
         }
-        self.tell(out, EventKind::RecoveryFailed, Level::Warn, format!("it did not help: {why}"));
         let policy = self.policy.clone();
-        if recovery.intent.attempt.is_some() && self.budget_for(recovery.intent.memory).failed(now, &policy) {
+        let counted = recovery.intent.attempt.is_some();
+        let opened = counted && self.budget_for(recovery.intent.memory).failed(now, &policy);
+        let next = match self.next_attempt(now) {
+            Some(Gate::NotBefore(at)) if counted && !opened => {
+                format!("; next attempt in {}", Span(at.since(now)))
+            }
+            _ => String::new(),
+        };
+        self.tell(out, EventKind::RecoveryFailed, Level::Warn, format!("it did not help: {why}{next}"));
+        if opened {
             self.tell_breaker(out);
         }
         self.ask_reading(now, out);

@@ -155,6 +155,9 @@ impl App {
     fn check_view(&self, kind: CheckKind) -> CheckView {
         let errand = self.errands.seen(kind).map(|seen| &seen.observation);
         let seen = self.latest.get(&kind).or(errand);
+        // Made last while it was up; nobody counts what a unit that is down does not have.
+        let of_the_unit = matches!(kind, CheckKind::Processes | CheckKind::Memory);
+        let seen = seen.filter(|_| !(of_the_unit && self.is_down()));
         CheckView {
             check: kind,
             result: seen.map_or("none", |seen| seen.finding.word()).to_owned(),
