@@ -1,6 +1,7 @@
 //! Takes alerts in, keeps them, and hands them out: what surrounds the queue with files, threads and the
 //! bus. The daemon's loop calls it at each of its turns; nothing here is waited for.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -10,14 +11,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::config::endpoint;
 use crate::config::{Alert, Channel, Heartbeat, Settings};
-use crate::judge::{AppName, Clocks, EventKind, Level, Moment, Record};
+use crate::judge::{AppName, Clocks, EventKind, Host, Level, Moment, Record};
 use crate::systemd::Bus;
 use crate::systemd::journal::{self, Line};
 
 use super::delivery::{self, Credentials};
 use super::details::Details;
 use super::http;
-use super::item::Item;
+use super::item::{Item, key_of_condition, key_of_incident};
 use super::lane::{Batch, Failure, Last, Next};
 use super::message::Message;
 use super::queue::{ChannelView, Queue, Stored};
@@ -29,8 +30,9 @@ const AT_ONCE: usize = 16;
 const TESTS_AT_ONCE: usize = 4;
 /// A TLS handshake in a debug build takes 200 KiB.
 const STACK: usize = 512 * 1024;
-/// At the end, what is on its way may come to its own: so long.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// At the end, what is on its way may come to its own: so long. Then the queue is written.
+const FAREWELL: Duration = Duration::from_millis(400);
+const LAST_WRITE: Duration = Duration::from_millis(200);
 
 /// Where things are, and which clocks they go by.
 #[derive(Clone, Debug)]
@@ -142,14 +144,16 @@ impl Desk {
         settings.alerts.iter().filter_map(missing).collect()
     }
 
-    /// The monitor begins: these incidents are open.
-    pub fn begin(&mut self, open: &[Record], now: Moment) {
-        self.queue.begin(now, self.wall(), open);
+    /// The monitor begins, and goes on from that.
+    pub fn begin(&mut self, host: &Host, now: Moment) {
+        self.queue.begin(now, self.wall(), &host.open_tellings(), &held(host));
     }
 
-    /// Only these incidents are open.
-    pub fn keep_only(&mut self, open: &std::collections::BTreeSet<String>, now: Moment) {
-        self.queue.keep_only(now, open);
+    /// Of an app that is not watched any more nothing is told again.
+    pub fn follow(&mut self, host: &Host, now: Moment) {
+        let mut lasting = held(host);
+        lasting.extend(host.open_incidents().iter().map(|id| key_of_incident(id)));
+        self.queue.keep_only(now, &lasting);
     }
 
     /// The bus is this one now.
@@ -286,7 +290,7 @@ impl Desk {
                     self.take(outcome, now());
                 }
             };
-            let _ = tokio::time::timeout(FAREWELL, written).await;
+            let _ = tokio::time::timeout(LAST_WRITE, written).await;
         }
     }
 
@@ -422,6 +426,11 @@ async fn blocking(
     let later = |why: String| Failure::Later(why, None);
     spawned.map_err(|error| later(format!("no thread for it: {error}")))?;
     receiver.await.unwrap_or_else(|_| Err(later("ended without a result".to_owned())))
+}
+
+/// The conditions that hold, by the names that the queue has for them.
+fn held(host: &Host) -> BTreeSet<String> {
+    host.held_conditions().map(|(unit, what)| key_of_condition(unit, &what.to_string())).collect()
 }
 
 fn details_of(item: &Item) -> Details {

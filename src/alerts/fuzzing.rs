@@ -41,7 +41,7 @@ fn go_on(stored: Stored, clocks: &Clocks) {
     let mut now = clocks.monotonic;
     let mut queue = Queue::restore(stored, clocks);
     queue.configure(alerts);
-    queue.begin(now, clocks.wall, &[]);
+    queue.begin(now, clocks.wall, &[], &std::collections::BTreeSet::new());
     for pause in [0, 30, 3_600, 86_400, 400_000] {
         now = now + Duration::from_secs(pause);
         let _ = queue.due();

@@ -96,14 +96,24 @@ pub(super) enum Bound {
     Neither,
 }
 
+/// The name of an incident, from its beginning to its end.
+pub(super) fn key_of_incident(id: &str) -> String {
+    format!("incident {id}")
+}
+
+/// The same of a condition of a unit.
+pub(super) fn key_of_condition(unit: &UnitName, what: &str) -> String {
+    format!("condition {unit} {}", cut(what, 40))
+}
+
 /// What a line of the judge's begins or ends, under a name that both have in common.
 pub(super) fn bound(record: &Record) -> Bound {
     let condition = || {
         // `disk-low: …`, `disk-low for 2 h: …`, `disk-low is over after …`.
         let what = record.text.split([':', ' ']).next().unwrap_or_default();
-        format!("condition {} {}", record.unit, cut(what, 40))
+        key_of_condition(&record.unit, what)
     };
-    let incident = || format!("incident {}", record.incident.as_deref().unwrap_or(record.unit.as_str()));
+    let incident = || key_of_incident(record.incident.as_deref().unwrap_or(record.unit.as_str()));
     match record.event {
         EventKind::IncidentOpened => Bound::Begin(incident()),
         EventKind::IncidentClosed => Bound::End(incident()),

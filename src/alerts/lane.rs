@@ -313,27 +313,30 @@ impl Lane {
         (self.failures, self.disliked, self.not_before, self.apart) = (0, 0, None, false);
     }
 
-    /// Only these incidents are open. `told`: somebody is told of the end of the others.
+    /// Only what has one of these names lasts. `told`: somebody is told of the end of the other incidents.
     pub fn keep_only(
         &mut self,
         now: Moment,
-        is_open: impl Fn(&str) -> bool,
+        lasts: impl Fn(&str) -> bool,
         told: Option<&mut dyn FnMut() -> (String, i64)>,
     ) -> bool {
-        let gone: Vec<String> = self
-            .lasting
-            .keys()
-            .filter(|key| key.strip_prefix("incident ").is_some_and(|id| !is_open(id)))
-            .cloned()
-            .collect();
-        let ended: Vec<Lasting> = gone.iter().filter_map(|key| self.lasting.remove(key)).collect();
+        let before = self.lasting.len();
+        let mut ended = Vec::new();
+        self.lasting.retain(|key, lasting| {
+            // That an app is given up ends with a line of its own, and is not repeated.
+            let stays = lasts(key) || lasting.item.event == EventKind::BreakerOpened;
+            if !stays && lasting.told.is_some() && lasting.item.event == EventKind::IncidentOpened {
+                ended.push(lasting.item.clone());
+            }
+            stays
+        });
         if let Some(make) = told {
-            for lasting in ended.iter().filter(|lasting| lasting.told.is_some()) {
+            for item in ended {
                 let (id, time) = make();
-                self.push(now, lasting.item.over(id, time));
+                self.push(now, item.over(id, time));
             }
         }
-        !ended.is_empty()
+        self.lasting.len() != before
     }
 
     /// What of a file can be true at that moment.

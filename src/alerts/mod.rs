@@ -3,7 +3,7 @@
 //! What waits is a queue per channel ([`Queue`]), a pure state machine that survives restarts and
 //! reboots as one file; [`Desk`] surrounds it with threads, files and the bus. A message counts as sent
 //! as soon as the other side has taken it: a crash between that and the writing of the queue tells it
-//! twice, and nothing tells it less than once. This room does not judge what is worth telling.
+//! twice. This room does not judge what is worth telling.
 
 mod clock;
 mod delivery;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Alert;
 use crate::judge::{Clocks, Moment, Record};
 
-use super::item::Item;
+use super::item::{Item, key_of_incident};
 use super::lane::{Batch, Failure, Lane, Last, Next, Pace};
 
 /// The format that is written.
@@ -146,11 +146,13 @@ impl Queue {
         self.alerts = alerts;
     }
 
-    /// The monitor begins: these incidents are open, and what was to be told of them. A channel that was
+    /// The monitor begins: these incidents are open, and what was to be told of them; these conditions
+    /// hold. A channel that was
     /// there before and has not heard of one is told now, and one that heard of an incident that is not
     /// open any more is told so: whatever fell between two writes is made up for.
-    pub fn begin(&mut self, now: Moment, wall: i64, open: &[Record]) {
-        let ids: BTreeSet<&str> = open.iter().filter_map(|record| record.incident.as_deref()).collect();
+    pub fn begin(&mut self, now: Moment, wall: i64, open: &[Record], held: &BTreeSet<String>) {
+        let incidents = open.iter().filter_map(|record| record.incident.as_deref()).map(key_of_incident);
+        let lasting: BTreeSet<String> = incidents.chain(held.iter().cloned()).collect();
         let restored = std::mem::take(&mut self.restored);
         let known: BTreeMap<String, BTreeSet<String>> = self
             .lanes
@@ -161,20 +163,20 @@ impl Queue {
         let (serial, mut dirty) = (&mut self.serial, false);
         for lane in self.lanes.values_mut() {
             let mut make = || made(serial, wall);
-            dirty |= lane.keep_only(now, |id| ids.contains(id), Some(&mut make));
+            dirty |= lane.keep_only(now, |key| lasting.contains(key), Some(&mut make));
         }
         self.dirty |= dirty;
         for record in open {
             let Some(id) = &record.incident else { continue };
-            let key = format!("incident {id}");
+            let key = key_of_incident(id);
             self.take_for(now, wall, record, |name| known.get(name).is_some_and(|keys| !keys.contains(&key)));
         }
     }
 
-    /// Only these incidents are open: the others are not repeated.
-    pub fn keep_only(&mut self, now: Moment, open: &BTreeSet<String>) {
+    /// Only what has one of these names lasts: the rest is not repeated.
+    pub fn keep_only(&mut self, now: Moment, lasting: &BTreeSet<String>) {
         for lane in self.lanes.values_mut() {
-            self.dirty |= lane.keep_only(now, |id| open.contains(id), None);
+            self.dirty |= lane.keep_only(now, |key| lasting.contains(key), None);
         }
     }
 

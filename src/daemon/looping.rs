@@ -176,7 +176,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         complained: false,
     };
     daemon.follow_incidents();
-    daemon.alerts.begin(&daemon.host.open_tellings(), now);
+    daemon.alerts.begin(&daemon.host, now);
     daemon.watch();
     link::connect(daemon.watched.iter().cloned().collect(), queue);
 

@@ -121,7 +121,7 @@ impl Daemon {
         self.marks.retain(|app, _| self.targets.contains_key(app));
         self.follow_incidents();
         self.alerts.configure(&settings, now);
-        self.alerts.keep_only(&self.host.open_incidents(), now);
+        self.alerts.follow(&self.host, now);
         for missing in self.alerts.without_credential(&settings) {
             telling::say(Level::Warn, missing);
         }

@@ -7,12 +7,13 @@ use super::effect::{Effect, Event, Request};
 use super::leaning::Links;
 use super::memory::{AppMemory, Clocks, MEMORY_VERSION, Memory};
 use super::mutation::{Mutation, active};
-use super::names::Subject;
+use super::names::{Subject, UnitName};
 use super::policy::Policy;
 use super::record::Record;
 use super::suspected::Suspicion;
 use super::target::Target;
 use super::time::Moment;
+use super::verdict::Condition;
 
 /// The apps, and what they share.
 #[derive(Clone, Debug)]
@@ -119,6 +120,11 @@ impl Host {
     #[must_use]
     pub fn open_incidents(&self) -> BTreeSet<String> {
         self.apps.values().filter_map(|app| Some(app.incident.as_ref()?.id.clone())).collect()
+    }
+
+    /// The conditions that hold, and of which unit.
+    pub fn held_conditions(&self) -> impl Iterator<Item = (&UnitName, Condition)> {
+        self.apps.values().flat_map(|app| app.conditions.keys().map(|what| (&app.target.unit, *what)))
     }
 
     /// What was to be told of the incidents that are open.

@@ -93,7 +93,7 @@ fn again(queue: &mut Queue, alerts: Vec<Alert>, now: &Clocks, open: &[Record]) -
     let text = serde_json::to_vec(&queue.stored(clocks("a", 100, WALL))).unwrap();
     let mut queue = Queue::restore(Stored::parse(&text).unwrap(), now);
     queue.configure(alerts);
-    queue.begin(now.monotonic, now.wall, open);
+    queue.begin(now.monotonic, now.wall, open, &BTreeSet::new());
     queue
 }
 
@@ -285,6 +285,12 @@ fn what_fell_between_two_writes_is_made_up_for() {
         texts,
         [["web: incident web-1 is over; it ended while the monitor was restarted", "api: incident: crashed"]]
     );
+    let disk = record("web", EventKind::ConditionBegan, None, "disk-low: 1 M");
+    restarted.take(at(105), WALL, &disk);
+    sent(&mut restarted, 108);
+    let held = BTreeSet::from([super::super::item::key_of_condition(&disk.unit, "disk-low")]);
+    restarted.keep_only(at(109), &held);
+    assert_eq!(restarted.lanes["a"].lasting.len(), 1, "of these, the condition holds");
     // A reload is no restart: what is not watched any more is not repeated, and that is all.
     restarted.keep_only(at(110), &BTreeSet::new());
     assert_eq!(restarted.due(), None);
