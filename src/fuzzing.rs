@@ -26,7 +26,7 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     target("alerts", crate::alerts::fuzzing::alerts),
     target("config", crate::config::fuzzing::config),
     target("database", crate::checks::database_answers),
@@ -36,6 +36,7 @@ pub const TARGETS: [Target; 17] = [
     target("incident", crate::cli::fuzzing::incident),
     target("json_path", crate::checks::json_path),
     target("netlink", crate::checks::fuzzing::netlink),
+    target("nginx", crate::server::nginx_fuzzed),
     target("proc", crate::helpers::fuzzing::proc),
     target("result", crate::helpers::fuzzing::result),
     target("smtp", crate::alerts::fuzzing::smtp),

@@ -3,9 +3,8 @@
 //! Arrows between the rooms point one way: `judge` is pure and knows nobody; `config` knows the
 //! judge's policy types; `checks`, `systemd`, `recovery` and `alerts` turn the world into
 //! observations and decisions into jobs; `incidents` keeps what happened for people; `replay` plays the
-//! judge what could happen; `daemon` is the
-//! one loop that joins them; `helpers` are the privileged one-shots; `cli` holds one file per
-//! command.
+//! judge what could happen; `daemon` is the one loop that joins them; `helpers` are the privileged
+//! one-shots; `server` looks at what else runs on the host; `cli` holds one file per command.
 
 pub mod alerts;
 pub mod checks;
@@ -22,4 +21,5 @@ pub mod judge;
 pub mod plain;
 pub mod recovery;
 pub mod replay;
+pub mod server;
 pub mod systemd;

@@ -6,7 +6,7 @@ _app_monitor_units() {
 
 _app_monitor() {
     local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands='status check wait incidents why pause resume recover reset simulate alerts config run help'
+    local commands='status check wait incidents why pause resume recover reset simulate alerts config init doctor run help'
     local command='' given=0 at word options='' words=''
     COMPREPLY=()
 
@@ -58,6 +58,8 @@ _app_monitor() {
             options='--json'
             words='test help'
             ;;
+        init) options='--write --json' ;;
+        doctor) options='--unit --json' ;;
         config) words='check show help' ;;
         'config check' | 'config show') options='--json' ;;
         help) words=$commands ;;
@@ -70,7 +72,7 @@ _app_monitor() {
     fi
     if ((given == 0)); then
         case $command in
-            status | check | wait | why | pause | resume | recover | reset | simulate | 'config show')
+            status | check | wait | why | pause | resume | recover | reset | simulate | doctor | 'config show')
                 words=$(app-monitor complete apps 2>/dev/null)
                 ;;
             incidents) words=$(app-monitor complete incidents 2>/dev/null) ;;

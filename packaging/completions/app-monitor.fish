@@ -59,6 +59,8 @@ for in in '' help
     complete -c app-monitor -n "__app_monitor_at '$in'" -a simulate -d 'Say what would be done about what could happen'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a alerts -d 'Show whom the monitor tells, or test a channel'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a config -d 'Check the configuration, or show what is in force'
+    complete -c app-monitor -n "__app_monitor_at '$in'" -a init -d 'Propose a configuration for this server'
+    complete -c app-monitor -n "__app_monitor_at '$in'" -a doctor -d 'Look over what is around an app'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a run -d 'Run the daemon'
     complete -c app-monitor -n "__app_monitor_at '$in'" -a help -d 'Show help'
 end
@@ -69,17 +71,18 @@ complete -c app-monitor -n '__app_monitor_in config' -a check -d 'Report everyth
 complete -c app-monitor -n '__app_monitor_in config' -a show -d 'Show what is in force'
 complete -c app-monitor -n '__app_monitor_in config' -a help -d 'Show help'
 
-complete -c app-monitor -n '__app_monitor_at status check wait why pause resume recover reset simulate "config show"' -a $apps
+complete -c app-monitor -n '__app_monitor_at status check wait why pause resume recover reset simulate doctor "config show"' -a $apps
 complete -c app-monitor -n '__app_monitor_at incidents' -k -a '(app-monitor complete incidents 2>/dev/null)'
-complete -c app-monitor -n '__app_monitor_in status check incidents why recover simulate alerts "config check" "config show"' -l json -d 'Print JSON'
+complete -c app-monitor -n '__app_monitor_in status check incidents why recover simulate alerts init doctor "config check" "config show"' -l json -d 'Print JSON'
 complete -c app-monitor -n '__app_monitor_in status' -l watch -d 'Show it again every second'
-complete -c app-monitor -n '__app_monitor_in check' -x -l unit -a '(__app_monitor_units)' -d 'A unit that is not configured'
+complete -c app-monitor -n '__app_monitor_in check doctor' -x -l unit -a '(__app_monitor_units)' -d 'A unit that is not configured'
 complete -c app-monitor -n '__app_monitor_in check' -x -l port -d 'The port that it listens on'
 complete -c app-monitor -n '__app_monitor_in check' -x -l http -d 'Its health check'
 complete -c app-monitor -n '__app_monitor_in check' -x -l address -a 'localhost 127.0.0.1 ::1' -d 'Where it listens'
 complete -c app-monitor -n '__app_monitor_in check' -x -l public -d 'Its public URL'
 complete -c app-monitor -n '__app_monitor_in incidents' -x -l app -a $apps -d 'Only those of this app'
 complete -c app-monitor -n '__app_monitor_in incidents' -x -s n -d 'At most so many'
+complete -c app-monitor -n '__app_monitor_in init' -l write -d 'Write a file for each app'
 complete -c app-monitor -n '__app_monitor_in recover' -l dry-run -d 'Say what would be done'
 complete -c app-monitor -n '__app_monitor_in simulate' -x -l faults -d 'What happens'
 complete -c app-monitor -n '__app_monitor_in simulate' -l incidents -d 'What happened'

@@ -40,8 +40,9 @@ use crate::judge::{CheckKind, Observation, Target};
 
 pub use identity::Identity;
 pub use pool::{Allowance, Limits, Missed, Pool};
-pub use sock_diag::{DiagError, Listener, listeners};
+pub use sock_diag::{DiagError, Listener, all_listeners, listeners};
 pub use world::World;
+pub(crate) use {clock::now, world::Holder};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use {

@@ -127,7 +127,7 @@ impl World {
     }
 
     /// The cgroup of a process as its `/proc/PID/cgroup` names it (cgroups(7)).
-    pub(super) fn cgroup_of(&self, pid: u32) -> Option<String> {
+    pub(crate) fn cgroup_of(&self, pid: u32) -> Option<String> {
         let text = self.read(&self.path(&format!("proc/{pid}/cgroup")), 4096).ok()?;
         let text = String::from_utf8_lossy(&text);
         let named = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix).map(str::to_owned));
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// Whether that cgroup id is the unit's or one below it.
-    pub(super) fn cgroup_has_id(&self, control_group: &str, id: u64) -> bool {
+    pub(crate) fn cgroup_has_id(&self, control_group: &str, id: u64) -> bool {
         let Some(top) = self.cgroup(control_group) else { return false };
         let Ok(meta) = fs::metadata(&top) else { return false };
         meta.ino() == id || {
@@ -203,7 +203,7 @@ impl World {
 
     /// The first of those processes that has that socket among its first `fds` open files, as far
     /// as we may look.
-    pub(super) fn holder_among(&self, pids: impl IntoIterator<Item = u32>, inode: u32, fds: usize) -> Holder {
+    pub(crate) fn holder_among(&self, pids: impl IntoIterator<Item = u32>, inode: u32, fds: usize) -> Holder {
         let link = format!("socket:[{inode}]");
         let mut hidden = false;
         let mut looked = 0;
@@ -265,7 +265,7 @@ impl World {
     }
 
     /// Every process, 8192 at most.
-    pub(super) fn all_pids(&self) -> Vec<u32> {
+    pub(crate) fn all_pids(&self) -> Vec<u32> {
         let Ok(entries) = fs::read_dir(self.path("proc")) else { return Vec::new() };
         entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).take(8192).collect()
     }
@@ -299,7 +299,7 @@ fn socket_of(link: &str) -> Option<u32> {
 
 /// Who has a socket open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Holder {
+pub(crate) enum Holder {
     /// That process, perhaps among others.
     Pid(u32),
     /// None of those asked about.

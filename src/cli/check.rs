@@ -42,19 +42,21 @@ pub struct Check {
     json: bool,
 }
 
+/// What came of the checks of an app.
 #[derive(Debug, Serialize)]
-struct Answer {
+pub(super) struct Answer {
     app: String,
     unit: String,
     well: bool,
-    checks: Vec<Row>,
+    pub(super) checks: Vec<Row>,
 }
 
+/// One of them.
 #[derive(Debug, Serialize)]
-struct Row {
-    check: &'static str,
-    result: &'static str,
-    text: String,
+pub(super) struct Row {
+    pub(super) check: &'static str,
+    pub(super) result: &'static str,
+    pub(super) text: String,
     latency_ms: Option<u64>,
 }
 
@@ -146,7 +148,8 @@ fn option_names(text: &str) -> String {
     text
 }
 
-fn configured() -> Result<Settings, u8> {
+/// What is in force; where nothing is, what the files say.
+pub(super) fn configured() -> Result<Settings, u8> {
     let outcome = match resolved::read(Path::new(resolved::DIRECTORY)) {
         Ok(resolved) => resolved.outcome,
         Err(_) => {
@@ -160,7 +163,8 @@ fn configured() -> Result<Settings, u8> {
     })
 }
 
-async fn check(app: &Member, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<World>) -> Answer {
+/// Makes the checks of one app.
+pub(super) async fn check(app: &Member, bus: Result<&Bus, &str>, pool: &Pool, world: &Arc<World>) -> Answer {
     let reading = match bus {
         Ok(bus) => bus.read_unit(&app.target.unit).await.map_err(|error| error.to_string()),
         Err(why) => Err(why.to_owned()),

@@ -8,9 +8,11 @@ mod client;
 mod complete;
 pub mod config;
 mod control;
+mod doctor;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod incidents;
+mod init;
 mod rehearsal;
 mod simulate;
 mod status;
@@ -50,7 +52,7 @@ pub const BAD_CONFIGURATION: u8 = 78;
     max_term_width = 100,
     after_help = "Exit status: 0 all is well (or stopped or paused on purpose); 1 an app needs attention, or the \
                   command was refused; 2 wrong usage; 3 the daemon does not run; 78 bad configuration.\n\n\
-                  Begin with: app-monitor check --unit UNIT --port PORT --http /PATH, then man app-monitor."
+                  Begin with: app-monitor init, or man app-monitor."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -84,6 +86,10 @@ enum Command {
     /// Check the configuration, or show what is in force
     #[command(subcommand)]
     Config(config::Config),
+    /// Look at this server and propose a configuration for the apps that run on it
+    Init(init::Init),
+    /// Look over what is around an app, and say what to mend
+    Doctor(doctor::Doctor),
     /// Run the daemon; app-monitor.service does that
     Run,
     /// Print what can be typed next; the completions of shells do that
@@ -138,6 +144,8 @@ pub fn main(run_daemon: impl FnOnce() -> ExitCode) -> ExitCode {
             config::run(&command, &config::Surroundings::system(), &mut io::stdout(), &mut io::stderr())
         }
         Command::Simulate(command) => simulate::run(&command),
+        Command::Init(command) => block_on(init::run(&command)),
+        Command::Doctor(command) => block_on(doctor::run(&command)),
         Command::Complete(command) => block_on(complete::run(&command)),
         Command::Reload => block_on(control::reload()),
         Command::Resolve(command) => resolve_now(command.reload),

@@ -43,7 +43,7 @@ pub fn read(path: &Path) -> Result<Vec<(String, Secret)>, String> {
 ///
 /// # Errors
 /// As `read`.
-pub(super) fn read_bounded(path: &Path) -> Result<String, String> {
+pub(crate) fn read_bounded(path: &Path) -> Result<String, String> {
     static HANGING: AtomicUsize = AtomicUsize::new(0);
     const UNANSWERED: &str = "the file system does not answer";
     if HANGING.load(Ordering::Relaxed) >= MOST_HANGING {

@@ -27,6 +27,7 @@ mod keys;
 mod list;
 mod members;
 mod merge;
+mod named;
 mod origin;
 mod policy;
 mod preflight;
@@ -46,7 +47,7 @@ mod value;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use alert::{Alert, Heartbeat};
 pub use channel::{Channel, Source, Web};
@@ -54,6 +55,7 @@ pub use error::{ConfigError, Errors, Notice};
 pub use files::{LARGEST_FILE, MAIN_FILE};
 pub use grants::{Grant, Verb, Verbs, grants};
 pub(crate) use keys::nearest;
+pub use named::{NamedDatabase, named_databases};
 pub use origin::Origin;
 pub use settings::{Member, Settings};
 pub use shown::Shown;
@@ -90,11 +92,25 @@ const MOST_ERRORS: usize = 200;
 /// Everything that is wrong anywhere in them, in the order of files and lines, 200 at most.
 pub fn load(sources: &Sources) -> Result<Loaded, Errors> {
     let mut gathered = Gathered::default();
-    let mut merged = Merged::default();
     let texts = files::read_all(&sources.root, &mut gathered.errors, &mut gathered.notices);
+    load_texts(sources, &texts, gathered)
+}
+
+/// Reads one text as if it were the only file: what a proposal means on its own.
+///
+/// # Errors
+/// As `load`.
+pub fn load_text(root: &Path, path: &Path, text: &str) -> Result<Loaded, Errors> {
+    let texts = [files::Text { path: path.to_owned(), text: text.to_owned() }];
+    let sources = Sources { root: root.to_owned(), environment: Vec::new() };
+    load_texts(&sources, &texts, Gathered::default())
+}
+
+fn load_texts(sources: &Sources, texts: &[files::Text], mut gathered: Gathered) -> Result<Loaded, Errors> {
+    let mut merged = Merged::default();
     // What was not read may hold what seems to be missing.
     let mut whole = gathered.errors.is_empty();
-    for file in &texts {
+    for file in texts {
         let before = gathered.errors.len();
         let entries = raw::read_text(&file.path, &file.text, &mut gathered.errors);
         whole &= gathered.errors.len() == before;

@@ -153,5 +153,5 @@ macro_rules! targets {
 }
 
 targets! {
-    alerts config database dbus env_file http incident json_path netlink proc result smtp state text unit_file url value
+    alerts config database dbus env_file http incident json_path netlink nginx proc result smtp state text unit_file url value
 }

@@ -1,0 +1,173 @@
+//! Apps that run outside of the system's services: under PM2, in containers, under a user's own manager,
+//! or left behind by a login. app-monitor acts on units of the system alone, so these are named with what
+//! to do about them.
+
+use std::path::PathBuf;
+
+use super::processes::{Place, Process, place, runtime};
+use crate::checks::{Holder, Listener, World};
+
+/// Who keeps a stray alive.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Keeper {
+    /// PM2's daemon.
+    Pm2,
+    /// A container of that id.
+    Container(String),
+    /// A user's manager: the user's number, and the unit there.
+    User(String, String),
+    /// Nobody: it was started from a login session.
+    Session,
+}
+
+/// A process that looks like a web app and is no service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stray {
+    /// Who keeps it.
+    pub keeper: Keeper,
+    /// Its process.
+    pub pid: u32,
+    /// As people know it.
+    pub name: String,
+    /// Its command line.
+    pub args: Vec<String>,
+    /// Its user.
+    pub user: String,
+    /// Where it runs, if that can be seen.
+    pub cwd: Option<PathBuf>,
+    /// What it executes, if that can be seen.
+    pub exe: Option<PathBuf>,
+    /// Ports that it is seen to listen on.
+    pub ports: Vec<u16>,
+}
+
+/// Most that are told.
+const MOST: usize = 128;
+/// Open files of a process among which its sockets are looked for.
+const MOST_FILES: usize = 512;
+
+/// PM2 calls itself `PM2 v5.4.0: God Daemon (/root/.pm2)`.
+pub(super) fn is_pm2(process: &Process) -> bool {
+    process.args.first().is_some_and(|first| first.starts_with("PM2 v") && first.contains("God Daemon"))
+}
+
+pub(super) fn find(world: &World, processes: &[Process], listeners: &[Listener]) -> Vec<Stray> {
+    let gods: Vec<u32> = processes.iter().filter(|one| is_pm2(one)).map(|one| one.pid).collect();
+    let mut found: Vec<Stray> = Vec::new();
+    for process in processes.iter().filter(|one| !is_pm2(one)) {
+        let keeper = match place(&process.cgroup) {
+            _ if gods.contains(&process.parent) => Keeper::Pm2,
+            // What npm and others started is told by its parent.
+            Place::Container(id) => Keeper::Container(id),
+            Place::User(user, unit) => Keeper::User(user, unit),
+            Place::Session => Keeper::Session,
+            Place::Service(_) | Place::Other => continue,
+        };
+        if keeper != Keeper::Pm2 && runtime(process).is_none() {
+            continue;
+        }
+        let listens = |row: &&Listener| {
+            world.holder_among([process.pid], row.inode, MOST_FILES) == Holder::Pid(process.pid)
+        };
+        let mut ports: Vec<u16> = listeners.iter().filter(listens).map(|row| row.port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        // A shell's tools come and go; what serves nobody is no app.
+        if ports.is_empty() && matches!(keeper, Keeper::Session | Keeper::User(..)) && process.cwd.is_some() {
+            continue;
+        }
+        let same = |known: &Stray| match keeper {
+            Keeper::Container(_) => known.keeper == keeper,
+            _ => known.pid == process.parent && known.keeper == keeper && ports.is_empty(),
+        };
+        if found.len() < MOST && !found.iter().any(same) {
+            found.push(Stray {
+                keeper,
+                pid: process.pid,
+                name: process.name.clone(),
+                args: process.args.clone(),
+                user: process.user.clone(),
+                cwd: process.cwd.clone(),
+                exe: process.exe.clone(),
+                ports,
+            });
+        }
+    }
+    found.sort_by(|a, b| (&a.keeper, a.pid).cmp(&(&b.keeper, b.pid)));
+    found
+}
+
+impl Stray {
+    /// Who keeps it, in a few words.
+    #[must_use]
+    pub fn kept_by(&self) -> String {
+        match &self.keeper {
+            Keeper::Pm2 => "under PM2".to_owned(),
+            Keeper::Container(id) => format!("in container {id}"),
+            Keeper::User(user, unit) if unit.is_empty() => format!("under the manager of user {user}"),
+            Keeper::User(user, unit) => format!("as {unit} of user {user}'s own manager"),
+            Keeper::Session => "out of a login session".to_owned(),
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match &self.keeper {
+            Keeper::Pm2 => {
+                "make it a service of the system: write the unit below, then \"pm2 delete\" it and \
+                            \"systemctl enable --now\" the unit"
+                    .to_owned()
+            }
+            Keeper::Container(id) => format!(
+                "run the container from a service of the system (ExecStart=docker run --rm, or \
+                 podman generate systemd), with no restart policy of its own: docker update --restart=no {id}"
+            ),
+            Keeper::User(..) => {
+                "move the unit to /etc/systemd/system with User= set; units of user managers \
+                                 cannot be watched"
+                    .to_owned()
+            }
+            Keeper::Session => {
+                "make it a service of the system: nothing starts it again after a crash or a reboot"
+                    .to_owned()
+            }
+        }
+    }
+
+    /// A unit that would run it, to be completed by a person; none where its command is not known.
+    #[must_use]
+    pub fn unit(&self) -> Option<String> {
+        let (exe, cwd) = (self.exe.as_ref()?, self.cwd.as_ref()?);
+        if !matches!(self.keeper, Keeper::Pm2 | Keeper::Session) {
+            return None;
+        }
+        // PM2 puts a wrapper of its own in front; what it wraps is shown by a title or not at all.
+        let rest = self.args.iter().skip(1).map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+        let title = self.args.first().map(String::as_str).unwrap_or_default();
+        let command = match title.split_once(' ') {
+            // `node /srv/web/server.js`, as one word.
+            Some((_, script)) if self.args.len() == 1 => format!("{} {script}", exe.display()),
+            _ => format!("{} {rest}", exe.display()),
+        };
+        let user = &self.user;
+        Some(crate::plain::on_lines(&format!(
+            "[Unit]\nWants=network-online.target\nAfter=network-online.target\n\n\
+             [Service]\nUser={user}\nWorkingDirectory={}\nExecStart={}\n\
+             Environment=NODE_ENV=production\nRestart=on-failure\nRestartSec=3s\nTimeoutStopSec=20s\n\n\
+             [Install]\nWantedBy=multi-user.target\n",
+            cwd.display(),
+            command.trim_end()
+        )))
+    }
+}
+
+/// A word as systemd reads it (systemd.syntax(7)).
+fn quoted(word: &str) -> String {
+    let word = word.replace('%', "%%").replace('$', "$$");
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word;
+    }
+    format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""))
+}
