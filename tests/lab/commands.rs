@@ -103,6 +103,30 @@ fn commands_check_without_a_daemon() {
     });
 }
 
+/// Over restarts of the monitor, too.
+#[test]
+fn commands_tell_how_available_an_app_was() {
+    scenario("commands-available", |m| {
+        watch(m, &AppSpec::new("web", 3000), "");
+        let day = |view: &serde_json::Value| view["figures"][0].clone();
+        let first = wait_view(m, "web", "watched", |view| view["figures"][0].is_object().then(|| day(view)));
+        assert_eq!((&first["available_percent"], &first["restarts"]), (&100.0.into(), &0.into()), "{first}");
+        let at = m.fault("web", "block");
+        m.wait_event(SOON, "web", "incident-closed", at);
+        let seen = day(&view(m, "web"));
+        let down = seen["down_seconds"].as_u64().unwrap_or_default();
+        assert!((2..20).contains(&down) && seen["restarts"] == 1, "{seen}");
+        assert!(seen["available_percent"].as_f64().is_some_and(|share| share < 100.0), "{seen}");
+        // A stop that somebody wished is no outage, and whoever starts it restarts it.
+        m.must("systemctl stop web && sleep 3 && systemctl start web && app-monitor wait web --for 20s");
+        m.must("systemctl kill --signal=KILL app-monitor; sleep 2");
+        let after = wait_view(m, "web", "healthy", |view| (view["verdict"] == "healthy").then(|| day(view)));
+        assert!(after["down_seconds"].as_u64().is_some_and(|again| again <= down + 1), "{seen} {after}");
+        assert_eq!(after["restarts"], 2, "{after}");
+        run(m, "app-monitor status", 0, &["available ", "% of the last", "(2 restarts)"]);
+    });
+}
+
 /// What could happen, and what happened, played with the configuration as its files have it.
 #[test]
 fn commands_play_what_could_happen() {
