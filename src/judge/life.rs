@@ -103,6 +103,8 @@ pub struct Life {
     healing_job: Option<JobId>,
     /// That pause: since when, and how many restarts there were before it.
     pause: Option<(Option<Moment>, u32)>,
+    /// How many restarts there were when it was seen first: systemd counts the next one before its job runs.
+    restarts_before: u32,
     /// A job of somebody failed: it was to start the unit, since none that stops it ever does.
     start_failed: bool,
     /// The run that was seen on its way down under a job that is not ours, the job, and what it depends on
@@ -251,8 +253,12 @@ impl Life {
         let healing = unit.auto_restarting();
         if healing {
             let pause = (unit.inactive_exit, unit.restarts);
-            if self.pause.replace(pause) != Some(pause) {
+            let before = self.pause.replace(pause);
+            if before != Some(pause) {
                 self.healing_job = None;
+            }
+            if before.is_none_or(|(since, _)| since != unit.inactive_exit) {
+                self.restarts_before = unit.restarts;
             }
             if unit.job.is_none() {
                 // Whatever ended before the pause explains nothing that comes after it.
@@ -440,9 +446,12 @@ impl Life {
             // A start that came to nothing ends in `failed`, and so does a loop that systemd gave up. But
             // no job that is to start it is done before it is up.
             let not_up = unit.result == "timeout" && unit.active_enter < unit.inactive_exit;
-            let below = unit.active == ActiveState::Inactive || not_up;
-            let of_this_run = taken_down || done && same_run && below;
-            asked && by_job.unwrap_or(of_this_run) || unheard || stopped_on_its_way_up(unit)
+            // Whichever run that was, where none of the jobs that were told of failed: one that waits for
+            // it to be up would have.
+            let below = same_run && (unit.active == ActiveState::Inactive || not_up);
+            let of_this_run = taken_down || done && (below || not_up && !start_failed);
+            let on_its_way = stopped_on_its_way_up(unit) && (asked || !self.restart_came_to_nothing(unit));
+            asked && by_job.unwrap_or(of_this_run) || unheard || on_its_way
         } else {
             match stopped_by_job(unit) {
                 Some(stopped) => stopped && !is_systemds_doing(unit),
@@ -460,6 +469,14 @@ impl Life {
             Ending::ByItself
         };
         Some(self.end(unit, ending))
+    }
+
+    /// The pause before `Restart=` was over, and the restart began: what it needs did not come up. On 252
+    /// the unit is down by then as if somebody had stopped it in the pause; on 257 it stays
+    /// `auto-restart-queued`.
+    fn restart_came_to_nothing(&self, unit: &UnitReading) -> bool {
+        let same_pause = self.pause.is_some_and(|(since, _)| since == unit.inactive_exit);
+        same_pause && unit.restarts > self.restarts_before
     }
 
     fn stopped_with(&self, unit: &UnitReading) -> Ending {

@@ -77,6 +77,29 @@ fn stop_of_an_app_that_outlived_its_database_is_a_stop() {
 }
 
 #[test]
+fn automatic_restart_that_fails_by_its_database_is_no_stop() {
+    scenario("restart-without", |m| {
+        m.write("/etc/systemd/system/db.service", DB);
+        m.write("/srv/db-ok", "");
+        m.must("systemctl daemon-reload && systemctl start db");
+        let mut app = with_database("Requires=db.service");
+        app.restart = "always".to_owned();
+        app.service_lines = "RestartSec=1\nTimeoutStartSec=1".to_owned();
+        watch(m, &app, "");
+        let at = now();
+        m.must("rm /srv/db-ok; systemctl kill --signal=KILL db");
+        m.wait_property(SOON, "db.service", "ActiveState", "failed");
+        m.must("systemctl kill --signal=KILL web");
+        // On 252 it is down after that; on 257 it waits for ever in `auto-restart-queued`.
+        m.wait_event(Duration::from_secs(60), "web", "recovery-failed", at);
+        m.write("/srv/db-ok", "");
+        let up = now();
+        m.wait_event(Duration::from_secs(60), "web", "recovery-verified", up);
+        assert_none(m, &["stopped-by-admin"], at);
+    });
+}
+
+#[test]
 fn binds_to_database() {
     let crash = "systemctl kill --signal=KILL db";
     goes_down_and_comes_back_with_its_database("binds-to", "BindsTo=db.service", crash);

@@ -384,6 +384,13 @@ impl World {
             let fails = self.units[needed].broken || self.units[needed].says.load != LoadState::Loaded;
             if fails || self.enqueue(needed, Kind::Start, JobMode::Fail, who).is_err() {
                 self.units[unit].epoch += 1;
+                if self.units[unit].says.auto_restarting() {
+                    // The stop half of systemd's restart is behind it, as on 252.
+                    self.units[unit].says.active = ActiveState::Inactive;
+                    self.units[unit].says.sub = "dead".into();
+                    self.units[unit].says.inactive_enter = Some(self.now);
+                    self.entered(unit, "inactive (its restart came to nothing)");
+                }
                 self.end_job(unit, JobResult::Dependency);
                 return;
             }

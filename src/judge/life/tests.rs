@@ -489,6 +489,40 @@ fn a_stop_of_ours_that_outlasts_its_deadline_is_not_somebodys() {
 }
 
 #[test]
+fn a_restart_of_systemds_own_that_came_to_nothing_is_no_stop() {
+    // Down after its stop half, as on 252, where its start half failed by what the unit needs.
+    let fallen = UnitReading {
+        inactive_exit: at(21),
+        inactive_enter: at(31),
+        exit: Some(Exit::Signal(9)),
+        result: "signal".into(),
+        restarts: 1,
+        ..ended(20, 19)
+    };
+    for stopped in [false, true] {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.told();
+        assert_eq!(life.read(&healing(), false, true), None);
+        life.job_new(JobId(7));
+        // Counted, though its job has not run yet.
+        let queued = UnitReading { restarts: 1, job: Some(JobId(7)), ..healing() };
+        assert_eq!(life.read(&queued, false, true), None);
+        let waits = UnitReading { job: Some(JobId(7)), ..fallen.clone() };
+        assert_eq!(life.read(&waits, false, true), None, "what it needs is being started");
+        if stopped {
+            life.job_removed(JobId(7), JobResult::Canceled);
+            life.job_new(JobId(8));
+            life.job_removed(JobId(8), JobResult::Done);
+        } else {
+            life.job_removed(JobId(7), JobResult::Dependency);
+        }
+        let ending = if stopped { Ending::Stopped } else { Ending::ByItself };
+        assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(ending)));
+    }
+}
+
+#[test]
 fn what_came_up_in_the_pause_before_a_restart_may_take_it_down() {
     let dependency = |active, left| Dependency {
         unit: "db.service".parse().unwrap(),
@@ -532,6 +566,20 @@ fn a_job_that_is_done_on_what_never_came_up_was_a_stop() {
     life.job_new(JobId(7));
     life.job_removed(JobId(7), JobResult::Done);
     assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::Stopped)));
+    // It began and ended while nothing could be read, and what was told then came in afterwards.
+    let mut life = Life::default();
+    let _ = life.read(&up(2), false, true);
+    life.job_new(JobId(6));
+    life.job_removed(JobId(6), JobResult::Canceled);
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::Stopped)));
+    // That was the stop of a run before, and its start failed.
+    let mut life = Life::default();
+    let _ = life.read(&up(2), false, true);
+    life.job_removed(JobId(6), JobResult::Done);
+    life.job_removed(JobId(7), JobResult::Failed);
+    assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::ByItself)));
     // One that was to start it fails.
     let mut life = Life::default();
     let _ = life.read(&starting, false, true);
