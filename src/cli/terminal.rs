@@ -94,6 +94,10 @@ impl Terminal {
         let Some(width) = self.width.filter(|width| whole.chars().count() > *width) else {
             return vec![whole.trim_end().to_owned()];
         };
+        // A name can be longer than a line: it is broken like a word.
+        if front.chars().count() > width {
+            return self.hang("", &whole);
+        }
         let indent = Some(front.chars().count()).filter(|indent| indent + ROOM <= width).unwrap_or(8);
         let mut lines = vec![front];
         let mut is_empty = true;
@@ -162,7 +166,9 @@ mod tests {
         let lines = NARROW.hang("    port  ", "nobody listens on port 3000 of this host");
         assert_eq!(lines, ["    port  nobody listens on port 3000 of", "          this host"]);
         let lines = NARROW.hang("    a front that leaves hardly any room  ", "for the text");
-        assert!(lines.iter().all(|line| line.chars().count() <= 42), "{lines:?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
+        let lines = NARROW.hang(&format!("● {}-1: ", "n".repeat(200)), "crashed");
+        assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
         let lines = NARROW.hang("  ", &"x".repeat(100));
         assert_eq!(lines.iter().map(|line| line.trim().len()).sum::<usize>(), 100, "{lines:?}");
         assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
