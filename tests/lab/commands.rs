@@ -136,7 +136,7 @@ fn commands_play_what_could_happen() {
         let day = "app-monitor simulate web --faults '10:00 freeze 10s; 12:00 stop 1h'";
         let seen = [
             "10:00:00  * freeze for 10 s",
-            "web: restarting, attempt 1 of 3",
+            "web: frozen; restarting, attempt 1 of 3",
             "would have recovered web once",
         ];
         run(m, day, 0, &seen);
