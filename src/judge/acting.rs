@@ -264,6 +264,9 @@ impl App {
                 self.abandon(now, &step, &why, out);
             }
             Outcome::TimedOut(why) | Outcome::Failed(why) if !minor => {
+                if matches!(step, Step::Start | Step::Restart { .. }) {
+                    self.life.start_of_ours_failed();
+                }
                 self.step_failed(now, &step, &why, out)
             }
             Outcome::Unknown(why)
@@ -347,8 +350,8 @@ impl App {
         }
         if recovery.stopped_it() {
             self.life.ended_by_us(recovery.intent.before);
-        } else if recovery.intent.cause == Verdict::CrashLooping {
-            self.loops.spared();
+        } else {
+            self.loops.spared(recovery.intent.began);
         }
         self.dirty = true;
         self.tell(

@@ -197,6 +197,12 @@ impl Life {
         }
     }
 
+    /// A start of ours came to nothing: systemd counts its own restarts from zero since then, and may be at
+    /// them before the next reading is taken in.
+    pub fn start_of_ours_failed(&mut self) {
+        self.restarts = 0;
+    }
+
     /// The foreign job that is or was pending is ours after all.
     pub fn adopt(&mut self) {
         let jobs = [self.foreign, self.foreign_gone, self.foreign_done];

@@ -116,9 +116,10 @@ impl Loops {
         self.automatic.clear();
     }
 
-    /// The stop that was to break it was given up before it began.
-    pub fn spared(&mut self) {
-        self.broken = None;
+    /// What began then was given up before it stopped anything: if it was to break a loop, that is still to
+    /// be done. A recovery that a person asked for meanwhile leaves an earlier stop on record.
+    pub fn spared(&mut self, began: Moment) {
+        self.broken = self.broken.filter(|broken| *broken != began);
     }
 
     /// `healthy_for` of health.
@@ -206,6 +207,19 @@ mod tests {
         loops.notice(at(301));
         goes_round(&mut loops, 302);
         assert_eq!(loops.may_break(&policy), Some(at(422)));
+    }
+
+    #[test]
+    fn only_the_stop_that_was_given_up_is_taken_back() {
+        let policy = Policy::default();
+        let mut loops = Loops::default();
+        loops.broken(at(220));
+        loops.restarted(at(300), 6);
+        loops.notice(at(300));
+        loops.spared(at(250));
+        assert_eq!(loops.may_break(&policy), Some(at(3_820)), "what a person asked for was another one");
+        loops.spared(at(220));
+        assert_eq!(loops.may_break(&policy), Some(at(420)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What must hold at every step, whatever happens. Each invariant is a function with a name.
 
-use app_monitor::judge::{ActId, EventKind, GiveUp, Mode, Record, Role, Step, Subject, Verdict};
+use app_monitor::judge::{ActId, EventKind, GiveUp, Mode, Record, Role, Step, Subject, UnitReading, Verdict};
 
 use crate::ledger::{Budget, Said};
 use crate::process::Mood;
@@ -119,9 +119,9 @@ fn left_alone_when_changing(world: &World, deed: &Deed<'_>) -> Holds {
     if *deed.step == Step::Start && same {
         return Ok(());
     }
-    // The first job in the pause before a restart of systemd's own is taken for that restart; where it is
-    // somebody's, what a person asks of us is refused by systemd, and does no harm.
-    if deed.asked && deed.begins && unit.says.auto_restarting() {
+    // The first job in the pause before a restart of systemd's own, as far as was read, is taken for that
+    // restart; where it is somebody's, what a person asks of us is refused by systemd, and does no harm.
+    if deed.asked && deed.begins && known.reading.as_ref().is_some_and(UnitReading::auto_restarting) {
         return Ok(());
     }
     // Whose a job is that is merely found there, no monitor knows that goes on with a step of another.

@@ -705,7 +705,8 @@ impl World {
     /// A stop of ours ended; `done`: it took the unit down.
     pub fn ledger_stopped(&mut self, member: M, done: bool) {
         let known = &mut self.ledger.members[member];
-        let of_loop = |open: &&Open| open.cause == Verdict::CrashLooping && !open.forgiven;
+        // What a person asks for is no such stop, whatever it is called for.
+        let of_loop = |open: &&Open| open.cause == Verdict::CrashLooping && !open.forgiven && !open.asked;
         if let Some(open) = known.open.as_ref().filter(of_loop).filter(|_| done) {
             known.broke_loop = Some(open.began);
         }

@@ -197,7 +197,7 @@ impl World {
             (Condition::ProxyUpstream, public && reached && !silent && !served, !served),
             (
                 Condition::CertificateExpiring,
-                public && reached && served && around.certificate < 14 * 86_400,
+                public && reached && !silent && around.certificate < 14 * 86_400,
                 !around.tls || around.certificate < 14 * 86_400,
             ),
         ];

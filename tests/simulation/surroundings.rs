@@ -282,17 +282,19 @@ impl World {
         if kind == CheckKind::Public && !around.tls {
             return bad(millis(30), Fault::Tls, "certificate is not valid");
         }
-        let certificate = around.certificate;
+        // Whatever is answered, or is not in time, the handshake has shown the certificate before.
+        let shown = Detail::Certificate(around.certificate);
         let hangs = matches!(self.behaves(unit), Some(Mood::Frozen | Mood::Deaf | Mood::Overloaded));
         // That it hangs shows to nobody but those who ask it.
         let asked = self.members.iter().any(|member| member.unit == unit && member.target.http.is_some());
-        if around.proxy == Proxy::Well && hangs && asked {
+        let (after, seen) = if around.proxy == Proxy::Well && hangs && asked {
             // It waits for the app longer than we do.
-            return bad(timeout, Fault::Unanswered, "timed out");
-        }
-        if around.proxy == Proxy::BadGateway || !self.answers_well(unit) {
-            return bad(millis(30), Fault::Upstream, "answers 502");
-        }
-        (millis(40), Observation::good("answers 200").with(Detail::Certificate(certificate)))
+            bad(timeout, Fault::Unanswered, "timed out")
+        } else if around.proxy == Proxy::BadGateway || !self.answers_well(unit) {
+            bad(millis(30), Fault::Upstream, "answers 502")
+        } else {
+            (millis(40), Observation::good("answers 200"))
+        };
+        (after, seen.with(shown))
     }
 }

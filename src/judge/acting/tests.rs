@@ -272,3 +272,23 @@ fn a_stop_that_outlasts_its_deadline_is_remembered_as_ours() {
     let run = up(1).invocation.unwrap();
     assert_eq!(app.memory().life.stopping, Some((run, Some(JobId(7)))));
 }
+
+#[test]
+fn what_systemd_restarts_after_a_failed_start_of_ours_leaves_the_breaker_open() {
+    let policy = Policy { max_attempts: 1, ..Policy::default() };
+    let gave_up = UnitReading { active: ActiveState::Failed, restarts: 5, ..down(1) };
+    let begun = |restarts| {
+        let after = Duration::from_secs(2);
+        let (mut app, effects) =
+            taken_over_with(policy.clone(), vec![Step::Start], 0, after, gave_up.clone());
+        assert_eq!(performed(&effects), [Step::Start]);
+        let now = Moment::from_micros(100) + after;
+        app.budget.begin(now, &policy);
+        drop(app.handle(now, Event::StepEnded(ActId(4), Outcome::Failed("job failed".into()))));
+        let unit = UnitReading { active: ActiveState::Activating, restarts, ..up(3) };
+        drop(app.handle(now, Event::Unit(Box::new(unit))));
+        app.budget.breaker()
+    };
+    assert!(matches!(begun(1), Breaker::Open { .. }));
+    assert_eq!(begun(0), Breaker::HalfOpen, "a start of somebody else");
+}

@@ -608,3 +608,19 @@ fn a_long_way_down_that_nobody_saw_is_read_from_its_timestamps() {
         assert_eq!(life.read(&killed, false, true), Some(Change::Ended(ending)));
     }
 }
+
+#[test]
+fn restarts_that_follow_a_failed_start_of_ours_are_systemds() {
+    let gave_up = UnitReading { active: ActiveState::Failed, restarts: 5, ..ended(20, 15) };
+    let mut life = Life::default();
+    life.read(&gave_up, false, true);
+    let again = |restarts| UnitReading { active: ActiveState::Activating, restarts, ..up(3) };
+    let mut unseen = life.clone();
+    unseen.start_of_ours_failed();
+    // Its first run was over before it was read.
+    assert_eq!(unseen.read(&again(1), false, false), Some(Change::Started(Starter::Systemd)));
+    // Without a start of ours it was somebody's, and one that begins the count is.
+    assert_eq!(life.clone().read(&again(1), false, false), Some(Change::Started(Starter::Somebody)));
+    life.start_of_ours_failed();
+    assert_eq!(life.read(&again(0), false, false), Some(Change::Started(Starter::Somebody)));
+}
