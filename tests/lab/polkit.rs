@@ -190,11 +190,14 @@ fn proof_for_two_hundred_apps_is_cheap() {
         watched(m, "");
         let apps: String =
             (0..200).map(|app| format!("[app.many{app}]\nunit = \"many@{app}.service\"\n")).collect();
-        let polkit = m.unit_property("polkit.service", "MainPID");
-        let before = (used(m, &polkit), used(m, "1"));
+        let polkit = || m.unit_property("polkit.service", "MainPID");
+        let (first, before) = (polkit(), (used(m, &polkit()), used(m, "1")));
         m.configure(&apps);
         let_pass(Duration::from_secs(25));
-        let cost = (used(m, &polkit) - before.0, used(m, "1") - before.1);
+        // One that took its place meanwhile began at nothing.
+        let now = polkit();
+        let earlier = if now == first { before.0 } else { 0 };
+        let cost = (used(m, &now) - earlier, used(m, "1") - before.1);
         eprintln!("polkit used {} ms, PID 1 {} ms", cost.0 * 10, cost.1 * 10);
         assert!(cost.0 < 150, "polkit used {} ms", cost.0 * 10);
     });
