@@ -42,14 +42,7 @@ pub async fn run(command: &Status) -> u8 {
     };
     let shown = match look(&client, command.app.as_deref()).await {
         Ok(shown) => shown,
-        Err(Blind::Failed(failure)) => {
-            complain(&failure);
-            return failure.status();
-        }
-        Err(Blind::NoSuchApp(text)) => {
-            complain(text);
-            return ATTENTION;
-        }
+        Err(blind) => return blind.complain(),
     };
     let text = if command.json {
         let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
@@ -68,6 +61,22 @@ pub async fn run(command: &Status) -> u8 {
 enum Blind {
     Failed(Failure),
     NoSuchApp(String),
+}
+
+impl Blind {
+    /// Says so; the exit status.
+    fn complain(self) -> u8 {
+        match self {
+            Self::Failed(failure) => {
+                complain(&failure);
+                failure.status()
+            }
+            Self::NoSuchApp(text) => {
+                complain(text);
+                ATTENTION
+            }
+        }
+    }
 }
 
 /// All apps, or that one.

@@ -269,6 +269,43 @@ pub struct UnitReading {
 }
 
 impl UnitReading {
+    /// A service that has been up since then, as systemd has it where a unit file says nothing, in the
+    /// cgroup `/system.slice/web.service`: where a unit is played, not read.
+    #[must_use]
+    pub fn running(invocation: InvocationId, main_pid: u32, since: Moment) -> Self {
+        Self {
+            load: LoadState::Loaded,
+            active: ActiveState::Active,
+            sub: "running".into(),
+            job: None,
+            invocation: Some(invocation),
+            enabled: true,
+            frozen: false,
+            traced: false,
+            dumping: false,
+            inactive_exit: Some(since),
+            active_enter: Some(since),
+            active_exit: None,
+            inactive_enter: None,
+            main_exit: None,
+            main_pid: Some(main_pid),
+            exit: None,
+            result: "success".into(),
+            condition_failed: false,
+            restarts: 0,
+            restart: "no".into(),
+            restart_delay: Some(Duration::from_millis(100)),
+            timeout_start: Some(Duration::from_secs(90)),
+            timeout_stop: Some(Duration::from_secs(90)),
+            kill_mode: "control-group".into(),
+            socket_listening: false,
+            dependencies: Vec::new(),
+            working_directory: None,
+            cache_directory: false,
+            control_group: Some("/system.slice/web.service".into()),
+        }
+    }
+
     /// It is down, or waits for its automatic restart: nothing of it is to run any more.
     #[must_use]
     pub fn is_left(&self) -> bool {

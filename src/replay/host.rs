@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::config::Member;
 use crate::judge::{
     ActId, ActiveState, AppMemory, CheckKind, Clocks, Detail, Effect, Effects, Event, Exit, Fault, Host,
-    HostMemory, InvocationId, JobId, JobResult, LoadState, Memory, Moment, Observation, Outcome, Record,
-    Role, RoundId, Span, Step, Subject, UnitReading,
+    HostMemory, InvocationId, JobId, JobResult, Memory, Moment, Observation, Outcome, Record, Role, RoundId,
+    Span, Step, Subject, UnitReading,
 };
 
 use super::script::{Happening, Kind, Script};
@@ -559,37 +559,7 @@ fn is_meant(whom: &Subject, subject: &Subject) -> bool {
 }
 
 fn running(run: u8, since: Moment) -> UnitReading {
-    UnitReading {
-        load: LoadState::Loaded,
-        active: ActiveState::Active,
-        sub: "running".into(),
-        job: None,
-        invocation: Some(InvocationId([run; 16])),
-        enabled: true,
-        frozen: false,
-        traced: false,
-        dumping: false,
-        inactive_exit: Some(since),
-        active_enter: Some(since),
-        active_exit: None,
-        inactive_enter: None,
-        main_exit: None,
-        main_pid: Some(1000 + u32::from(run)),
-        exit: None,
-        result: "success".into(),
-        condition_failed: false,
-        restarts: 0,
-        restart: "no".into(),
-        restart_delay: Some(Duration::from_millis(100)),
-        timeout_start: Some(Duration::from_secs(90)),
-        timeout_stop: Some(Duration::from_secs(90)),
-        kill_mode: "control-group".into(),
-        socket_listening: false,
-        dependencies: Vec::new(),
-        working_directory: None,
-        cache_directory: false,
-        control_group: Some("/system.slice/app.service".into()),
-    }
+    UnitReading::running(InvocationId([run; 16]), 1000 + u32::from(run), since)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use app_monitor::judge::{
     ActId, ActiveState, Address, AppMemory, CheckKind, Clocks, Effect, Effects, Event, EventKind, Exit,
-    Fault, Host, HttpTarget, InvocationId, JobId, JobResult, LoadState, Memory, Moment, Observation, Outcome,
-    Policy, Record, RoundId, Step, Subject, Target, UnitReading,
+    Fault, Host, HttpTarget, InvocationId, JobId, JobResult, Memory, Moment, Observation, Outcome, Policy,
+    Record, RoundId, Step, Subject, Target, UnitReading,
 };
 use proptest::test_runner::{Config, RngSeed};
 
@@ -395,35 +395,5 @@ impl World {
 }
 
 pub fn running(invocation: u8, since: Moment) -> UnitReading {
-    UnitReading {
-        load: LoadState::Loaded,
-        active: ActiveState::Active,
-        sub: "running".into(),
-        job: None,
-        invocation: Some(InvocationId([invocation; 16])),
-        enabled: true,
-        frozen: false,
-        traced: false,
-        dumping: false,
-        inactive_exit: Some(since),
-        active_enter: Some(since),
-        active_exit: None,
-        inactive_enter: None,
-        main_exit: None,
-        main_pid: Some(1000 + u32::from(invocation)),
-        exit: None,
-        result: "success".into(),
-        condition_failed: false,
-        restarts: 0,
-        restart: "no".into(),
-        restart_delay: Some(millis(100)),
-        timeout_start: Some(seconds(90)),
-        timeout_stop: Some(seconds(90)),
-        kill_mode: "control-group".into(),
-        socket_listening: false,
-        dependencies: Vec::new(),
-        working_directory: None,
-        cache_directory: false,
-        control_group: Some("/system.slice/web.service".into()),
-    }
+    UnitReading::running(InvocationId([invocation; 16]), 1000 + u32::from(invocation), since)
 }

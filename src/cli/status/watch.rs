@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::client::Client;
 use super::super::terminal::Terminal;
-use super::super::{ATTENTION, OK, complain};
+use super::super::{OK, complain};
 use super::{Blind, look, render, wall};
 
 const PACE: Duration = Duration::from_secs(1);
@@ -30,16 +30,8 @@ pub async fn run(app: Option<&str>) -> u8 {
         Some(client) => look(client, app).await,
         None => Ok(Vec::new()),
     };
-    match first {
-        Ok(_) => {}
-        Err(Blind::Failed(failure)) => {
-            complain(&failure);
-            return failure.status();
-        }
-        Err(Blind::NoSuchApp(text)) => {
-            complain(text);
-            return ATTENTION;
-        }
+    if let Err(blind) = first {
+        return blind.complain();
     }
     let on_screen = Terminal::of_stdout().is_terminal;
     if on_screen {
