@@ -14,6 +14,7 @@ pub(crate) mod fuzzing;
 mod incidents;
 mod init;
 mod rehearsal;
+mod run;
 mod simulate;
 mod status;
 mod terminal;
@@ -126,10 +127,10 @@ fn helper(word: &str) -> Result<Helper, String> {
     Helper::from_word(word).ok_or_else(|| "expected evidence, reap, clear-caches or preflight".to_owned())
 }
 
-/// Reads the command line and carries the command out. `run_daemon` is what `run` does.
-pub fn main(run_daemon: impl FnOnce() -> ExitCode) -> ExitCode {
+/// Reads the command line and carries the command out.
+pub fn main() -> ExitCode {
     let status = match Arguments::parse().command {
-        Command::Run => return run_daemon(),
+        Command::Run => run::run(),
         Command::Status(command) => block_on(status::run(&command)),
         Command::Check(command) => block_on(check::run(&command)),
         Command::Wait(command) => block_on(wait::run(&command)),

@@ -66,8 +66,10 @@ pub fn run() -> Vec<Target> {
         after.rss, after.anonymous
     );
     #[allow(clippy::cast_precision_loss)]
-    let rounds = rounds as f64;
+    let (rounds, rss, anonymous) = (rounds as f64, after.rss as f64, after.anonymous as f64);
     vec![
+        Target::at_most("RSS with all checks (kB)", rss, 6144.0),
+        Target::at_most("anonymous memory with all checks (kB)", anonymous, 1536.0),
         Target::at_most("CPU a round of all checks (ms)", each, 2.0),
         Target::at_least("rounds of all checks", rounds, 50.0),
     ]

@@ -72,7 +72,7 @@ fn from_install_to_purge(suite: &str, changed: bool) {
     assert!(m.read("/srv/web/server.js").is_some(), "the app's files are nobody's");
 
     apt(m, "apt-get remove --yes app-monitor");
-    assert!(!m.run("pgrep --exact app-monitor").ok(), "a process is left");
+    assert!(!m.run("pgrep --exact app-monitord").ok(), "a process is left");
     assert!(m.unit_property(UNIT, "ActiveState") != "active");
     for kept in [CONFFILE, FRAGMENT, DROP_IN, "/var/lib/app-monitor/state.json"] {
         assert!(m.read(kept).is_some(), "{kept} is gone with the package");

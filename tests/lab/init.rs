@@ -33,10 +33,14 @@ fn init_a_new_users_path() {
     m.must(&format!("apt-get install --yes {DEB}"));
     // A development build in the place of the packaged one.
     if let Some(binary) = std::env::var_os("APP_MONITOR_LAB_BINARY") {
-        m.copy_in(Path::new(&binary), "/root/app-monitor");
-        m.must(
-            "chmod 755 /root/app-monitor && mv /root/app-monitor /usr/bin/ && systemctl restart app-monitor",
-        );
+        for (file, name) in [
+            (Path::new(&binary).to_owned(), "/usr/bin/app-monitor"),
+            (Path::new(&binary).with_file_name("app-monitord"), "/usr/libexec/app-monitor/app-monitord"),
+        ] {
+            m.copy_in(&file, "/root/built");
+            m.must(&format!("chmod 755 /root/built && mv /root/built {name}"));
+        }
+        m.must("systemctl restart app-monitor");
     }
 
     // What is proposed is a configuration, and nothing is written yet.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::machine::{Machine, cache, scenario};
+use crate::support::{SOON, UNIT};
 
 const DEB: &str = "/root/app-monitor.deb";
 
@@ -28,7 +29,7 @@ fn package_installs_removes_and_purges_clean() {
     // One that was stopped in its pre-start step is failed, as systemd sees it.
     let state = machine.unit_property("app-monitor.service", "ActiveState");
     assert!(["inactive", "failed"].contains(&state.as_str()), "still {state}");
-    assert!(!machine.run("pgrep --exact app-monitor").ok(), "a process is left");
+    assert!(!machine.run("pgrep --exact app-monitord").ok(), "a process is left");
     assert!(machine.read("/etc/app-monitor/conf.d/web.toml").is_some());
 
     machine.must("apt-get purge --yes app-monitor");
@@ -50,6 +51,23 @@ fn package_keeps_an_administrators_permissions_and_fragments_over_an_upgrade() {
     assert_eq!(machine.must("stat -c '%U:%G %a' /etc/app-monitor/app-monitor.toml"), "root:root 600");
     assert!(machine.read("/etc/app-monitor/conf.d/web.toml").is_some());
     assert!(machine.read("/var/lib/app-monitor/kept").is_some());
+}
+
+#[test]
+fn package_whose_daemon_is_gone_says_so_and_goes_on_when_it_is_back() {
+    const DAEMON: &str = "/usr/libexec/app-monitor/app-monitord";
+    scenario("no-daemon", |m| {
+        m.must(&format!("mv {DAEMON} /root/kept; systemctl restart --no-block app-monitor"));
+        m.wait_for(SOON, "the journal names the file and what to do", || {
+            let said = format!("cannot run {DAEMON}: No such file or directory");
+            let journal = m.journal();
+            (journal.contains(&said) && journal.contains("apt reinstall app-monitor")).then_some(())
+        });
+        m.must(&format!("mv /root/kept {DAEMON}"));
+        m.wait_property(SOON, UNIT, "ActiveState", "active");
+        let pid = m.unit_property(UNIT, "MainPID");
+        assert_eq!(m.must(&format!("readlink /proc/{pid}/exe")), DAEMON);
+    });
 }
 
 #[test]

@@ -10,6 +10,7 @@ fn newer(m: &Machine) {
     m.copy_in(&cache::package(), "/root/old.deb");
     m.must(
         "cd /root && dpkg-deb -R old.deb new && cp /usr/bin/app-monitor new/usr/bin/ && \
+         cp /usr/libexec/app-monitor/app-monitord new/usr/libexec/app-monitor/ && \
          sed -i 's/^Version: .*/Version: 99.0/' new/DEBIAN/control && \
          printf '\\n# 99.0\\n' >> new/etc/app-monitor/app-monitor.toml && \
          (cd new && md5sum $(find usr lib -type f) > DEBIAN/md5sums) && \
@@ -97,7 +98,7 @@ fn removal_in_the_middle_of_a_recovery_leaves_the_app_up() {
     let done = m.run_for(Duration::from_secs(60), "apt-get remove --yes app-monitor");
     assert!(done.ok(), "{}\n{}", done.stdout, done.stderr);
     m.wait_http_ok(SOON, 3000, "/api/health");
-    assert!(!m.run("pgrep -x app-monitor").ok(), "it still runs");
+    assert!(!m.run("pgrep -x app-monitord").ok(), "it still runs");
     assert!(m.read("/etc/polkit-1/rules.d/40-app-monitor.rules").is_none(), "what it was allowed is left");
     // What was decided is kept for whoever installs it again; a purge leaves nothing.
     assert!(m.read("/var/lib/app-monitor/state.json").is_some());

@@ -307,16 +307,18 @@ pub fn servers(root: &Path) -> PathBuf {
 }
 
 /// A layer to put above `lower` in which `deb` is installed, not started. With
-/// `APP_MONITOR_LAB_BINARY` its /usr/bin/app-monitor is that file instead, and its units are those
-/// of the tree (a development build is quicker to make than the package).
+/// `APP_MONITOR_LAB_BINARY` its /usr/bin/app-monitor is that file instead, its daemon the one beside
+/// that, and its units are those of the tree (a development build is quicker to make than the package).
 pub fn installed(lower: &[PathBuf], deb: &Path) -> PathBuf {
     let read = |path: &Path| {
         fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
     };
     let mut content = read(deb);
     let binary = std::env::var_os("APP_MONITOR_LAB_BINARY").map(PathBuf::from);
-    if let Some(binary) = &binary {
+    let daemon = binary.as_ref().map(|binary| binary.with_file_name("app-monitord"));
+    if let (Some(binary), Some(daemon)) = (&binary, &daemon) {
         content.extend(read(binary));
+        content.extend(read(daemon));
         let mut units: Vec<PathBuf> = fs::read_dir(Path::new(UNITS))
             .unwrap_or_else(|error| panic!("cannot read {UNITS}: {error}"))
             .flatten()
@@ -333,11 +335,12 @@ pub fn installed(lower: &[PathBuf], deb: &Path) -> PathBuf {
          rm /mnt/root/package.deb
          if [ -n \"${5:-}\" ]; then
              install -m 0755 -- \"$5\" /mnt/root/usr/bin/app-monitor
-             install -m 0644 -- \"$6\"/* /mnt/root/usr/lib/systemd/system/
+             install -D -m 0755 -- \"$6\" /mnt/root/usr/libexec/app-monitor/app-monitord
+             install -m 0644 -- \"$7\"/* /mnt/root/usr/lib/systemd/system/
          fi";
     let mut arguments = vec![deb];
-    if let Some(binary) = &binary {
-        arguments.extend([binary.as_path(), Path::new(UNITS)]);
+    if let (Some(binary), Some(daemon)) = (&binary, &daemon) {
+        arguments.extend([binary.as_path(), daemon.as_path(), Path::new(UNITS)]);
     }
     layer("deb", 24, &content, lower, script, &arguments)
 }
