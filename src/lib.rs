@@ -1,7 +1,8 @@
 //! app-monitor: keeps the web applications of one server alive through systemd.
 //!
 //! Arrows between the rooms point one way: `judge` is pure and knows nobody; `config` knows the
-//! judge's policy types; `checks`, `systemd`, `recovery` and `alerts` turn the world into
+//! judge's policy types; `wire` is the connection that a question or a message goes over, below `checks` and
+//! `alerts`, which do not know each other; these, `systemd` and `recovery` turn the world into
 //! observations and decisions into jobs; `incidents` keeps what happened for people; `replay` plays the
 //! judge what could happen; `daemon` is the one loop that joins them; `helpers` are the privileged
 //! one-shots; `server` looks at what else runs on the host; `cli` holds one file per command.
@@ -23,3 +24,4 @@ pub mod recovery;
 pub mod replay;
 pub mod server;
 pub mod systemd;
+mod wire;

@@ -4,22 +4,15 @@
 //! gets the message and the token in its URL. What is read of an answer is bounded, and what is told of
 //! it is looked through for parts of the URL.
 
-use std::fmt;
 use std::io::Read;
-use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::{Response, Uri, header};
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
-};
-use ureq::{Agent, Body, Error};
+use ureq::{Body, Error};
 
 use crate::config::endpoint::Endpoint;
 use crate::plain::cut;
+use crate::wire::{Head, client};
 
 use super::forms::{Request, mail::base64};
 use super::lane::Failure;
@@ -27,6 +20,8 @@ use super::wire::{Deadline, Wire, connect, encrypt, plain};
 
 /// All of a delivery.
 const WITHIN: Duration = Duration::from_secs(30);
+/// The head of a request: a URL may be long.
+const ASKED: usize = 16 * 1024;
 /// Headers of an answer in all.
 const HEADERS: usize = 16 * 1024;
 /// So much of a body is read.
@@ -74,8 +69,7 @@ fn judge(answer: &Answer) -> Result<String, Failure> {
 fn ask(endpoint: &Endpoint, post: Option<&Request>) -> Result<Answer, Failure> {
     let later = |why: String| Failure::Later(why, None);
     let deadline = Deadline::within(WITHIN);
-    let stream = connect(&endpoint.host, endpoint.port, deadline).map_err(later)?;
-    let address = stream.address();
+    let (stream, address) = connect(&endpoint.host, endpoint.port, deadline).map_err(later)?;
     let wire = if endpoint.encrypted {
         encrypt(stream, &endpoint.host).map_err(later)?
     } else {
@@ -88,7 +82,7 @@ fn ask(endpoint: &Endpoint, post: Option<&Request>) -> Result<Answer, Failure> {
         let basic = base64(format!("{user}:{password}").as_bytes());
         head = head.header(header::AUTHORIZATION, format!("Basic {basic}"));
     }
-    let agent = agent(wire, address);
+    let agent = client(wire, address, Head { asked: ASKED, answered: HEADERS });
     let sent = match post {
         Some(request) => head
             .method("POST")
@@ -162,93 +156,6 @@ fn explain(error: Error) -> Failure {
         Error::Http(_) | Error::BadUri(_) => Failure::Unwelcome("its URL cannot be asked".to_owned()),
         Error::ConnectionFailed => later("no whole answer: connection closed"),
         _ => later("no whole answer"),
-    }
-}
-
-fn agent(wire: Wire, address: SocketAddr) -> Agent {
-    let config = Agent::config_builder()
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .user_agent(concat!("app-monitor/", env!("CARGO_PKG_VERSION")))
-        .accept_encoding(AutoHeaderValue::None)
-        .max_response_header_size(HEADERS)
-        .input_buffer_size(HEADERS + 4096)
-        .max_idle_connections(0)
-        .build();
-    let line = Line { wire, buffers: LazyBuffers::new(HEADERS + 4096, 16 * 1024) };
-    Agent::with_parts(config, HandOver(Mutex::new(Some(line))), Known(address))
-}
-
-/// The connection as the client wants it.
-struct Line {
-    wire: Wire,
-    buffers: LazyBuffers,
-}
-
-impl fmt::Debug for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Line")
-    }
-}
-
-impl Transport for Line {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
-        use std::io::Write as _;
-        let bytes = self.buffers.output().get(..amount).unwrap_or_default();
-        self.wire.write_all(bytes)?;
-        self.wire.flush()?;
-        Ok(())
-    }
-
-    fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
-        let read = self.wire.read(self.buffers.input_append_buf())?;
-        self.buffers.input_appended(read);
-        Ok(read > 0)
-    }
-
-    fn is_open(&mut self) -> bool {
-        // Asked only before a connection is used again, which never happens.
-        false
-    }
-
-    fn is_tls(&self) -> bool {
-        matches!(self.wire, Wire::Tls(_))
-    }
-}
-
-/// The address is known already.
-#[derive(Debug)]
-struct Known(SocketAddr);
-
-impl Resolver for Known {
-    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let mut addresses = self.empty();
-        addresses.push(self.0);
-        Ok(addresses)
-    }
-}
-
-/// Gives the client the connection that was made.
-struct HandOver(Mutex<Option<Line>>);
-
-impl fmt::Debug for HandOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandOver")
-    }
-}
-
-impl Connector<()> for HandOver {
-    type Out = Line;
-
-    fn connect(&self, _: &ConnectionDetails, _: Option<()>) -> Result<Option<Line>, Error> {
-        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        line.map(Some).ok_or(Error::ConnectionFailed)
     }
 }
 

@@ -5,7 +5,6 @@
 //! as soon as the other side has taken it: a crash between that and the writing of the queue tells it
 //! twice. This room does not judge what is worth telling.
 
-mod clock;
 mod delivery;
 mod desk;
 mod details;

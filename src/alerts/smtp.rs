@@ -151,8 +151,8 @@ fn refused(stage: &str, reply: &Reply, of_message: bool, endpoint: &Endpoint) ->
 pub(super) fn deliver(endpoint: &Endpoint, envelope: &Envelope<'_>) -> Result<String, Failure> {
     let deadline = Deadline::within(WITHIN);
     let later = |why: String| Failure::Later(why, None);
-    let stream = connect(&endpoint.host, endpoint.port, deadline).map_err(later)?;
-    let local = stream.address().ip().to_canonical().is_loopback();
+    let (stream, address) = connect(&endpoint.host, endpoint.port, deadline).map_err(later)?;
+    let local = address.ip().to_canonical().is_loopback();
     let wire = if endpoint.encrypted {
         encrypt(stream, &endpoint.host).map_err(later)?
     } else {

@@ -19,10 +19,10 @@ use std::time::Duration;
 use rustix::net::SocketAddrUnix;
 
 use super::Probe;
-use super::clock;
 use super::pool::Allowance;
 use super::text::{bounded, clean, length};
 use crate::judge::{DatabasePlace, DatabaseProtocol, DatabaseTarget, Fault, Observation};
+use crate::wire::now;
 
 use wire::{Broken, Wire};
 
@@ -61,7 +61,7 @@ pub(super) fn check(probe: &Probe, allowance: Allowance) -> Observation {
 
 fn ask_all(target: &DatabaseTarget, allowance: &Allowance) -> Observation {
     let name = name(target.protocol);
-    let began = clock::now();
+    let began = now();
     let (mut down, mut unknown): (Vec<String>, Vec<String>) = Default::default();
     let count = target.places.len().min(MOST_PLACES);
     for (i, place) in target.places.iter().take(MOST_PLACES).enumerate() {
@@ -73,7 +73,7 @@ fn ask_all(target: &DatabaseTarget, allowance: &Allowance) -> Observation {
                 } else {
                     "accepts connections"
                 };
-                let took = length(clock::now().since(began));
+                let took = length(now().since(began));
                 return Observation::good(format!("{name} at {shown} {how} in {took}"));
             }
             Answer::Down(why) => down.push(format!("at {shown} does not accept connections: {why}")),

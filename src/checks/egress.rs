@@ -11,13 +11,13 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType, recv, send};
 
 use super::Probe;
-use super::connect::{LOOK, Unconnected, begin, socket};
 use super::neighbours::{Gateway, gateways, heard};
 use super::pool::Allowance;
 use super::resolve::resolve;
 use super::text::{bounded, clean, length};
 use super::world::World;
 use crate::judge::{Fault, Observation};
+use crate::wire::{LOOK, Unconnected, begin, socket};
 
 /// Targets that are asked, and addresses in all.
 const MAX_TARGETS: usize = 16;

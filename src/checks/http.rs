@@ -5,14 +5,11 @@
 //! Blocking; runs in the pool. Environment variables like `http_proxy` are ignored altogether: what
 //! is asked is the app, its proxy and its public name, never somebody who asks for us.
 
-mod certificate;
 mod dial;
 mod expect;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
-mod line;
 mod silence;
-mod tls;
 pub(super) mod url;
 
 use std::cell::{Cell, RefCell};
@@ -23,17 +20,15 @@ use ureq::http::{Method, Response, Uri, header};
 use ureq::{Body, Error};
 
 use super::Probe;
-use super::clock;
 use super::pool::Allowance;
 use super::text::{bounded, clean, length};
 use crate::judge::{Fault, HttpTarget, Observation};
+use crate::wire::{Insecure, Trust, now};
 
 use dial::{Dialled, Undialled};
 use silence::Watch;
-use tls::Insecure;
 
 pub(super) use dial::{Way, port};
-pub(super) use tls::Trust;
 
 /// So much of a body is read; expectations are checked against it. A larger body is fine unless
 /// JSON is expected.
@@ -57,7 +52,7 @@ pub(super) fn check(probe: &Probe, allowance: Allowance) -> Observation {
         Err(why) => return Observation::unknown(why),
     };
     let label = format!("{method} {}", clean(uri.path(), 60));
-    let began = clock::now();
+    let began = now();
     let watch = Watch::new(probe, &allowance);
     let ask = Ask {
         http,
@@ -69,7 +64,7 @@ pub(super) fn check(probe: &Probe, allowance: Allowance) -> Observation {
         quote: RefCell::default(),
     };
     let asked = ask.follow(uri, method);
-    ask.told(asked, &label, clock::now().since(began))
+    ask.told(asked, &label, now().since(began))
 }
 
 /// The URL and the method of a check, which the configuration has looked at already.

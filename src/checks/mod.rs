@@ -9,8 +9,6 @@
 //! Whatever could block (connecting, resolving, `/proc` of a process stuck in the kernel) runs in
 //! a bounded [`Pool`]; a check that is stuck blinds itself alone.
 
-mod clock;
-mod connect;
 mod database;
 mod disk;
 mod egress;
@@ -41,8 +39,8 @@ use crate::judge::{CheckKind, Observation, Target};
 pub use identity::Identity;
 pub use pool::{Allowance, Limits, Missed, Pool};
 pub use sock_diag::{DiagError, Listener, all_listeners, listeners};
+pub(crate) use world::Holder;
 pub use world::World;
-pub(crate) use {clock::now, world::Holder};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use {

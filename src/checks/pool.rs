@@ -15,10 +15,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::clock;
-use super::connect::LOOK;
 use super::text::length;
 use crate::judge::Moment;
+use crate::wire::{LOOK, Patience, now};
 
 /// A job that has the whole of its time used is given this much longer to say so itself: what it
 /// reports (connecting, waiting, reading) is worth more than our "overdue".
@@ -105,7 +104,7 @@ impl Allowance {
     /// One that begins now.
     #[must_use]
     pub fn starting_now(whole: Duration) -> Self {
-        Self { until: clock::now() + whole, whole, waited: Duration::ZERO, given_up: Arc::default() }
+        Self { until: now() + whole, whole, waited: Duration::ZERO, given_up: Arc::default() }
     }
 
     /// The same, and no more than `most` in all.
@@ -121,7 +120,7 @@ impl Allowance {
     /// The same, but it ends when so much of what is left now is over: `part` of `of` shares.
     #[must_use]
     pub fn part(mut self, part: u32, of: u32) -> Self {
-        let now = clock::now();
+        let now = now();
         self.until = now + self.until.since(now) * part / of.max(1);
         self
     }
@@ -133,7 +132,13 @@ impl Allowance {
         if self.given_up.load(Ordering::Relaxed) {
             return None;
         }
-        Some(self.until.since(clock::now())).filter(|left| !left.is_zero())
+        Some(self.until.since(now())).filter(|left| !left.is_zero())
+    }
+}
+
+impl Patience for Allowance {
+    fn left(&self) -> Option<Duration> {
+        Allowance::left(self)
     }
 }
 
@@ -203,11 +208,11 @@ impl Pool {
         let (sender, receiver) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
         let mark = Arc::clone(&begun);
-        let queued = clock::now();
+        let queued = now();
         let waiting = Waiting(Arc::default());
         let given_up = Arc::clone(&waiting.0);
         self.submit(Box::new(move || {
-            let now = clock::now();
+            let now = now();
             let until = queued + whole;
             // Nobody waits any more: cancelled, or its time was over before it began.
             if sender.is_closed() || now >= until {
@@ -289,7 +294,7 @@ impl Pool {
             return Err(Missed::Full);
         }
         inside.waiting.push_back(job);
-        let now = clock::now();
+        let now = now();
         let at_work = inside.threads > inside.idle;
         let back_soon = at_work && inside.taken.is_some_and(|taken| now.since(taken) < PATIENCE);
         if inside.coming > 0 || back_soon { Ok(()) } else { self.call(inside) }
@@ -356,7 +361,7 @@ fn serve(shared: &Shared) {
     inside.coming = inside.coming.saturating_sub(1);
     loop {
         if let Some(job) = inside.waiting.pop_front() {
-            inside.taken = Some(clock::now());
+            inside.taken = Some(now());
             drop(inside);
             // Where panics unwind (tests), the thread outlives them, and with it the jobs behind this one.
             let done = catch_unwind(AssertUnwindSafe(job)).ok().flatten();
@@ -472,12 +477,12 @@ mod tests {
         runtime().block_on(async {
             let pool = small(1, 8);
             let (release, hold) = mpsc::channel::<()>();
-            let asked = clock::now();
+            let asked = now();
             let first = async {
                 // It is still at work when the other one is queued behind it, on the same thread.
                 let done =
                     pool.run(Duration::from_secs(5), |_| thread::sleep(Duration::from_millis(10))).await;
-                let took = clock::now().since(asked);
+                let took = now().since(asked);
                 drop(release);
                 (done, took)
             };
@@ -540,9 +545,9 @@ mod tests {
             let others = async {
                 tokio::task::yield_now().await;
                 for _ in 0..20 {
-                    let asked = clock::now();
+                    let asked = now();
                     assert_eq!(pool.run(Duration::from_secs(5), |_| 1).await, Ok(1));
-                    assert!(clock::now().since(asked) < Duration::from_millis(200));
+                    assert!(now().since(asked) < Duration::from_millis(200));
                 }
                 drop(release);
             };

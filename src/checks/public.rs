@@ -10,13 +10,13 @@ use std::time::Duration;
 use ureq::http::Method;
 
 use super::Probe;
-use super::clock;
 use super::http::url::shown;
-use super::http::{Ask, Trouble, Trust, Way, behind, port, readable};
+use super::http::{Ask, Trouble, Way, behind, port, readable};
 use super::pool::Allowance;
 use super::sock_diag::Listener;
 use super::text::{bounded, length};
 use crate::judge::{Detail, Fault, Finding, HttpTarget, Observation};
+use crate::wire::{Trust, now};
 
 /// More of the time than this spent in the queue makes a timeout say nothing about the host.
 const MAX_WAITED: Duration = Duration::from_millis(250);
@@ -37,11 +37,11 @@ fn ask_publicly(http: &HttpTarget, allowance: Allowance, trust: Trust) -> Observ
         Err(why) => return Observation::unknown(why),
     };
     let label = format!("{method} {}", shown(&uri));
-    let began = clock::now();
+    let began = now();
     let (way, certificate, quote) = (Way::Public, Cell::new(None), RefCell::default());
     let ask = Ask { http, way, trust, allowance: allowance.clone(), watch: None, certificate, quote };
     let asked = ask.follow(uri, method);
-    let took = clock::now().since(began);
+    let took = now().since(began);
     let seen = match asked {
         Ok(good) => good.told(&label, http, took),
         Err(trouble) => {
@@ -71,7 +71,7 @@ pub(super) fn through_proxy(probe: &Probe, allowance: Allowance) -> Observation 
     let method = if method == Method::HEAD { Method::HEAD } else { Method::GET };
     let http = HttpTarget { headers: Vec::new(), ..public.http.clone() };
     let label = format!("{method} {} of the proxy", shown(&uri));
-    let began = clock::now();
+    let began = now();
     let port = port(&uri);
     let rows = probe.world.census.listeners(port).unwrap_or_default();
     let group = probe.proxy_group.as_deref().filter(|_| probe.world.has_cgroup_ids());
@@ -82,7 +82,7 @@ pub(super) fn through_proxy(probe: &Probe, allowance: Allowance) -> Observation 
     let (trust, certificate, quote) = (Trust::Anyone, Cell::new(None), RefCell::default());
     let ask = Ask { http: &http, way, trust, allowance: allowance.clone(), watch: None, certificate, quote };
     let asked = ask.once(&uri, &method);
-    let took = clock::now().since(began);
+    let took = now().since(began);
     bounded(match asked {
         Ok(good) if matches!(good.status, 502..=504) => {
             let text = format!("{label} answers {} on {}", good.status, good.place);

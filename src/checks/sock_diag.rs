@@ -11,10 +11,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::netlink;
 
-use super::clock;
 pub use super::netlink::DiagError;
 use super::netlink::{Netlink, attributes, u32_at};
 use crate::judge::Moment;
+use crate::wire::now;
 
 // linux/sock_diag.h, linux/inet_diag.h
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -141,7 +141,7 @@ impl Census {
     /// As [`listeners`], 10 ms old at most.
     pub(super) fn listeners(&self, port: u16) -> Result<Vec<Listener>, DiagError> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = clock::now();
+        let now = now();
         let good_for = |seen: &Seen| if matches!(seen, Seen::Few(_)) { FRESH } else { FORGOTTEN };
         let seen = match kept.last.take().filter(|(at, seen)| now.since(*at) <= good_for(seen)) {
             Some(seen) => seen,

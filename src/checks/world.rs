@@ -10,9 +10,9 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::clock;
 use super::sock_diag::Census;
 use crate::judge::Moment;
+use crate::wire::now;
 
 /// Directories of a unit's cgroup subtree that are looked at.
 const MAX_DIRS: usize = 512;
@@ -140,7 +140,7 @@ impl World {
     /// As [`World::pids`], 10 ms old at most.
     pub(super) fn pids_of_late(&self, control_group: &str) -> io::Result<Vec<u32>> {
         let last = || self.roll.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = clock::now();
+        let at = now();
         if let Some(roll) = &*last()
             && roll.control_group == control_group
             && at.since(roll.at) <= FRESH

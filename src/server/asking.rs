@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::checks::now;
+use crate::wire::now;
 
 /// Longest head that is read.
 const LONGEST_HEAD: usize = 16 << 10;

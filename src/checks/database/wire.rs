@@ -13,8 +13,8 @@ use rustix::net::{
     shutdown, socket_with,
 };
 
-use super::super::connect::{LOOK, Unconnected, connect, ready};
 use super::super::pool::Allowance;
+use crate::wire::{Unconnected, connect, ready};
 
 /// The queue of a socket in the file system is full: the kernel does not tell when it no longer is.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -64,7 +64,7 @@ impl Wire {
         if allowance.left().is_none() {
             return Err(Broken::Unanswered);
         }
-        let (socket, _) = connect(to, &allowance, &|| LOOK)?;
+        let (socket, _) = connect(to, &allowance)?;
         Ok(Self { socket, allowance })
     }
 
@@ -85,7 +85,7 @@ impl Wire {
 
     /// Waits until the connection is ready for that, or the time is over.
     fn wait(&self, what: PollFlags) -> Result<(), Broken> {
-        let seen = ready(&self.socket, what, &self.allowance, &|| LOOK).map_err(unable)?;
+        let seen = ready(&self.socket, what, &self.allowance).map_err(unable)?;
         seen.map(drop).ok_or(Broken::Unanswered)
     }
 

@@ -1,26 +1,23 @@
-//! Connects, and hands the connection to the HTTP client.
+//! Connects to where a URL leads.
 //!
 //! We connect ourselves, because which address answered, and at which stage it failed, is half of
 //! what a check is for. Nothing here is shared between checks: no kept-alive connection, no proxy.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use ureq::config::{AutoHeaderValue, Config};
+use ureq::Agent;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout};
-use ureq::{Agent, Error};
 
-use super::super::connect::{LOOK, Unconnected, connect};
 use super::super::pool::Allowance;
 use super::super::resolve::{Unresolved, resolve};
-use super::line::{Line, Patient, Wire};
+use super::super::text::clean;
 use super::silence::Watch;
-use super::tls::{Insecure, Trust, handshake};
 use super::{HEADER_LIMIT, url};
 use crate::judge::Address;
+use crate::wire::{
+    Head, Insecure, LOOK, Patience, Patient, Trust, Unconnected, Wire, client, connect, encrypt,
+};
 
 /// The way to the host of a URL.
 #[derive(Clone, Debug)]
@@ -34,9 +31,22 @@ pub(in crate::checks) enum Way {
     To(Vec<SocketAddr>),
 }
 
-/// Room for all headers of an answer and a little more, or too many would look like a lost
-/// connection.
-const INPUT_BUFFER: usize = HEADER_LIMIT + 4096;
+/// A check that waits: for as long as it may, and watching the app meanwhile.
+#[derive(Debug)]
+struct Attentive {
+    allowance: Allowance,
+    watch: Option<Watch>,
+}
+
+impl Patience for Attentive {
+    fn left(&self) -> Option<Duration> {
+        self.allowance.left()
+    }
+
+    fn turn(&self) -> Duration {
+        self.watch.as_ref().map_or(LOOK, Watch::turn)
+    }
+}
 
 /// A connection that nothing has been sent on yet.
 #[derive(Debug)]
@@ -85,7 +95,7 @@ pub(super) fn dial(
         if let Some(watch) = watch {
             watch.aim(to);
         }
-        match connect(to, &share, &|| watch.map_or(LOOK, Watch::turn)) {
+        match connect(to, &Attentive { allowance: share, watch: watch.cloned() }) {
             Ok((socket, from)) => {
                 if let Some(watch) = watch {
                     watch.connected(from);
@@ -183,65 +193,17 @@ impl Dialled {
         allowance: Allowance,
         watch: Option<Watch>,
     ) -> (Result<Agent, Insecure>, Option<i64>) {
-        let config = Agent::config_builder()
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true)
-            .user_agent(concat!("app-monitor/", env!("CARGO_PKG_VERSION")))
-            // Not even an empty Accept-Encoding, which some frameworks stumble over.
-            .accept_encoding(AutoHeaderValue::None)
-            .max_response_header_size(HEADER_LIMIT)
-            .input_buffer_size(INPUT_BUFFER)
-            .output_buffer_size(head)
-            .max_idle_connections(0)
-            .build();
-        if is_encrypted(uri) {
-            // The request follows the end of the handshake, and must not wait until that has arrived. In
-            // clear it is the first and only thing that is sent.
-            let _ = self.stream.set_nodelay(true);
+        let stream = self.stream;
+        let head = Head { asked: head, answered: HEADER_LIMIT };
+        let patience = Attentive { allowance, watch };
+        if !is_encrypted(uri) {
+            return (Ok(client(Wire::Clear(Patient::new(stream, patience)), self.to, head)), None);
         }
-        let stream = Patient::new(self.stream, allowance, watch);
-        let (wire, remaining) = if is_encrypted(uri) {
-            match handshake(stream, url::host(uri), trust) {
-                (Ok(stream), remaining) => (Wire::Tls(stream), remaining),
-                (Err(insecure), remaining) => return (Err(insecure), remaining),
-            }
-        } else {
-            (Wire::Plain(stream), None)
-        };
-        let hand_over = HandOver(Mutex::new(Some(Line::new(wire, INPUT_BUFFER, head))));
-        (Ok(Agent::with_parts(config, hand_over, Known(self.to))), remaining)
-    }
-}
-
-/// The address is known already.
-#[derive(Debug)]
-struct Known(SocketAddr);
-
-impl Resolver for Known {
-    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let mut addresses = self.empty();
-        addresses.push(self.0);
-        Ok(addresses)
-    }
-}
-
-/// Gives the client the connection that was made.
-struct HandOver(Mutex<Option<Line>>);
-
-impl fmt::Debug for HandOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandOver")
-    }
-}
-
-impl Connector<()> for HandOver {
-    type Out = Line;
-
-    fn connect(&self, _: &ConnectionDetails, _: Option<()>) -> Result<Option<Line>, Error> {
-        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        line.map(Some).ok_or(Error::ConnectionFailed)
+        // The request follows the end of the handshake, and must not wait until that has arrived. In
+        // clear it is the first and only thing that is sent.
+        let _ = stream.set_nodelay(true);
+        let host = url::host(uri);
+        let (wire, remaining) = encrypt(Patient::new(stream, patience), host, &clean(host, 60), trust);
+        (wire.map(|wire| client(wire, self.to, head)), remaining)
     }
 }

@@ -12,9 +12,10 @@ use ureq::http::{Method, Uri};
 
 use super::super::pool::Allowance;
 use super::dial::Dialled;
-use super::{Ask, Trouble, Trust, Way, expect, url};
+use super::{Ask, Trouble, Way, expect, url};
 use crate::fuzzing::{assert_plain, parts};
 use crate::judge::{HttpTarget, Secret, StatusSet};
+use crate::wire::Trust;
 
 fn target(json: Vec<(String, serde_json::Value)>, body: Option<String>) -> HttpTarget {
     HttpTarget {

@@ -10,12 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::super::Probe;
-use super::super::clock;
-use super::super::connect::LOOK;
 use super::super::pool::Allowance;
 use super::super::sock_diag::{Connection, Listener, connections, listeners};
 use super::super::world::{Waiting, World};
 use crate::judge::{Detail, Moment};
+use crate::wire::{LOOK, now};
 
 /// An answer that takes longer is late, if the check may take long enough.
 const LATE: Duration = Duration::from_millis(500);
@@ -67,7 +66,7 @@ impl Watch {
         Self(Arc::new(Watched {
             world: Arc::clone(&probe.world),
             group: probe.control_group.clone(),
-            late: clock::now() + LATE.min(left / 4),
+            late: now() + LATE.min(left / 4),
             last: allowance.until - RESERVE.min(left / 8),
             inside: Mutex::default(),
         }))
@@ -89,7 +88,7 @@ impl Watch {
         let mut inside = self.0.inside.lock().unwrap_or_else(PoisonError::into_inner);
         let inside = &mut *inside;
         let Some(to) = inside.to else { return LOOK };
-        let now = clock::now();
+        let now = now();
         let (look, next) = match (&inside.first, &inside.last) {
             (None, _) => (&mut inside.first, self.0.late),
             (Some(_), None) => (&mut inside.last, self.0.last),
@@ -132,7 +131,7 @@ impl Watched {
         let after = listeners(port).ok();
         let queue = before.zip(after).zip(seen.as_ref());
         let queue = queue.and_then(|((before, after), seen)| waiting(to.ip(), &before, seen, &after));
-        Look { seen, queue, usage: self.usage(), at: clock::now() }
+        Look { seen, queue, usage: self.usage(), at: now() }
     }
 
     /// Whether any connection that waited when an answer was missing before has left the queue since.

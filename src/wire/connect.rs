@@ -12,14 +12,23 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_error;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, getsockname, socket_with};
 
-use super::pool::Allowance;
-
 /// Whoever waits looks that often whether the answer is still wanted.
-pub(super) const LOOK: Duration = Duration::from_millis(250);
+pub(crate) const LOOK: Duration = Duration::from_millis(250);
+
+/// How long somebody waits.
+pub(crate) trait Patience {
+    /// What is left; none when the time is over, or nobody waits for the result any more.
+    fn left(&self) -> Option<Duration>;
+
+    /// Called whenever it waits; for how long it may wait until the next call.
+    fn turn(&self) -> Duration {
+        LOOK
+    }
+}
 
 /// Why there is no connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unconnected {
+pub(crate) enum Unconnected {
     /// Nobody listens there, and somebody said so.
     Refused,
     /// No answer.
@@ -45,13 +54,13 @@ impl From<Errno> for Unconnected {
 }
 
 /// A non-blocking socket of that kind that goes to that address.
-pub(super) fn socket(to: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
+pub(crate) fn socket(to: SocketAddr, kind: SocketType) -> Result<OwnedFd, Errno> {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     socket_with(family, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
 /// Begins to connect; true when it is done already, as it mostly is on loopback.
-pub(super) fn begin(socket: &OwnedFd, to: SocketAddr) -> Result<bool, Errno> {
+pub(crate) fn begin(socket: &OwnedFd, to: SocketAddr) -> Result<bool, Errno> {
     match rustix::net::connect(socket, &to) {
         Ok(()) => Ok(true),
         Err(Errno::INPROGRESS) => Ok(false),
@@ -59,17 +68,15 @@ pub(super) fn begin(socket: &OwnedFd, to: SocketAddr) -> Result<bool, Errno> {
     }
 }
 
-/// Connects; the second is our end of it, as far as the kernel tells. The socket is non-blocking. `turn`
-/// is called whenever it waits, and says for how long at most.
-pub(super) fn connect(
+/// Connects; the second is our end of it, as far as the kernel tells. The socket is non-blocking.
+pub(crate) fn connect(
     to: SocketAddr,
-    allowance: &Allowance,
-    turn: &dyn Fn() -> Duration,
+    patience: &dyn Patience,
 ) -> Result<(OwnedFd, Option<SocketAddr>), Unconnected> {
     let socket = socket(to, SocketType::STREAM)?;
     if !begin(&socket, to)? {
         let failed = PollFlags::ERR | PollFlags::HUP;
-        match ready(&socket, PollFlags::OUT, allowance, turn)? {
+        match ready(&socket, PollFlags::OUT, patience)? {
             None => return Err(Unconnected::TimedOut),
             Some(seen) if seen.intersects(failed) => socket_error(&socket)??,
             Some(_) => {}
@@ -82,15 +89,14 @@ pub(super) fn connect(
 
 /// Waits until the socket is ready for that, and what it is ready for; none when the time was over
 /// before.
-pub(super) fn ready(
+pub(crate) fn ready(
     socket: impl AsFd,
     what: PollFlags,
-    allowance: &Allowance,
-    turn: &dyn Fn() -> Duration,
+    patience: &dyn Patience,
 ) -> Result<Option<PollFlags>, Errno> {
     loop {
-        let Some(left) = allowance.left() else { return Ok(None) };
-        let left = Timespec::try_from(left.min(turn())).map_err(|_| Errno::INVAL)?;
+        let Some(left) = patience.left() else { return Ok(None) };
+        let left = Timespec::try_from(left.min(patience.turn())).map_err(|_| Errno::INVAL)?;
         let mut polled = [PollFd::new(&socket, what)];
         match poll(&mut polled, Some(&left)) {
             Ok(1..) => return Ok(Some(polled[0].revents())),

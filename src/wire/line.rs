@@ -1,7 +1,7 @@
-//! One connection under one deadline: the client's transport, in clear or in TLS.
+//! One connection under one deadline, in clear or in TLS, and as the HTTP client's transport.
 //!
-//! Each read and write is given what is left of the whole check, so that neither dripping headers,
-//! nor a dripping body, nor a peer that hardly reads can stretch it.
+//! Each read and write is given what is left of the whole, so that neither dripping headers, nor a
+//! dripping body, nor a peer that hardly reads can stretch it.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,31 +12,27 @@ use rustls::{ClientConnection, StreamOwned};
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
-use super::super::connect::{LOOK, ready};
-use super::super::pool::Allowance;
-use super::silence::Watch;
+use super::connect::{Patience, ready};
 
-/// A connection whose reads and writes wait, but no longer than the check may take. What comes too
+/// A connection whose reads and writes wait, but no longer than its patience lasts. What comes too
 /// late is an error of the kind `TimedOut`.
 #[derive(Debug)]
-pub(super) struct Patient {
+pub(crate) struct Patient<P> {
     stream: TcpStream,
-    allowance: Allowance,
-    watch: Option<Watch>,
+    patience: P,
     /// Something was said, to which there can hardly be an answer yet.
     asked: bool,
 }
 
-impl Patient {
+impl<P: Patience> Patient<P> {
     /// Takes over a connection, which has to be non-blocking.
-    pub(super) fn new(stream: TcpStream, allowance: Allowance, watch: Option<Watch>) -> Self {
-        Self { stream, allowance, watch, asked: false }
+    pub(crate) fn new(stream: TcpStream, patience: P) -> Self {
+        Self { stream, patience, asked: false }
     }
 
     /// Waits until it is ready for that.
     fn wait(&self, what: PollFlags) -> io::Result<()> {
-        let turn = || self.watch.as_ref().map_or(LOOK, Watch::turn);
-        match ready(&self.stream, what, &self.allowance, &turn) {
+        match ready(&self.stream, what, &self.patience) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(ErrorKind::TimedOut.into()),
             Err(errno) => Err(errno.into()),
@@ -53,14 +49,14 @@ impl Patient {
     }
 }
 
-impl Read for Patient {
+impl<P: Patience> Read for Patient<P> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if std::mem::take(&mut self.asked) {
             self.wait(PollFlags::IN)?;
         }
         loop {
             // A flood never blocks, and ends in time all the same.
-            if self.allowance.left().is_none() {
+            if self.patience.left().is_none() {
                 return Err(ErrorKind::TimedOut.into());
             }
             match self.stream.read(buffer) {
@@ -71,7 +67,7 @@ impl Read for Patient {
     }
 }
 
-impl Write for Patient {
+impl<P: Patience> Write for Patient<P> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.stream.write(bytes) {
@@ -89,12 +85,46 @@ impl Write for Patient {
     }
 }
 
+/// Bytes both ways, which the HTTP client may take to wherever it works.
+pub(crate) trait Stream: Read + Write + Send + Sync + 'static {}
+
+impl<S: Read + Write + Send + Sync + 'static> Stream for S {}
+
 /// What goes over the wire.
-pub(super) enum Wire {
+pub(crate) enum Wire<S: Stream> {
     /// As it is.
-    Plain(Patient),
+    Clear(S),
     /// In TLS, past its handshake.
-    Tls(Box<StreamOwned<ClientConnection, Patient>>),
+    Tls(Box<StreamOwned<ClientConnection, S>>),
+}
+
+impl<S: Stream> Read for Wire<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Clear(stream) => stream.read(buffer),
+            // Many servers just close instead of saying so in TLS first.
+            Self::Tls(stream) => match stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(0),
+                read => read,
+            },
+        }
+    }
+}
+
+impl<S: Stream> Write for Wire<S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Clear(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Clear(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
 }
 
 /// The first buffer for an answer: most have a head and a body that fit.
@@ -103,21 +133,21 @@ const FIRST: usize = 4096;
 /// A connection, and the buffers that the client works in. The one for the answer grows as far as it
 /// is allowed to when an answer needs it: zeroing the whole of it each time would cost more than
 /// reading most answers does.
-pub(super) struct Line {
-    wire: Wire,
+pub(super) struct Line<S: Stream> {
+    wire: Wire<S>,
     buffers: LazyBuffers,
     input: usize,
     output: usize,
 }
 
-impl fmt::Debug for Line {
+impl<S: Stream> fmt::Debug for Line<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Line")
     }
 }
 
-impl Line {
-    pub(super) fn new(wire: Wire, input: usize, output: usize) -> Self {
+impl<S: Stream> Line<S> {
+    pub(super) fn new(wire: Wire<S>, input: usize, output: usize) -> Self {
         Self { wire, buffers: LazyBuffers::new(FIRST.min(input), output), input, output }
     }
 
@@ -135,31 +165,20 @@ impl Line {
     }
 }
 
-impl Transport for Line {
+impl<S: Stream> Transport for Line<S> {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
         let bytes = self.buffers.output().get(..amount).unwrap_or_default();
-        match &mut self.wire {
-            Wire::Plain(stream) => stream.write_all(bytes)?,
-            Wire::Tls(stream) => stream.write_all(bytes)?,
-        }
+        self.wire.write_all(bytes)?;
         Ok(())
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
         self.make_room();
-        let room = self.buffers.input_append_buf();
-        let read = match &mut self.wire {
-            Wire::Plain(stream) => stream.read(room)?,
-            // Many servers just close instead of saying so in TLS first.
-            Wire::Tls(stream) => match stream.read(room) {
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
-                read => read?,
-            },
-        };
+        let read = self.wire.read(self.buffers.input_append_buf())?;
         self.buffers.input_appended(read);
         Ok(read > 0)
     }

@@ -1,4 +1,4 @@
-//! The handshake of a check over TLS: with whom, how it failed, how long the certificate holds.
+//! The handshake: with whom, how it failed, how long the certificate holds.
 //!
 //! Each handshake is a whole one: nothing is resumed, so that the certificate is shown every time.
 
@@ -16,10 +16,8 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-use super::super::clock;
-use super::super::text::clean;
-use super::certificate;
-use super::line::Patient;
+use super::line::{Stream, Wire};
+use super::{certificate, clock};
 use crate::judge::Moment;
 
 /// The trust store is read again when it does not know an issuer, but no more often than this.
@@ -27,9 +25,11 @@ const FRESH: Duration = Duration::from_secs(60);
 
 /// Which certificates are good.
 #[derive(Clone, Debug)]
-pub(in crate::checks) enum Trust {
+pub(crate) enum Trust {
     /// Those that the system's trust store vouches for, for the name that was asked.
     System,
+    /// The same, for who seldom asks: read for this one, and not kept, which is not worth the memory.
+    SystemAnew,
     /// Any: the question is whether somebody answers.
     Anyone,
     /// Those that these vouch for.
@@ -39,7 +39,7 @@ pub(in crate::checks) enum Trust {
 
 /// Why there is no encrypted connection.
 #[derive(Debug)]
-pub(super) enum Insecure {
+pub(crate) enum Insecure {
     /// It is the server's fault; worded to go behind `…: `.
     Bad(String),
     /// No answer in time.
@@ -49,10 +49,10 @@ pub(super) enum Insecure {
 }
 
 /// What came of a handshake, and how long the certificate that was shown still holds, in seconds.
-pub(super) type Shaken = (Result<Box<StreamOwned<ClientConnection, Patient>>, Insecure>, Option<i64>);
+type Shaken<S> = (Result<Wire<S>, Insecure>, Option<i64>);
 
-/// Shakes hands with `host`.
-pub(super) fn handshake(mut stream: Patient, host: &str, trust: &Trust) -> Shaken {
+/// Shakes hands with `host`, which errors call `called`.
+pub(crate) fn encrypt<S: Stream>(mut stream: S, host: &str, called: &str, trust: &Trust) -> Shaken<S> {
     let shown = Arc::new(Mutex::new(None));
     let mut connection = match begin(host, trust, &shown) {
         Ok(connection) => connection,
@@ -61,7 +61,7 @@ pub(super) fn handshake(mut stream: Patient, host: &str, trust: &Trust) -> Shake
     let done = connection.complete_io(&mut stream);
     let remaining = *shown.lock().unwrap_or_else(PoisonError::into_inner);
     let outcome = match done {
-        Ok(_) => Ok(Box::new(StreamOwned::new(connection, stream))),
+        Ok(_) => Ok(Wire::Tls(Box::new(StreamOwned::new(connection, stream)))),
         Err(error) => Err(match error.kind() {
             ErrorKind::TimedOut => Insecure::TimedOut,
             ErrorKind::UnexpectedEof => Insecure::Bad("connection closed during the TLS handshake".into()),
@@ -69,7 +69,7 @@ pub(super) fn handshake(mut stream: Patient, host: &str, trust: &Trust) -> Shake
                 Insecure::Bad("connection reset during the TLS handshake".into())
             }
             _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-                Some(error) => Insecure::Bad(explain(error, host, remaining)),
+                Some(error) => Insecure::Bad(explain(error, called, remaining)),
                 None => Insecure::Bad(format!("TLS handshake fails: {error}")),
             },
         }),
@@ -83,6 +83,7 @@ fn begin(host: &str, trust: &Trust, shown: &Arc<Mutex<Option<i64>>>) -> Result<C
         .map_err(|_| Insecure::Untried("its host is no name that TLS knows".into()))?;
     let inner = match trust {
         Trust::System => Some(store(None).map_err(untried)? as Arc<dyn ServerCertVerifier>),
+        Trust::SystemAnew => Some(Arc::new(Verifier::new(provider()).map_err(untried)?) as _),
         Trust::Anyone => None,
         #[cfg(test)]
         Trust::Only(verifier) => Some(Arc::clone(verifier)),
@@ -180,12 +181,11 @@ impl ServerCertVerifier for Witness {
 }
 
 /// What is wrong with a handshake, for the operator. Nothing in it is secret: certificates are public.
-fn explain(error: &Error, host: &str, remaining: Option<i64>) -> String {
-    let host = clean(host, 60);
+fn explain(error: &Error, called: &str, remaining: Option<i64>) -> String {
     match error {
         Error::InvalidCertificate(why) => match why {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                format!("certificate is not valid for {host}")
+                format!("certificate is not valid for {called}")
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => match remaining {
                 Some(seconds @ ..0) => format!("certificate expired {} ago", rough(seconds.unsigned_abs())),

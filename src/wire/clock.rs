@@ -1,5 +1,4 @@
-//! The one place of this room that reads a clock: checks measure how long an answer took, and
-//! whether their deadline is over.
+//! The clock of whoever waits for somebody else: how long an answer took, and whether its time is over.
 
 use rustix::time::{ClockId, clock_gettime};
 
