@@ -110,6 +110,55 @@ fn alerts_get_through_to_a_receiver_that_refuses_asks_for_time_and_fails() {
     });
 }
 
+/// A receiver that proves who it is with a certificate for that name.
+fn receive_encrypted(m: &Machine, name: &str, validity: &str) {
+    m.certify(name, validity);
+    m.must("install -m 0600 /srv/tls/site.pem /srv/tls/site.key /srv/receiver && systemctl restart receiver");
+    let up = "curl -s -k -o /dev/null -X PUT https://127.0.0.1:9000/up";
+    m.wait_for(SOON, "it listens", || m.run(up).ok().then_some(()));
+}
+
+#[test]
+fn alerts_go_over_tls_to_a_receiver_that_the_trust_store_vouches_for_and_to_no_other() {
+    scenario("alert-tls", |m| {
+        install_receiver(m);
+        m.make_authority();
+        receive_encrypted(m, "hooks.example", "-days 90");
+        m.must("echo 127.0.0.1 hooks.example >>/etc/hosts");
+        let url = "https://hooks.example:9000/hook/geheim-t0ken";
+        watch(
+            m,
+            &AppSpec::new("web", 3000),
+            &format!("[alerts.hook]\nkind = \"webhook\"\nurl = \"{url}\"\n"),
+        );
+        let refused = |at, why: &str| {
+            let failed = m.wait_event(LONG, "web", "alert-failed", at).message;
+            assert!(failed.contains(why) && failed.contains("it is tried again in 5 s"), "{failed}");
+            assert!(!failed.contains("hooks.example") && !failed.contains("t0ken"), "{failed}");
+        };
+        // The authority of the house is not known to this host yet.
+        let at = incident(m);
+        refused(at, "certificate is of an authority that this host does not trust");
+        assert_eq!(m.run("app-monitor alerts").status, 1, "a channel that fails needs attention");
+        assert_eq!(asked(m).len(), 0, "nothing is said to a stranger");
+        m.trust_authority();
+        wait_told(m, LONG, &BOTH);
+        assert_eq!(count(m, "web", "alert-failed", at), 1, "told once, not at each try");
+        assert_eq!(m.run("app-monitor alerts").status, 0);
+
+        // One for another name, and one that is not valid any more.
+        receive_encrypted(m, "other.example", "-days 90");
+        let at = incident(m);
+        refused(at, "certificate is not valid for the name that is asked");
+        receive_encrypted(m, "hooks.example", "-days -1");
+        let tested = m.run("app-monitor alerts test hook");
+        assert!(tested.stderr.contains("certificate expired"), "{}", tested.stderr);
+        assert_eq!(told(m), BOTH);
+        receive_encrypted(m, "hooks.example", "-days 90");
+        wait_told(m, LONG, &[BOTH[0], BOTH[1], "incident-opened web-2", "incident-closed web-2"]);
+    });
+}
+
 #[test]
 fn alerts_survive_kills_restarts_and_a_reboot() {
     scenario("alert-durable", |m| {
@@ -376,7 +425,7 @@ fn alerts_go_by_mail_over_starttls() {
     m.certify("other.example", "-days 90");
     m.must("systemctl restart mail || systemd-run --quiet --unit=mail2 /usr/sbin/exim4 -bdf -q1m");
     let other = m.run("app-monitor alerts test far");
-    assert!(other.stderr.contains("the certificate is for another name"), "{}", other.stderr);
+    assert!(other.stderr.contains("certificate is not valid for the name that is asked"), "{}", other.stderr);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 'use strict';
 // Somebody who is told over HTTP, and not always in the mood: the file `mode` beside it says how it
-// answers, anew at each request. What it was told lies in `log`, a line of JSON each.
+// answers, anew at each request. What it was told lies in `log`, a line of JSON each. Where a certificate
+// lies beside it (`site.pem`, `site.key`), it speaks TLS.
 const fs = require('fs');
 const http = require('http');
+const https = require('https');
 const path = require('path');
 
 const log = path.join(__dirname, 'log');
@@ -14,7 +16,11 @@ const mode = () => {
   }
 };
 
-http.createServer({ keepAlive: false }, (request, response) => {
+const beside = (name) => path.join(__dirname, name);
+const encrypted = fs.existsSync(beside('site.pem'));
+const tls = () => ({ cert: fs.readFileSync(beside('site.pem')), key: fs.readFileSync(beside('site.key')) });
+
+(encrypted ? https : http).createServer({ keepAlive: false, ...(encrypted ? tls() : {}) }, (request, response) => {
   let body = '';
   request.on('data', (chunk) => { body += chunk; });
   request.on('end', () => {

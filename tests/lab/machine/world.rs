@@ -17,6 +17,27 @@ const DNS: &str = include_str!("../app/dns.js");
 const SOON: Duration = Duration::from_secs(15);
 
 impl Machine {
+    /// Makes an authority of one's own, which nobody trusts yet.
+    #[track_caller]
+    pub fn make_authority(&self) {
+        self.must(
+            "set -e; mkdir -p /srv/tls && cd /srv/tls
+             openssl req -quiet -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
+                 -subj '/CN=Lab authority' -keyout ca.key -out ca.pem 2>/dev/null \
+             || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
+                 -subj '/CN=Lab authority' -keyout ca.key -out ca.pem 2>/dev/null",
+        );
+    }
+
+    /// Trusts it, as an administrator has his machine trust his company's.
+    #[track_caller]
+    pub fn trust_authority(&self) {
+        self.must(
+            "install -m 0644 /srv/tls/ca.pem /usr/local/share/ca-certificates/lab.crt
+             update-ca-certificates 2>&1",
+        );
+    }
+
     /// Makes the world, and nginx with a certificate that is valid for 90 days in front of port 3000.
     #[track_caller]
     pub fn make_world(&self) {
@@ -34,14 +55,10 @@ impl Machine {
              ip -n world link set lo up
              ip -n world link set in up
              ip route add default via 192.0.2.1
-             systemd-run --quiet --unit=world-dns ip netns exec world node /srv/world/dns.js
-             mkdir -p /srv/tls && cd /srv/tls
-             openssl req -quiet -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
-                 -subj '/CN=Lab authority' -keyout ca.key -out ca.pem 2>/dev/null \
-             || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \
-                 -subj '/CN=Lab authority' -keyout ca.key -out ca.pem 2>/dev/null
-             cat ca.pem >>/etc/ssl/certs/ca-certificates.crt",
+             systemd-run --quiet --unit=world-dns ip netns exec world node /srv/world/dns.js",
         );
+        self.make_authority();
+        self.trust_authority();
         self.certify(NAME, "-days 90");
         self.proxy_to(3000);
         self.must("systemctl start nginx");
@@ -58,7 +75,7 @@ impl Machine {
     }
 
     /// Gives the proxy a certificate for that name, and for so long: `-days 90`. It takes effect with
-    /// the next reload.
+    /// the next reload. Whoever else serves with it has to be given it.
     #[track_caller]
     pub fn certify(&self, name: &str, validity: &str) {
         self.must(&format!(
