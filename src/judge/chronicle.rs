@@ -272,7 +272,9 @@ mod tests {
                     chronicle.take_restart(at(now));
                 }
             }
-            prop_assert!(chronicle.hours.len() <= 51 && chronicle.days.len() <= 34, "{} {}", chronicle.hours.len(), chronicle.days.len());
+            // Twice as many as fit side by side: an outage is counted when it is over, and its first hour
+            // may begin a slot just before that of a restart which was counted meanwhile.
+            prop_assert!(chronicle.hours.len() <= 2 * 51 && chronicle.days.len() <= 2 * 34, "{} {}", chronicle.hours.len(), chronicle.days.len());
             for figure in chronicle.figures(at(now)) {
                 prop_assert!((0.0..=100.0).contains(&figure.available_percent));
                 prop_assert!(figure.down_seconds <= figure.watched_seconds);
