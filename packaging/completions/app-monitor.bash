@@ -47,12 +47,13 @@ _app_monitor() {
             ;;
         status) options='--json --watch' ;;
         check) options='--unit --port --http --address --public --json' ;;
-        wait) options='--for' ;;
+        wait) options='--for --json' ;;
         incidents) options='--app -n --json' ;;
         why) options='--json' ;;
-        pause) options='--all --for --reason' ;;
-        resume) options='--all' ;;
+        pause) options='--all --for --reason --json' ;;
+        resume) options='--all --json' ;;
         recover) options='--dry-run --json' ;;
+        reset) options='--json' ;;
         simulate) options='--faults --incidents --set --all --json' ;;
         alerts)
             options='--json'
@@ -61,7 +62,7 @@ _app_monitor() {
         init) options='--write --json' ;;
         doctor) options='--unit --json' ;;
         config) words='check show help' ;;
-        'config check' | 'config show') options='--json' ;;
+        'alerts test' | 'config check' | 'config show') options='--json' ;;
         help) words=$commands ;;
     esac
     # help takes words only.

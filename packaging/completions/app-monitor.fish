@@ -73,7 +73,7 @@ complete -c app-monitor -n '__app_monitor_in config' -a help -d 'Show help'
 
 complete -c app-monitor -n '__app_monitor_at status check wait why pause resume recover reset simulate doctor "config show"' -a $apps
 complete -c app-monitor -n '__app_monitor_at incidents' -k -a '(app-monitor complete incidents 2>/dev/null)'
-complete -c app-monitor -n '__app_monitor_in status check incidents why recover simulate alerts init doctor "config check" "config show"' -l json -d 'Print JSON'
+complete -c app-monitor -n '__app_monitor_in status check wait incidents why pause resume recover reset simulate alerts "alerts test" init doctor "config check" "config show"' -l json -d 'Print JSON'
 complete -c app-monitor -n '__app_monitor_in status' -l watch -d 'Show it again every second'
 complete -c app-monitor -n '__app_monitor_in check doctor' -x -l unit -a '(__app_monitor_units)' -d 'A unit that is not configured'
 complete -c app-monitor -n '__app_monitor_in check' -x -l port -d 'The port that it listens on'

@@ -3,15 +3,15 @@
 use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use crate::alerts::ChannelView;
 use crate::incidents::day_and_time;
 use crate::judge::Span;
-use crate::plain::in_json;
 
 use super::client::{Client, Failure};
 use super::terminal::{Terminal, Tone};
-use super::{ATTENTION, OK, complain, print_text};
+use super::{ATTENTION, OK, complain, json_text, print_text};
 
 /// `alerts`.
 #[derive(Debug, Args)]
@@ -34,12 +34,24 @@ enum Act {
 struct Test {
     /// NAME of its table [alerts.NAME]
     name: String,
+    /// Print JSON: an object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a test went: what `--json` prints.
+#[derive(Debug, Serialize)]
+struct Tested {
+    name: String,
+    sent: bool,
+    /// What the other side said, or why it did not get there.
+    text: String,
 }
 
 /// Lists the channels, or tests one.
 pub async fn run(command: &Alerts) -> u8 {
     let outcome = match &command.command {
-        Some(Act::Test(test)) => try_one(&test.name).await,
+        Some(Act::Test(test)) => return try_one(test).await,
         None => list(command.json).await,
     };
     outcome.unwrap_or_else(|failure| {
@@ -48,17 +60,31 @@ pub async fn run(command: &Alerts) -> u8 {
     })
 }
 
-async fn try_one(name: &str) -> Result<u8, Failure> {
-    let text = Client::connect().await?.test_alert(name).await?;
-    println!("{name}: sent; {text}");
-    Ok(OK)
+async fn try_one(test: &Test) -> u8 {
+    let outcome = async { Client::connect_to_act().await?.test_alert(&test.name).await }.await;
+    let status = match &outcome {
+        Ok(text) if !test.json => {
+            print_text(&format!("{}: sent; {text}\n", test.name));
+            OK
+        }
+        Ok(_) => OK,
+        Err(failure) => {
+            complain(failure);
+            failure.status()
+        }
+    };
+    if test.json {
+        let (name, sent) = (test.name.clone(), outcome.is_ok());
+        let text = outcome.unwrap_or_else(|failure| failure.to_string());
+        print_text(&json_text(&Tested { name, sent, text }));
+    }
+    status
 }
 
 async fn list(json: bool) -> Result<u8, Failure> {
     let channels = Client::connect().await?.alerts().await?;
     if json {
-        let text = serde_json::to_string_pretty(&channels).unwrap_or_default();
-        print_text(&format!("{}\n", in_json(&text)));
+        print_text(&json_text(&channels));
     } else {
         print_text(&table(&channels, &Terminal::of_stdout()));
     }
@@ -108,35 +134,41 @@ fn state(channel: &ChannelView) -> (Tone, String) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::shapes::assert_shape;
     use super::*;
     use crate::alerts::Last;
 
-    #[test]
-    fn each_channel_has_its_line_and_how_it_went() {
-        let plain = Terminal { width: Some(70), ..Terminal::PLAIN };
-        assert!(table(&[], &plain).starts_with("nobody is told"));
-        let quiet = ChannelView {
-            name: "ops".into(),
-            kind: "slack".into(),
-            waiting: 0,
-            missing: 0,
-            failures: 0,
-            next_try_in_seconds: None,
-            last: None,
-        };
-        let last =
-            Last { time: 1_795_329_612, sent: false, text: "cannot connect: connection refused".into() };
-        let down = ChannelView {
+    fn quiet() -> ChannelView {
+        let (name, kind) = ("ops".into(), "slack".into());
+        ChannelView { name, kind, waiting: 0, missing: 0, failures: 0, next_try_in_seconds: None, last: None }
+    }
+
+    fn down() -> ChannelView {
+        let text = "cannot connect: connection refused".into();
+        ChannelView {
             name: "mail".into(),
             kind: "email".into(),
             waiting: 2,
             missing: 1,
             failures: 3,
             next_try_in_seconds: Some(20),
-            last: Some(last),
-        };
+            last: Some(Last { time: 1_795_329_612, sent: false, text }),
+        }
+    }
+
+    #[test]
+    fn the_shapes_of_channels_and_of_a_test() {
+        assert_shape("alerts", &json_text(&[quiet(), down()]));
+        let tested = Tested { name: "ops".into(), sent: true, text: "200 OK".into() };
+        assert_shape("alerts-test", &json_text(&tested));
+    }
+
+    #[test]
+    fn each_channel_has_its_line_and_how_it_went() {
+        let plain = Terminal { width: Some(70), ..Terminal::PLAIN };
+        assert!(table(&[], &plain).starts_with("nobody is told"));
         assert_eq!(
-            table(&[quiet, down], &plain),
+            table(&[quiet(), down()], &plain),
             "ops   slack  nothing waits\n\
              mail  email  2 wait, 1 dropped, failed 3 times, next try in 20 s\n\
              \u{20}     last failed 2026-11-22 06:40:12 UTC: cannot connect: connection…\n"

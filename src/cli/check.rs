@@ -9,12 +9,11 @@ use serde::Serialize;
 
 use crate::checks::{Limits, Pool, Probe, World, observe};
 use crate::config::{Member, Settings, Sources, load, resolved};
-use crate::judge::{ActiveState, Finding, LoadState, Observation, Role, UnitReading};
-use crate::plain::in_json;
+use crate::judge::{ActiveState, Finding, LoadState, NO_APP, Observation, Role, UnitReading};
 use crate::systemd::Bus;
 
 use super::terminal::{Terminal, Tone};
-use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain};
+use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain, json_text, print_text};
 
 /// `check`.
 #[derive(Debug, Args)]
@@ -97,7 +96,8 @@ fn apps(command: &Check) -> Result<Vec<Member>, u8> {
         apps.retain(|member| member.target.role == Role::App);
         let Some(name) = &command.app else {
             if apps.is_empty() {
-                complain("no app is configured; try: app-monitor check --unit UNIT --port PORT --http /PATH");
+                complain(NO_APP);
+                complain("without any: app-monitor check --unit UNIT --port PORT --http /PATH");
                 return Err(ATTENTION);
             }
             return Ok(apps);
@@ -225,12 +225,12 @@ fn word(state: ActiveState) -> &'static str {
 
 fn print(answers: &[Answer], json: bool) {
     if json {
-        println!("{}", in_json(&serde_json::to_string_pretty(answers).unwrap_or_default()));
+        print_text(&json_text(answers));
         return;
     }
     let terminal = Terminal::of_stdout();
     for answer in answers {
-        println!("{} ({})", answer.app, answer.unit);
+        print_text(&format!("{} ({})\n", answer.app, answer.unit));
         for row in &answer.checks {
             let line = terminal.fit(&format!("    {:<11}  {:<7}  {}", row.check, row.result, row.text));
             let tone = match row.result {
@@ -238,7 +238,26 @@ fn print(answers: &[Answer], json: bool) {
                 "bad" => Tone::Bad,
                 _ => Tone::Quiet,
             };
-            println!("{}", line.replacen(row.result, &terminal.paint(tone, row.result), 1));
+            let line = line.replacen(row.result, &terminal.paint(tone, row.result), 1);
+            print_text(&format!("{line}\n"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::shapes::assert_shape;
+    use super::*;
+
+    #[test]
+    fn the_shape_of_what_was_seen() {
+        let row =
+            |check, result, text: &str, latency_ms| Row { check, result, text: text.into(), latency_ms };
+        let checks = vec![
+            row("unit", "good", "web.service is active (running)", None),
+            row("http", "bad", "GET /health answers 500", Some(12)),
+        ];
+        let answer = Answer { app: "web".into(), unit: "web.service".into(), well: false, checks };
+        assert_shape("check", &json_text(&[answer]));
     }
 }

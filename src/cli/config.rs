@@ -10,7 +10,10 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::config::resolved::{self, ReadError, Resolved};
-use crate::config::{Errors, MAIN_FILE, Origin, Shown, Sources, counted};
+use crate::config::{Errors, Origin, Shown, Sources, counted};
+use crate::judge::NO_APP;
+
+use super::json_text;
 
 /// `app-monitor config …`.
 #[derive(Clone, Debug, Subcommand)]
@@ -118,8 +121,7 @@ fn run_check(check: &Check, around: &Surroundings, out: &mut dyn Write, err: &mu
             }
             let _ = writeln!(out, "{text}");
             if settings.members.is_empty() {
-                let _ =
-                    writeln!(out, "nothing is watched yet: add an [app.NAME] with its unit to {MAIN_FILE}");
+                let _ = writeln!(out, "nothing is watched yet: {NO_APP}");
             }
         }
         Err(errors) => {
@@ -287,9 +289,7 @@ fn print_notices(resolved: &Resolved, err: &mut dyn Write) {
 }
 
 fn print_json(out: &mut dyn Write, answer: &impl Serialize) {
-    if let Ok(text) = serde_json::to_string_pretty(answer) {
-        let _ = writeln!(out, "{text}");
-    }
+    let _ = out.write_all(json_text(answer).as_bytes());
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
-use crate::judge::Span;
+use crate::judge::{NO_APP, Span};
 
 use super::client::{Client, Failure};
 use super::rehearsal;
-use super::{OK, complain, length, print_text};
+use super::{OK, complain, json_text, length, print_text};
 
 /// `pause`.
 #[derive(Debug, Args)]
@@ -25,6 +26,9 @@ pub struct Pause {
     /// Why, for whoever looks at it meanwhile
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
+    /// Print JSON: an array with one object for each app
+    #[arg(long)]
+    json: bool,
 }
 
 /// `resume`.
@@ -36,6 +40,9 @@ pub struct Resume {
     /// Every app
     #[arg(long)]
     all: bool,
+    /// Print JSON: an array with one object for each app
+    #[arg(long)]
+    json: bool,
 }
 
 /// `recover`.
@@ -46,44 +53,47 @@ pub struct Recover {
     /// Say what would be done, step by step, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// With --dry-run: print the plan as JSON
-    #[arg(long, requires = "dry_run")]
+    /// Print JSON: an array with one object; with --dry-run, the plan
+    #[arg(long)]
     json: bool,
 }
 
 /// `reset`.
 #[derive(Debug, Args)]
-pub struct One {
+pub struct Reset {
     /// The app
     app: String,
+    /// Print JSON: an array with one object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of it for one app: what `--json` prints.
+#[derive(Debug, Serialize)]
+struct Done {
+    app: String,
+    done: bool,
+    /// What was done, or why not.
+    text: String,
 }
 
 /// Watches without acting.
 pub async fn pause(command: &Pause) -> u8 {
-    let done = async {
-        let client = Client::connect_to_act().await?;
-        let apps = named(&client, command.app.as_deref()).await?;
-        for app in &apps {
-            client.pause(app, command.length, &command.reason).await?;
-            let length = Span(command.length);
-            print_text(&format!("{app}: paused for {length}; app-monitor resume {app} ends it earlier\n"));
-        }
-        Ok(())
-    };
-    status_of(done.await)
+    let length = command.length;
+    act(command.app.as_deref(), command.json, async |client, app| {
+        client.pause(app, length, &command.reason).await?;
+        Ok(format!("paused for {}; app-monitor resume {app} ends it earlier", Span(length)))
+    })
+    .await
 }
 
 /// Acts again.
 pub async fn resume(command: &Resume) -> u8 {
-    let done = async {
-        let client = Client::connect_to_act().await?;
-        for app in named(&client, command.app.as_deref()).await? {
-            client.resume(&app).await?;
-            println!("{app}: recoveries are allowed");
-        }
-        Ok(())
-    };
-    status_of(done.await)
+    act(command.app.as_deref(), command.json, async |client, app| {
+        client.resume(app).await?;
+        Ok("recoveries are allowed".to_owned())
+    })
+    .await
 }
 
 /// Recovers an app now, or says what that would do. Exit status 1 where it is or would be refused.
@@ -91,27 +101,63 @@ pub async fn recover(command: &Recover) -> u8 {
     if command.dry_run {
         return rehearsal::run(&command.app, command.json).await;
     }
-    let done = async {
-        Client::connect_to_act().await?.recover(&command.app).await?;
-        println!("{0}: a recovery begins; app-monitor wait {0} waits for it", command.app);
-        Ok(())
-    };
-    status_of(done.await)
+    act(Some(&command.app), command.json, async |client, app| {
+        client.recover(app).await?;
+        Ok(format!("a recovery begins; app-monitor wait {app} waits for it"))
+    })
+    .await
 }
 
 /// Forgets attempts.
-pub async fn reset(command: &One) -> u8 {
-    let done = async {
-        Client::connect_to_act().await?.reset(&command.app).await?;
-        println!("{}: attempts are forgotten, the breaker is closed", command.app);
-        Ok(())
-    };
-    status_of(done.await)
+pub async fn reset(command: &Reset) -> u8 {
+    act(Some(&command.app), command.json, async |client, app| {
+        client.reset(app).await?;
+        Ok("attempts are forgotten, the breaker is closed".to_owned())
+    })
+    .await
 }
 
 /// The second half of `systemctl reload app-monitor`.
 pub async fn reload() -> u8 {
-    status_of(async { Client::connect().await?.reload().await }.await)
+    match async { Client::connect().await?.reload().await }.await {
+        Ok(()) => OK,
+        Err(failure) => refused(&failure),
+    }
+}
+
+/// Does it for the app that is named, or for one after the other, until one of them is refused: whoever
+/// may not act would be asked for a password as often as there are apps.
+async fn act(
+    app: Option<&str>,
+    json: bool,
+    does: impl AsyncFn(&Client, &str) -> Result<String, Failure>,
+) -> u8 {
+    let asked = async {
+        let client = Client::connect_to_act().await?;
+        let apps = named(&client, app).await?;
+        Ok((client, apps))
+    };
+    let (client, apps) = match asked.await {
+        Ok(asked) => asked,
+        Err(failure) => return refused(&failure),
+    };
+    let (mut told, mut status) = (Vec::new(), OK);
+    for app in apps {
+        let outcome = does(&client, &app).await;
+        match &outcome {
+            Ok(text) if !json => print_text(&format!("{app}: {text}\n")),
+            Ok(_) => {}
+            Err(failure) => status = refused(failure),
+        }
+        told.push(Done { done: outcome.is_ok(), text: outcome.unwrap_or_else(|why| why.to_string()), app });
+        if status != OK {
+            break;
+        }
+    }
+    if json {
+        print_text(&json_text(&told));
+    }
+    status
 }
 
 /// The app that is named, or all of them; at least one.
@@ -121,17 +167,28 @@ async fn named(client: &Client, app: Option<&str>) -> Result<Vec<String>, Failur
         None => client.views().await?.into_iter().map(|view| view.app.to_string()).collect(),
     };
     if apps.is_empty() {
-        return Err(Failure::Refused("no app is configured".into()));
+        return Err(Failure::Refused(NO_APP.into()));
     }
     Ok(apps)
 }
 
-fn status_of(done: Result<(), Failure>) -> u8 {
-    match done {
-        Ok(()) => OK,
-        Err(failure) => {
-            complain(&failure);
-            failure.status()
+/// Says why; the exit status.
+fn refused(failure: &Failure) -> u8 {
+    complain(failure);
+    failure.status()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::shapes::assert_shape;
+    use super::*;
+
+    #[test]
+    fn the_shape_of_what_was_done() {
+        for command in ["pause", "resume", "recover", "reset"] {
+            let done = |app: &str, done, text: &str| Done { app: app.into(), done, text: text.into() };
+            let told = [done("api@1", true, "what was done"), done("web", false, "why it was refused")];
+            assert_shape(command, &json_text(&told));
         }
     }
 }

@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use crate::config::load_text;
 use crate::judge::{Role, UnitName};
-use crate::plain::{in_json, on_one_line};
+use crate::plain::on_one_line;
 use crate::server::{self, Server};
 use crate::systemd::Bus;
 
 use super::init::wrapped;
 use super::terminal::{Terminal, Tone};
-use super::{ATTENTION, OK, USAGE, check, complain, print_text};
+use super::{ATTENTION, OK, USAGE, check, complain, json_text, print_text};
 use lint::{Finding, Severity};
 
 /// `doctor`.
@@ -63,7 +63,7 @@ pub async fn run(command: &Doctor) -> u8 {
     };
     let answer = examine(&members, &bus, &server).await;
     if command.json {
-        println!("{}", in_json(&serde_json::to_string_pretty(&answer).unwrap_or_default()));
+        print_text(&json_text(&answer));
     } else {
         print_text(&shown(&answer, Terminal::of_stdout()));
     }

@@ -7,10 +7,9 @@ use clap::Args;
 
 use crate::incidents::{self, Incident, Outcome, Places, Summary, day_and_time};
 use crate::judge::{EventKind, Level, Span};
-use crate::plain::in_json;
 
 use super::terminal::{Terminal, Tone};
-use super::{ATTENTION, OK, complain, print_text};
+use super::{ATTENTION, OK, complain, json_text, print_text};
 
 /// `incidents`.
 #[derive(Debug, Args)]
@@ -49,14 +48,9 @@ fn show(
     places: &Places,
     terminal: Terminal,
 ) -> Result<(String, Vec<String>), incidents::ReadError> {
-    let json = |value: serde_json::Result<String>| format!("{}\n", in_json(&value.unwrap_or_default()));
     if let Some(id) = &command.id {
         let incident = places.read(id)?;
-        let text = if command.json {
-            json(serde_json::to_string_pretty(&incident))
-        } else {
-            whole(&incident, terminal)
-        };
+        let text = if command.json { json_text(&incident) } else { whole(&incident, terminal) };
         return Ok((text, Vec::new()));
     }
     let mut listed = places.list()?;
@@ -66,7 +60,7 @@ fn show(
     let left = listed.incidents.len().saturating_sub(command.most);
     listed.incidents.truncate(command.most);
     let text = if command.json {
-        json(serde_json::to_string_pretty(&listed.incidents))
+        json_text(&listed.incidents)
     } else {
         table(&listed.incidents, left, command.app.as_deref(), terminal)
     };
@@ -221,6 +215,7 @@ pub(super) fn last_recovery(incident: &Incident) -> Option<usize> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::tests::shapes::assert_shape;
     use super::*;
 
     const PLAIN: Terminal = Terminal::PLAIN;
@@ -284,8 +279,16 @@ pub(super) mod tests {
         assert!(shown(&command(None, 1, false)).ends_with("and 1 more; -n 2 shows them all\n"));
         assert!(!shown(&command(Some("api"), 20, false)).contains("web-12"));
         assert_eq!(shown(&command(Some("db"), 20, false)), "no incident of db is on record\n");
-        let heads: Vec<Summary> = serde_json::from_str(&shown(&command(None, 20, true))).unwrap();
-        assert_eq!(heads.len(), 2);
+    }
+
+    #[test]
+    fn the_shapes_of_the_list_and_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), "web-12", "web", 1_795_329_612);
+        let shown = |command: &Incidents| show(command, &Places::below(folder.path()), PLAIN).unwrap().0;
+        assert_shape("incidents", &shown(&command(None, 20, true)));
+        let whole = Incidents { id: Some("web-12".into()), ..command(None, 20, true) };
+        assert_shape("incidents-ID", &shown(&whole));
     }
 
     #[test]

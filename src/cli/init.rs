@@ -14,11 +14,11 @@ use serde::Serialize;
 
 use crate::checks::{Limits, Pool, World};
 use crate::config::{Settings, Sources, environment, load};
-use crate::plain::{in_json, on_one_line};
+use crate::plain::on_one_line;
 use crate::server::{self, Server, Stray};
 use crate::systemd::Bus;
 
-use super::{ATTENTION, BAD_CONFIGURATION, OK, complain, print_text};
+use super::{ATTENTION, BAD_CONFIGURATION, OK, complain, json_text, print_text};
 use proposal::{Around, Line, Proposal};
 
 /// `init`.
@@ -157,7 +157,7 @@ pub async fn run(command: &Init) -> u8 {
         unseen: server.unseen.clone(),
     };
     if command.json {
-        println!("{}", in_json(&serde_json::to_string_pretty(&answer).unwrap_or_default()));
+        print_text(&json_text(&answer));
     } else if command.write {
         print_text(&written(&answer, &server));
     } else {

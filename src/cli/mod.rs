@@ -28,11 +28,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::helpers::result::Helper;
 use crate::helpers::{Request, oneshot, resolve};
 use crate::judge::Subject;
-use crate::plain::on_lines;
+use crate::plain::{in_json, on_lines};
 
 /// All is well, or stopped or paused on purpose.
 pub const OK: u8 = 0;
@@ -79,7 +80,7 @@ enum Command {
     /// Recover an app now; does not count as an attempt
     Recover(control::Recover),
     /// Forget attempts and close the breaker
-    Reset(control::One),
+    Reset(control::Reset),
     /// Play what could happen, or what happened, against the configuration: what would be done
     Simulate(simulate::Simulate),
     /// Show whom the monitor tells and what waits, or test a channel; the list needs root or group adm
@@ -195,6 +196,15 @@ fn complain(text: impl std::fmt::Display) {
 /// Text for stdout. Whoever closes the pipe has read enough.
 fn print_text(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn no_such_app(name: &str) -> String {
+    format!("no app is called \u{201c}{name}\u{201d}; app-monitor status shows all of them")
+}
+
+/// An answer as `--json` prints it.
+fn json_text(answer: &(impl Serialize + ?Sized)) -> String {
+    format!("{}\n", in_json(&serde_json::to_string_pretty(answer).unwrap_or_default()))
 }
 
 /// A length of time as the configuration has it, for `--for`.

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use crate::helpers::{Request, clear_caches, reap};
 use crate::judge::{Rehearsal, Span, Subject};
-use crate::plain::{in_json, on_one_line};
+use crate::plain::on_one_line;
 use crate::recovery::swaps_in_use;
 
 use super::client::Client;
 use super::terminal::Terminal;
-use super::{ATTENTION, OK, complain, print_text};
+use super::{ATTENTION, OK, complain, json_text, print_text};
 
 /// Shows it. Exit status 1 where it would be refused.
 pub async fn run(app: &str, json: bool) -> u8 {
@@ -40,8 +40,7 @@ pub async fn run(app: &str, json: bool) -> u8 {
         };
     }
     if json {
-        let json = serde_json::to_string_pretty(&plan).unwrap_or_default();
-        print_text(&format!("{}\n", in_json(&json)));
+        print_text(&json_text(&plan));
     } else {
         print_text(&render(&plan, Terminal::of_stdout()));
     }
@@ -117,6 +116,7 @@ fn render(plan: &Rehearsal, terminal: Terminal) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::shapes::assert_shape;
     use super::*;
     use crate::judge::RehearsedStep;
 
@@ -175,21 +175,6 @@ To do it: app-monitor recover web
 
     #[test]
     fn its_json_is_stable() {
-        let json = serde_json::to_value(plan()).unwrap();
-        let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
-        assert_eq!(
-            keys,
-            [
-                "after_recovery",
-                "min_uptime_seconds",
-                "refused",
-                "steps",
-                "subject",
-                "unit",
-                "verify_within_seconds"
-            ]
-        );
-        let step: Vec<&String> = json["steps"][0].as_object().unwrap().keys().collect();
-        assert_eq!(step, ["deadline_seconds", "kill_after_seconds", "step", "text", "touches", "unit"]);
+        assert_shape("recover-dry-run", &json_text(&plan()));
     }
 }

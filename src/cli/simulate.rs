@@ -11,12 +11,11 @@ use serde::Serialize;
 use crate::config::environment::of_this_process;
 use crate::config::{Member, Settings, Sources, load};
 use crate::incidents::{Incident, Places, day_and_time};
-use crate::judge::{AppName, EventKind, Role, Subject};
-use crate::plain::in_json;
+use crate::judge::{AppName, EventKind, NO_APP, Role, Subject};
 use crate::replay::{Script, Told, play};
 
 use super::terminal::Terminal;
-use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain, print_text};
+use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain, json_text, print_text};
 
 /// Incidents that are played, the latest ones.
 const MOST_INCIDENTS: usize = 50;
@@ -111,8 +110,7 @@ impl Run {
 pub fn run(command: &Simulate) -> u8 {
     match answer(command) {
         Ok(answer) if command.json => {
-            let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
-            print_text(&format!("{}\n", in_json(&text)));
+            print_text(&json_text(&answer));
             OK
         }
         Ok(answer) => {
@@ -181,7 +179,7 @@ fn one_app(settings: &Settings, wanted: Option<&str>) -> Result<AppName, u8> {
     let apps = settings.apps();
     let names: Vec<&str> = apps.iter().map(|app| app.as_str()).collect();
     match (wanted, apps.as_slice()) {
-        (_, []) => complain("no app is configured; app-monitor init proposes a configuration"),
+        (_, []) => complain(NO_APP),
         (None, [only]) => return Ok((*only).clone()),
         (None, _) => complain(format_args!("which app? {} are configured", names.join(", "))),
         (Some(wanted), apps) => match apps.iter().find(|app| app.as_str() == wanted) {
@@ -311,5 +309,36 @@ fn shown(midnight: Option<i64>, at: Duration) -> String {
                 day_and_time(i64::try_from(seconds).unwrap_or(0)).get(11..).unwrap_or_default().to_owned();
             if day == 0 { time } else { format!("{time} (+{day} d)") }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::shapes::assert_shape;
+    use super::*;
+
+    #[test]
+    fn the_shape_of_what_was_played() {
+        let what = "freeze for 40 s".to_owned();
+        let event = Line {
+            seconds: 36_003.5,
+            event: EventKind::RecoveryStarted,
+            subject: "web".parse().unwrap(),
+            text: "web: frozen; restarting, attempt 1 of 3".into(),
+        };
+        let run = |set: &[&str], events: Vec<Line>| Run {
+            set: set.iter().map(|one| (*one).to_owned()).collect(),
+            recoveries: events.len(),
+            alerts: 0,
+            gave_up: false,
+            events,
+        };
+        let answer = Answer {
+            app: "web".into(),
+            midnight: None,
+            happens: vec![Happens { seconds: 36_000.0, what, over_seconds: Some(36_040.0) }],
+            runs: vec![run(&[], vec![event]), run(&["failures=5"], Vec::new())],
+        };
+        assert_shape("simulate", &json_text(&answer));
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::incidents::day_and_time;
-use crate::judge::{AppView, Mode, Span, Verdict};
-use crate::plain::{in_json, on_one_line};
+use crate::judge::{AppView, Mode, NO_APP, Span, Verdict};
+use crate::plain::on_one_line;
 
 use super::client::{Client, Failure};
 use super::terminal::{Terminal, Tone};
-use super::{ATTENTION, OK, complain, print_text};
+use super::{ATTENTION, OK, complain, json_text, no_such_app, print_text};
 
 /// `status`.
 #[derive(Debug, Args)]
@@ -45,8 +45,7 @@ pub async fn run(command: &Status) -> u8 {
         Err(blind) => return blind.complain(),
     };
     let text = if command.json {
-        let json = serde_json::to_string_pretty(&shown).unwrap_or_default();
-        format!("{}\n", in_json(&json))
+        json_text(&shown)
     } else {
         let terminal = Terminal::of_stdout();
         let notes =
@@ -85,9 +84,7 @@ async fn look(client: &Client, app: Option<&str>) -> Result<Vec<AppView>, Blind>
     if let Some(name) = app {
         views.retain(|view| view.app.as_str() == name);
         if views.is_empty() {
-            return Err(Blind::NoSuchApp(format!(
-                "no app is called \u{201c}{name}\u{201d}; app-monitor status shows all of them"
-            )));
+            return Err(Blind::NoSuchApp(no_such_app(name)));
         }
     }
     Ok(views)
@@ -109,8 +106,7 @@ fn tone(view: &AppView) -> Tone {
 
 fn render(views: &[AppView], terminal: Terminal, wall: i64) -> String {
     if views.is_empty() {
-        return "no app is configured; edit /etc/app-monitor/app-monitor.toml, then: systemctl reload app-monitor\n"
-            .into();
+        return terminal.hang("", NO_APP).iter().map(|line| format!("{line}\n")).collect();
     }
     let mut text = String::new();
     // Whoever looks at night looks for these, and the screen may end before the others do.
@@ -303,6 +299,7 @@ fn advice(view: &AppView) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::shapes::assert_shape;
     use super::*;
     use crate::judge::{CheckKind, CheckView, ConditionView, Figure, Moment};
 
@@ -362,6 +359,12 @@ mod tests {
             paused_until: None,
             instances: Vec::new(),
         }
+    }
+
+    #[test]
+    fn the_shape_of_an_app_and_of_its_instances() {
+        let one = AppView { instance: Some("web@1".into()), checks: vec![], figures: vec![], ..view() };
+        assert_shape("status", &json_text(&[AppView { instances: vec![one], ..view() }]));
     }
 
     /// 2026-11-22 06:40:12 UTC.

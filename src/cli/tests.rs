@@ -3,6 +3,7 @@
 
 mod completions;
 mod manual;
+pub(super) mod shapes;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
-use crate::judge::{Span, Verdict};
+use crate::judge::{AppView, Span, Verdict};
 
-use super::client::Client;
-use super::{ATTENTION, OK, complain, length};
+use super::client::{Client, Failure};
+use super::{ATTENTION, OK, complain, json_text, length, no_such_app, print_text};
 
 /// `wait`.
 #[derive(Debug, Args)]
@@ -17,79 +18,97 @@ pub struct Wait {
     /// For how long at most
     #[arg(long = "for", value_name = "LENGTH", default_value = "60s", value_parser = length)]
     length: Duration,
+    /// Print JSON: an object
+    #[arg(long)]
+    json: bool,
+}
+
+/// How it was seen last: what `--json` prints.
+#[derive(Debug, Serialize)]
+struct Answer {
+    app: String,
+    healthy: bool,
+    /// None where the daemon never answered.
+    verdict: Option<Verdict>,
+    /// Its evidence, or why the daemon does not answer.
+    text: String,
 }
 
 /// Waits. Exit status 1 when it did not get healthy in time.
 pub async fn run(command: &Wait) -> u8 {
-    const PACE: Duration = Duration::from_millis(250);
-    let mut last = String::from("nothing is known of it");
-    let mut failed = NotYet::Absent;
-    let watch = async {
-        loop {
-            match look(&command.app).await {
-                Look::Healthy => return Ok(()),
-                Look::NoSuchApp => return Err(format!("no app is called \u{201c}{}\u{201d}", command.app)),
-                Look::Otherwise(text) => {
-                    failed = NotYet::Unhealthy;
-                    last = text;
-                }
-                // It may be starting itself: that is what waiting is for.
-                Look::Absent(text, status) => {
-                    failed = NotYet::Status(status);
-                    last = text;
-                }
-            }
-            tokio::time::sleep(PACE).await;
-        }
+    let mut last = Err(Failure::Absent("nothing was heard of it in time".into()));
+    let outcome = tokio::time::timeout(command.length, until_healthy(&command.app, &mut last)).await;
+    if let Ok(Err(NoSuchApp)) = outcome {
+        complain(no_such_app(&command.app));
+        return ATTENTION;
+    }
+    let (answer, status) = answer(&command.app, outcome.is_ok(), last);
+    if command.json {
+        print_text(&json_text(&answer));
+    } else if answer.healthy {
+        print_text(&format!("{}: healthy\n", answer.app));
+    } else {
+        let verdict = answer.verdict.map_or_else(String::new, |verdict| format!("{verdict} "));
+        let seen = format!("{verdict}{}", answer.text);
+        let length = Span(command.length);
+        complain(format_args!("{}: not healthy within {length}: {}", answer.app, seen.trim_end()));
+    }
+    status
+}
+
+/// What is told, and the exit status.
+fn answer(app: &str, healthy: bool, last: Result<(Verdict, String), Failure>) -> (Answer, u8) {
+    let (verdict, text, status) = match last {
+        Ok((verdict, text)) => (Some(verdict), text, if healthy { OK } else { ATTENTION }),
+        Err(failure) => (None, failure.to_string(), failure.status()),
     };
-    match tokio::time::timeout(command.length, watch).await {
-        Ok(Ok(())) => {
-            println!("{}: healthy", command.app);
-            OK
-        }
-        Ok(Err(text)) => {
-            complain(text);
-            ATTENTION
-        }
-        Err(_) => {
-            complain(format_args!("{}: not healthy within {}: {last}", command.app, Span(command.length)));
-            match failed {
-                NotYet::Status(status) => status,
-                NotYet::Absent => super::NO_DAEMON,
-                NotYet::Unhealthy => ATTENTION,
+    (Answer { app: app.to_owned(), healthy, verdict, text }, status)
+}
+
+struct NoSuchApp;
+
+/// Looks again and again. `last`: how it looked last; once something was seen of it, a daemon that does
+/// not answer is no news.
+async fn until_healthy(app: &str, last: &mut Result<(Verdict, String), Failure>) -> Result<(), NoSuchApp> {
+    const PACE: Duration = Duration::from_millis(250);
+    loop {
+        match async { Client::connect().await?.views().await }.await {
+            Ok(views) => {
+                let view = views.into_iter().find(|view| view.app.as_str() == app).ok_or(NoSuchApp)?;
+                let healthy = is_healthy(&view);
+                *last = Ok((view.verdict, view.text));
+                if healthy {
+                    return Ok(());
+                }
             }
+            // It may be starting itself: that is what waiting is for.
+            Err(failure) if last.is_err() => *last = Err(failure),
+            Err(_) => {}
         }
+        tokio::time::sleep(PACE).await;
     }
 }
 
-enum NotYet {
-    Absent,
-    Unhealthy,
-    Status(u8),
+/// While a recovery is being verified it is not healthy yet.
+fn is_healthy(view: &AppView) -> bool {
+    matches!(view.verdict, Verdict::Healthy | Verdict::Idle)
+        && view.recovery.is_none()
+        && view.instances.iter().all(|one| one.recovery.is_none())
 }
 
-enum Look {
-    Healthy,
-    NoSuchApp,
-    Otherwise(String),
-    Absent(String, u8),
-}
+#[cfg(test)]
+mod tests {
+    use super::super::NO_DAEMON;
+    use super::super::tests::shapes::assert_shape;
+    use super::*;
 
-async fn look(app: &str) -> Look {
-    let views = async { Client::connect().await?.views().await };
-    match views.await {
-        Ok(views) => match views.into_iter().find(|view| view.app.as_str() == app) {
-            None => Look::NoSuchApp,
-            // Healthy while a recovery is being verified is not healthy yet.
-            Some(view)
-                if matches!(view.verdict, Verdict::Healthy | Verdict::Idle)
-                    && view.recovery.is_none()
-                    && view.instances.iter().all(|one| one.recovery.is_none()) =>
-            {
-                Look::Healthy
-            }
-            Some(view) => Look::Otherwise(format!("{} {}", view.verdict, view.text).trim_end().to_owned()),
-        },
-        Err(failure) => Look::Absent(failure.to_string(), failure.status()),
+    #[test]
+    fn the_shape_of_what_was_waited_for() {
+        let (seen, status) = answer("web", false, Ok((Verdict::Starting, "up for 2 s".into())));
+        assert_eq!(status, ATTENTION);
+        assert_shape("wait", &json_text(&seen));
+        let (seen, status) = answer("web", false, Err(Failure::Absent("it does not run".into())));
+        assert_eq!((status, seen.verdict), (NO_DAEMON, None));
+        assert_eq!(answer("web", true, Ok((Verdict::Healthy, String::new()))).1, OK);
     }
 }

@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use crate::incidents::{self, Entry, Incident, Outcome, Places, Summary, day_and_time, subject_of};
 use crate::judge::{AppView, EventKind, Mode, Span, Subject};
-use crate::plain::{in_json, on_one_line};
+use crate::plain::on_one_line;
 
 use super::client::Client;
 use super::incidents::{last_recovery, length};
 use super::terminal::Terminal;
-use super::{ATTENTION, OK, complain, print_text};
+use super::{ATTENTION, OK, complain, json_text, no_such_app, print_text};
 
 /// `why`.
 #[derive(Debug, Args)]
@@ -54,31 +54,24 @@ pub async fn run(command: &Why) -> u8 {
         if known {
             let sentences = vec!["No recovery is on record.".to_owned()];
             if command.json {
-                print_json(&Answer { app: command.app.clone(), sentences, incident: None });
+                print_text(&json_text(&Answer { app: command.app.clone(), sentences, incident: None }));
             } else {
                 print_text(&format!("{}: no recovery is on record\n", command.app));
             }
             return OK;
         }
-        complain(format_args!(
-            "no app is called \u{201c}{}\u{201d}; app-monitor status shows all of them",
-            command.app
-        ));
+        complain(no_such_app(&command.app));
         return ATTENTION;
     };
     let sentences = sentences(&incident, view.as_ref(), wall());
     if command.json {
-        print_json(&Answer { app: command.app.clone(), sentences, incident: Some(incident) });
+        print_text(&json_text(&Answer { app: command.app.clone(), sentences, incident: Some(incident) }));
     } else {
         let terminal = Terminal::of_stdout();
         let width = terminal.width.unwrap_or(100).min(100);
         print_text(&format!("{}\n", wrap(&terminal.letters(&sentences.join(" ")), width)));
     }
     OK
-}
-
-fn print_json(answer: &Answer) {
-    print_text(&format!("{}\n", in_json(&serde_json::to_string_pretty(answer).unwrap_or_default())));
 }
 
 /// CLOCK_REALTIME in seconds: how long ago it was, for people.
@@ -252,6 +245,7 @@ fn wrap(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::incidents::tests::recovered;
+    use super::super::tests::shapes::assert_shape;
     use super::*;
 
     #[test]
@@ -265,6 +259,13 @@ mod tests {
              That helped: recovered from crashed: healthy 1.0 s after it began, and for 10 s since. \
              It was over after 11 s. All of it: app-monitor incidents web-12."
         );
+    }
+
+    #[test]
+    fn the_shape_of_json() {
+        let sentences = sentences(&recovered(), None, 1_795_329_612 + 3_600);
+        let incident = Some(recovered());
+        assert_shape("why", &json_text(&Answer { app: "web".into(), sentences, incident }));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl App {
             Why::Fault if unit.active == ActiveState::Active => self.loops.over(),
             Why::Asked | Why::Fault | Why::Memory => {}
         }
-        self.asked = false;
+        let by = self.asked.take();
         self.owed_start = false;
         let memory = want.why == Why::Memory;
         let policy = self.policy.clone();
@@ -75,7 +75,10 @@ impl App {
         let doing = recovery.doing();
         let number = match attempt {
             Some(number) => self.attempt_words(number, memory),
-            None => format!("{}, uncounted", want.why.words()),
+            None => {
+                let by = by.filter(|_| want.asked()).map_or_else(String::new, |by| format!(" by {by}"));
+                format!("{}{by}, uncounted", want.why.words())
+            }
         };
         // What for, where it is not said already: lines of several apps may stand between.
         let cause = attempt.map_or_else(String::new, |_| format!("{}; ", self.verdict));

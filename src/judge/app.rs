@@ -137,7 +137,8 @@ pub struct App {
     /// crash calls for.
     pub(super) memory_budget: Budget,
     pub(super) recovery: Option<Recovery>,
-    pub(super) asked: bool,
+    /// Who asked for a recovery, just now.
+    pub(super) asked: Option<String>,
     pub(super) acts: u64,
     pub(super) hold_until: Option<Moment>,
     pub(super) permission: Permission,
@@ -230,7 +231,7 @@ impl App {
             memory_budget: memory.memory_budget,
             acts: recovery.as_ref().map_or(0, |recovery| recovery.intent.act.0),
             recovery,
-            asked: false,
+            asked: None,
             hold_until: None,
             permission: Permission::default(),
             failed_at: None,
@@ -331,7 +332,7 @@ impl App {
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         let mut out = Vec::new();
         // What a person asked for was granted at once, or is void: not at some later time.
-        self.asked = false;
+        self.asked = None;
         match event {
             Event::Tick => {}
             Event::Unit(unit) => self.take_reading(now, *unit, &mut out),
@@ -471,13 +472,13 @@ impl App {
                 let text = format!("paused for {}{who}{because}", Span(length));
                 self.tell(out, EventKind::Paused, Level::Info, text);
             }
-            Request::Resume => {
+            Request::Resume { by } => {
                 if self.pause.take().is_some() {
-                    self.resume(now, out, "resumed");
+                    self.resume(now, out, &format!("resumed by {}", person(by)));
                 }
             }
-            Request::Recover => self.asked = true,
-            Request::Reset => {
+            Request::Recover { by } => self.asked = Some(person(by)),
+            Request::Reset { by } => {
                 let was_open = self.budget.forgive() | self.memory_budget.forgive();
                 self.loops.forgive();
                 self.companion.forgive();
@@ -485,7 +486,7 @@ impl App {
                 self.hold_until = None;
                 self.dirty = true;
                 if was_open {
-                    self.tell(out, EventKind::BreakerClosed, Level::Info, "reset by a person".into());
+                    self.tell(out, EventKind::BreakerClosed, Level::Info, format!("reset by {}", person(by)));
                 }
             }
         }
@@ -549,4 +550,9 @@ impl App {
             condition: None,
         }
     }
+}
+
+/// Who asked, for people.
+fn person(by: Option<String>) -> String {
+    by.unwrap_or_else(|| "a person".to_owned())
 }

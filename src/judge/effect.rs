@@ -69,11 +69,20 @@ pub enum Request {
         by: Option<String>,
     },
     /// Act again.
-    Resume,
+    Resume {
+        /// Who asked.
+        by: Option<String>,
+    },
     /// Recover now, uncounted.
-    Recover,
+    Recover {
+        /// Who asked.
+        by: Option<String>,
+    },
     /// Forget attempts and close the breaker.
-    Reset,
+    Reset {
+        /// Who asked.
+        by: Option<String>,
+    },
 }
 
 /// What is to be done for one app, in this order.

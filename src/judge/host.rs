@@ -189,7 +189,7 @@ impl Host {
     /// The reason for which the app cannot have it, for people.
     pub fn ask(&mut self, now: Moment, name: &Subject, request: Request) -> Result<Effects, String> {
         let asked = self.asked_for(name, &request)?;
-        if request == Request::Recover
+        if matches!(request, Request::Recover { .. })
             && let Some(why) = asked.iter().filter_map(|name| self.app(name)?.refuses_recovery()).next()
         {
             return Err(why);

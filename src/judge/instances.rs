@@ -54,7 +54,7 @@ impl Host {
         if instances.is_empty() {
             return Err(format!("no app is called {name}"));
         }
-        if *request != Request::Recover {
+        if !matches!(request, Request::Recover { .. }) {
             return Ok(instances.iter().map(|instance| instance.name().clone()).collect());
         }
         // One at a time; the others that are bad have their turn after it.
@@ -297,11 +297,11 @@ mod tests {
     fn a_person_asks_for_the_worst_of_them() {
         let mut host = host();
         let app: Subject = "web".parse().unwrap();
-        assert!(host.asked_for(&app, &Request::Recover).unwrap_err().contains("web@1"));
-        assert_eq!(host.asked_for(&app, &Request::Reset).unwrap().len(), 3);
+        assert!(host.asked_for(&app, &Request::Recover { by: None }).unwrap_err().contains("web@1"));
+        assert_eq!(host.asked_for(&app, &Request::Reset { by: None }).unwrap().len(), 3);
         let _ = falls(&mut host, 2, 100);
-        assert_eq!(host.asked_for(&app, &Request::Recover), Ok(vec![name(2)]));
-        assert!(host.asked_for(&"shop".parse().unwrap(), &Request::Resume).is_err());
+        assert_eq!(host.asked_for(&app, &Request::Recover { by: None }), Ok(vec![name(2)]));
+        assert!(host.asked_for(&"shop".parse().unwrap(), &Request::Resume { by: None }).is_err());
     }
 
     #[test]
@@ -332,6 +332,6 @@ mod tests {
         let _ = falls(&mut host, 2, 100);
         host.apps.get_mut(&name(2)).unwrap().failed(at(500), "it does not start", &mut Vec::new());
         let app: Subject = "web".parse().unwrap();
-        assert_eq!(host.asked_for(&app, &Request::Recover), Ok(vec![name(2)]));
+        assert_eq!(host.asked_for(&app, &Request::Recover { by: None }), Ok(vec![name(2)]));
     }
 }

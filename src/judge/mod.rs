@@ -81,4 +81,4 @@ pub use unit::{
 };
 pub use verb::{Verb, Verbs};
 pub use verdict::{Condition, Verdict};
-pub use view::{AppView, CheckView, ConditionView};
+pub use view::{AppView, CheckView, ConditionView, NO_APP};

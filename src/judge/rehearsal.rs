@@ -59,7 +59,7 @@ impl Host {
     /// # Errors
     /// There is no such app, or nothing of it to be recovered.
     pub fn rehearse(&self, name: &Subject, margins: Margins) -> Result<Rehearsal, String> {
-        let asked = self.asked_for(name, &Request::Recover)?;
+        let asked = self.asked_for(name, &Request::Recover { by: None })?;
         let app = asked.first().and_then(|name| self.app(name));
         Ok(app.ok_or_else(|| format!("no app is called {name}"))?.rehearse(margins))
     }

@@ -14,6 +14,10 @@ use super::policy::Mode;
 use super::time::{Moment, Span};
 use super::verdict::Verdict;
 
+/// What there is to say while nothing is configured, with the next step.
+pub const NO_APP: &str =
+    "no app is configured; app-monitor init looks at this server and proposes a configuration";
+
 /// One app at a glance. Lengths of time are whole seconds unless their name says otherwise.
 /// This shape is public interface (`status --json`, the `Report` property on the bus).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -225,7 +229,7 @@ impl Host {
         let all: Vec<&App> =
             self.apps().filter(|app| !app.is_companion() || app.verdict != Verdict::Healthy).collect();
         if all.is_empty() {
-            return "idle: no app is configured; edit /etc/app-monitor/app-monitor.toml, then systemctl reload app-monitor".into();
+            return format!("idle: {NO_APP}");
         }
         let healthy = all
             .iter()

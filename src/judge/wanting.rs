@@ -72,7 +72,7 @@ impl Why {
     /// In words, for what is uncounted.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Asked => "asked for by a person",
+            Self::Asked => "asked for",
             Self::Fault => "a fault",
             Self::Memory => "memory",
             Self::Dependency => "what it needs is up again",
@@ -152,7 +152,7 @@ impl App {
     pub(super) fn wants(&self, now: Moment) -> Option<Want> {
         let unit = self.unit.as_ref().filter(|_| self.unreadable_since.is_none())?;
         let down = unit.active.is_down();
-        if self.asked {
+        if self.asked.is_some() {
             return self.refuses_recovery().is_none().then_some(Want { down, why: Why::Asked });
         }
         if self.recovery.is_some()

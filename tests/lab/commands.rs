@@ -20,10 +20,17 @@ fn run(m: &Machine, line: &str, status: i32, words: &[&str]) {
     says(&m.run(line), status, words);
 }
 
+/// What a command prints with `--json`, whatever its exit status.
+#[track_caller]
+fn as_json(m: &Machine, line: &str) -> serde_json::Value {
+    let output = m.run(&format!("app-monitor {line} --json"));
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{line}: {error}: {output:?}"))
+}
+
 #[test]
 fn commands_tell_how_the_apps_are() {
     scenario("commands-status", |m| {
-        run(m, "app-monitor status", 0, &["no app is configured", "app-monitor.toml", "systemctl reload"]);
+        run(m, "app-monitor status", 0, &["no app is configured", "app-monitor init"]);
         run(m, "app-monitor status --json", 0, &["[]"]);
         watch(m, &AppSpec::new("web", 3000), "");
         m.install_app(&AppSpec::new("api", 3001));
@@ -60,6 +67,9 @@ fn commands_tell_how_the_apps_are() {
         run(m, "app-monitor status web", 0, &[]);
         run(m, "app-monitor wait api --for 1s", 1, &["not healthy within 1 s", "erroring"]);
         run(m, "app-monitor wait nope --for 1s", 1, &["no app is called"]);
+        let waited = as_json(m, "wait api --for 1s");
+        assert_eq!((&waited["healthy"], &waited["verdict"]), (&false.into(), &"erroring".into()), "{waited}");
+        assert_eq!(as_json(m, "wait web")["healthy"], true);
 
         for wrong in ["status --json --watch", "frobnicate", "pause", "pause web --for never", "wait"] {
             run(m, &format!("app-monitor {wrong}"), 2, &["--help"]);
@@ -70,6 +80,8 @@ fn commands_tell_how_the_apps_are() {
         {
             run(m, &format!("app-monitor {command}"), 3, &["does not run", "systemctl status app-monitor"]);
         }
+        assert_eq!(as_json(m, "wait web --for 1s")["verdict"], serde_json::Value::Null);
+        assert_eq!(as_json(m, "reset web")[0]["done"], false);
     });
 }
 
@@ -90,7 +102,7 @@ fn commands_check_without_a_daemon() {
         run(m, "app-monitor check --unit nope", 1, &["bad", "systemd knows no nope.service"]);
         run(m, "app-monitor check --unit web --port frog", 2, &["--port", "frog"]);
         run(m, "app-monitor check --port 3000", 2, &["--unit"]);
-        run(m, "app-monitor check", 1, &["no app is configured"]);
+        run(m, "app-monitor check", 1, &["no app is configured", "app-monitor init", "check --unit"]);
 
         m.write("/etc/app-monitor/conf.d/50-lab.toml", &config(""));
         run(m, "app-monitor check", 0, &["web (web.service)", "answers 200"]);
@@ -196,13 +208,21 @@ fn commands_pause_and_resume() {
         for event in ["paused", "resumed"] {
             assert_eq!(count(m, "web", event, at), 1, "{event}");
         }
+        assert!(m.wait_event(SOON, "web", "resumed", at).message.contains("resumed by root"));
 
         let at = now();
-        run(m, "app-monitor pause web --for 2s", 0, &["web: paused for 2 s"]);
+        assert_eq!(as_json(m, "pause web --for 2s")[0]["done"], true);
         let resumed = m.wait_event(SOON, "web", "resumed", at);
+        assert!(resumed.message.contains("the pause is over"), "{}", resumed.message);
         assert!((2..4).contains(&(resumed.at - at).as_secs()), "{:?}", resumed.at - at);
         m.wait_verdict(SOON, "web", "healthy", at);
         run(m, "app-monitor pause nope", 1, &["no app is called nope"]);
+        assert_eq!(
+            as_json(m, "resume --all"),
+            serde_json::json!([{ "app": "web", "done": true, "text": "recoveries are allowed" }])
+        );
+        let refused = as_json(m, "pause nope");
+        assert_eq!((&refused[0]["app"], &refused[0]["done"]), (&"nope".into(), &false.into()), "{refused}");
     });
 }
 
@@ -214,7 +234,7 @@ fn commands_recover_and_reset() {
         let (at, pid) = (now(), m.main_pid("web.service"));
         run(m, "app-monitor recover web", 0, &["web: a recovery begins"]);
         let started = m.wait_event(SOON, "web", "recovery-started", at);
-        assert!(started.message.contains("asked for by a person, uncounted"), "{}", started.message);
+        assert!(started.message.contains("asked for by root, uncounted"), "{}", started.message);
         run(m, "app-monitor wait web --for 20s", 0, &["web: healthy"]);
         assert_ne!(m.main_pid("web.service"), pid);
         assert!(m.journal_of("web.service").contains("closing"), "it was not asked to end");
@@ -233,7 +253,8 @@ fn commands_recover_and_reset() {
         m.wait_event(SOON, "web", "recovery-verified", at);
         run(m, "app-monitor status", 0, &["breaker"]);
         run(m, "app-monitor reset web", 0, &["attempts are forgotten", "breaker is closed"]);
-        m.wait_event(SOON, "web", "breaker-closed", at);
+        let closed = m.wait_event(SOON, "web", "breaker-closed", at);
+        assert!(closed.message.contains("reset by root"), "{}", closed.message);
         run(m, "app-monitor status", 0, &["1 attempt left"]);
         run(m, "app-monitor reset nope", 1, &["no app is called nope"]);
 

@@ -155,7 +155,7 @@ fn configuration_by_environment_alone_makes_an_app() {
     scenario("config-none", |m| {
         assert_eq!(
             status_text(m),
-            "idle: no app is configured; edit /etc/app-monitor/app-monitor.toml, then systemctl reload app-monitor"
+            "idle: no app is configured; app-monitor init looks at this server and proposes a configuration"
         );
         let cpu = m.unit_property(UNIT, "ActiveState");
         assert_eq!(cpu, "active");

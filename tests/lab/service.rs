@@ -145,6 +145,8 @@ fn polkit_says_who_else_may_act() {
         });
         wait_view(m, "web", "it is known who", |view| (view["paused_by"] == "dev").then_some(()));
         assert!(call_as(m, "dev", "Resume string:web").ok());
+        let resumed = m.wait_event(SOON, "web", "resumed", Duration::ZERO);
+        assert!(resumed.message.contains("resumed by dev"), "{}", resumed.message);
         for (who, what) in [
             ("dev", "Reset string:web"),
             ("guest", "Resume string:web"),

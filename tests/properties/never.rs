@@ -174,8 +174,8 @@ fn never_later_what_a_person_asked_for_now() {
     world.run_for(seconds(30));
     world.send(Event::UnitUnreadable("the bus is away".into()));
     let (now, name) = (world.now, world.name.clone());
-    assert!(world.host.ask(now, &name, Request::Recover).is_err());
-    world.send(Event::Asked(Request::Recover));
+    assert!(world.host.ask(now, &name, Request::Recover { by: None }).is_err());
+    world.send(Event::Asked(Request::Recover { by: None }));
     world.run_for(seconds(600));
     assert!(world.acts.is_empty(), "{:?}", world.acts);
 }

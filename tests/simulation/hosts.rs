@@ -207,9 +207,9 @@ impl World {
             14 => (Deed::Freezer(unit, true), Some(Deed::Freezer(unit, false))),
             15 => (Deed::ResetFailed(unit), None),
             16 => (Deed::Ask(member, Request::Pause { length, reason: None, by: None }), None),
-            17 => (Deed::Ask(member, Request::Resume), None),
-            18 => (Deed::Ask(member, Request::Recover), None),
-            _ => (Deed::Ask(member, Request::Reset), None),
+            17 => (Deed::Ask(member, Request::Resume { by: None }), None),
+            18 => (Deed::Ask(member, Request::Recover { by: None }), None),
+            _ => (Deed::Ask(member, Request::Reset { by: None }), None),
         }
     }
 

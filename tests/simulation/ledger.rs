@@ -518,8 +518,8 @@ impl World {
         let allowed = self.members[member].policy.max_attempts;
         let known = &mut self.ledger.members[member];
         match request {
-            Request::Recover => known.asked = true,
-            Request::Reset => {
+            Request::Recover { .. } => known.asked = true,
+            Request::Reset { .. } => {
                 known.budget.forgive(allowed);
                 known.memory_budget.forgive(allowed);
                 known.broke_loop = None;
@@ -530,7 +530,7 @@ impl World {
             Request::Pause { length, .. } => {
                 known.paused_until = Some(at + i64::try_from(length.as_micros()).unwrap());
             }
-            Request::Resume => known.paused_until = None,
+            Request::Resume { .. } => known.paused_until = None,
         }
     }
 

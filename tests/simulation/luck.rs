@@ -341,9 +341,9 @@ impl World {
             !matches!(coming, Coming::Deed(deed) if !matches!(deed, Deed::Thaw(_) | Deed::LastStart(..) | Deed::LateJob(_)))
         });
         for member in 0..self.members.len() {
-            self.ask(member, Request::Resume);
+            self.ask(member, Request::Resume { by: None });
             if self.members[member].policy.give_up == app_monitor::judge::GiveUp::Wait {
-                self.ask(member, Request::Reset);
+                self.ask(member, Request::Reset { by: None });
             }
         }
     }

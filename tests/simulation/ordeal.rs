@@ -248,7 +248,7 @@ impl World {
         let waits = course == Course::Tried && self.members[member].policy.give_up == GiveUp::Wait;
         let alone = !waits || matches!(fault, Fault::Sick(_));
         match self.chance.below(3) {
-            0 => self.ask(member, Request::Reset),
+            0 => self.ask(member, Request::Reset { by: None }),
             1 if alone => {}
             _ => self.carry_out_deed(Deed::Job(unit, Kind::Restart)),
         }

@@ -1,5 +1,6 @@
 //! What the commands print, word for word, and how they exit.
 
+use super::super::tests::shapes::assert_shape;
 use super::*;
 use crate::helpers::resolve::{Request, resolve};
 
@@ -72,7 +73,7 @@ fn a_valid_configuration_is_counted() {
     assert_eq!(
         Host::new("").run(&check(), &[]).1,
         "configuration is valid: 0 apps\n\
-         nothing is watched yet: add an [app.NAME] with its unit to /etc/app-monitor/app-monitor.toml\n"
+         nothing is watched yet: no app is configured; app-monitor init looks at this server and proposes a configuration\n"
     );
 }
 
@@ -89,17 +90,7 @@ fn all_errors_are_printed_at_once() {
     );
     let (status, out, err) = host.run(&Config::Check(Check { json: true }), &[]);
     assert_eq!((status, err.as_str()), (78, ""));
-    let answer: Json = serde_json::from_str(&out).unwrap();
-    assert_eq!(answer["valid"], false);
-    assert_eq!(
-        answer["errors"][1],
-        json!({
-            "place": "/etc/app-monitor/app-monitor.toml:2:1",
-            "table": "app.web",
-            "key": "chek_interval",
-            "message": "unknown key; did you mean \"check_interval\"?",
-        })
-    );
+    assert_shape("config-check", &out);
 }
 
 #[test]
@@ -190,6 +181,13 @@ fn before_the_first_start_the_files_are_shown() {
     let answer: Json = serde_json::from_str(&out).unwrap();
     assert_eq!(answer["in_force"], false);
     assert_eq!(answer["values"][0]["meaning"], "least level that is logged");
+    host.write(&format!("{APP}[web]\n"));
+    host.start(&[]);
+    let (_, out, _) = host.run(&Config::Show(Show { app: Some("web".into()), json: true }), &[]);
+    let mut answer: Json = serde_json::from_str(&out).unwrap();
+    // One that is set, and one that is not.
+    answer["values"].as_array_mut().unwrap().truncate(2);
+    assert_shape("config-show", &json_text(&answer));
 }
 
 #[test]

@@ -164,8 +164,8 @@ impl Manager {
 
     /// Recovers an app, or one instance of it, now; it does not count as an attempt.
     async fn recover(&self, app: &str, #[zbus(header)] header: Header<'_>) -> fdo::Result<()> {
-        self.leave(&header, "recover", app).await?;
-        self.act(app, Request::Recover).await
+        let by = Some(self.leave(&header, "recover", app).await?);
+        self.act(app, Request::Recover { by }).await
     }
 
     /// Watches an app for so many seconds without acting.
@@ -176,25 +176,25 @@ impl Manager {
         reason: &str,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
-        let by = self.leave(&header, "pause", app).await?;
+        let by = Some(self.leave(&header, "pause", app).await?);
         if !(1..=LONGEST_PAUSE).contains(&seconds) {
             return Err(fdo::Error::InvalidArgs(format!("a pause lasts from 1 s to {LONGEST_PAUSE} s")));
         }
         let reason: String = reason.chars().filter(|c| !is_hidden(*c)).take(200).collect();
         let reason = (!reason.is_empty()).then_some(reason);
-        self.act(app, Request::Pause { length: Duration::from_secs(seconds), reason, by: Some(by) }).await
+        self.act(app, Request::Pause { length: Duration::from_secs(seconds), reason, by }).await
     }
 
     /// Acts again.
     async fn resume(&self, app: &str, #[zbus(header)] header: Header<'_>) -> fdo::Result<()> {
-        self.leave(&header, "resume", app).await?;
-        self.act(app, Request::Resume).await
+        let by = Some(self.leave(&header, "resume", app).await?);
+        self.act(app, Request::Resume { by }).await
     }
 
     /// Forgets attempts and closes the breaker.
     async fn reset(&self, app: &str, #[zbus(header)] header: Header<'_>) -> fdo::Result<()> {
-        self.leave(&header, "reset", app).await?;
-        self.act(app, Request::Reset).await
+        let by = Some(self.leave(&header, "reset", app).await?);
+        self.act(app, Request::Reset { by }).await
     }
 
     /// Puts the resolved configuration in force; `systemctl reload app-monitor` resolves it first.

@@ -168,7 +168,7 @@ fn what_an_admin_stopped_during_a_pause_is_told_and_not_recovered_on_request() {
     assert_eq!(stage.app.verdict, Verdict::Paused);
     assert!(stage.app.refuses_recovery().is_some());
     assert_eq!(stage.told.iter().filter(|record| record.event == EventKind::StoppedByAdmin).count(), 1);
-    stage.send(Event::Asked(Request::Recover));
+    stage.send(Event::Asked(Request::Recover { by: None }));
     stage.pass(1_000);
     assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::StoppedByAdmin, 0));
 }
@@ -217,7 +217,7 @@ fn a_reset_forgets_memory_restarts_as_well() {
     assert!(matches!(stage.app.memory_budget.breaker(), Breaker::Open { .. }));
     stage.answer(WELL);
     stage.pass(30);
-    stage.send(Event::Asked(Request::Reset));
+    stage.send(Event::Asked(Request::Reset { by: None }));
     assert_eq!(stage.app.memory_budget.left(stage.now, &Policy::default()), 3);
 }
 
