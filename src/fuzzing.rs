@@ -5,12 +5,11 @@
 //! lie in fuzz/seeds/TARGET and are replayed by the unit tests. Never part of what is shipped.
 #![allow(clippy::expect_used, clippy::panic, reason = "a test, if not by name")]
 
-use std::cell::RefCell;
+pub(crate) mod kit;
+
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-
-use crate::plain::is_hidden;
 
 /// One way in.
 #[derive(Clone, Copy, Debug)]
@@ -72,72 +71,6 @@ pub fn run(name: &str, bytes: &[u8]) {
 fn spent() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// The parts of an input, between bytes 0x1e (ASCII's record separator).
-pub(crate) fn parts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split(|byte| *byte == 0x1e)
-}
-
-/// Text that may go to a terminal, on one line of at most so many characters.
-pub(crate) fn assert_plain(text: &str, most: usize) {
-    assert!(!text.contains(is_hidden), "hidden characters in {text:?}");
-    assert!(text.chars().count() <= most, "{} characters: {text:?}", text.chars().count());
-}
-
-/// A folder for a thread's time.
-pub(crate) struct Folder {
-    path: std::path::PathBuf,
-    /// What `put_all` put there last.
-    last: RefCell<Vec<Option<Vec<u8>>>>,
-}
-
-impl Folder {
-    pub(crate) fn new(what: &str) -> Self {
-        let thread = rustix::thread::gettid().as_raw_nonzero();
-        let path = std::env::temp_dir().join(format!("app-monitor-fuzz-{what}-{thread}"));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).expect("a folder for files");
-        Self { path, last: RefCell::default() }
-    }
-
-    pub(crate) fn path(&self) -> &std::path::Path {
-        &self.path
-    }
-
-    /// Puts the parts of an input there, a file each; those that are missing are taken away.
-    pub(crate) fn put_all<'a>(&self, names: &[&str], parts: &mut impl Iterator<Item = &'a [u8]>) {
-        let mut last = self.last.borrow_mut();
-        last.resize(names.len(), None);
-        for (name, last) in names.iter().zip(last.iter_mut()) {
-            let text = parts.next().map(<[u8]>::to_vec);
-            // Files cost most of the time; few change from one input to the next.
-            if *last != text {
-                self.put(name, text.as_deref());
-                *last = text;
-            }
-        }
-    }
-
-    /// Puts a file there, or takes it away.
-    pub(crate) fn put(&self, name: &str, text: Option<&[u8]>) {
-        let path = self.path.join(name);
-        match text {
-            Some(text) => {
-                if std::fs::write(&path, text).is_err() {
-                    std::fs::create_dir_all(path.parent().expect("it is below")).expect("a folder");
-                    std::fs::write(&path, text).expect("a file");
-                }
-            }
-            None => drop(std::fs::remove_file(&path)),
-        }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::endpoint::Endpoint;
 use crate::config::{Alert, Channel, Source, Web};
-use crate::fuzzing::{assert_plain, parts};
+use crate::fuzzing::kit::{assert_plain, parts};
 use crate::judge::{Clocks, EventKind, Moment, Secret};
 
 use super::forms;

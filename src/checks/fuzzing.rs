@@ -9,7 +9,7 @@ use super::identity::{self, Identity, unit_of};
 use super::netlink::{self, DiagError};
 use super::straggler::{Place, ProcessFacts, UnitFacts, classify};
 use super::{Probe, World, disk, host_memory, memory, processes, sock_diag};
-use crate::fuzzing::assert_plain;
+use crate::fuzzing::kit::assert_plain;
 use crate::judge::{Stragglers, Target};
 
 /// One datagram.

@@ -4,7 +4,7 @@
 use super::incidents::{table, whole};
 use super::terminal::Terminal;
 use super::why::sentences;
-use crate::fuzzing::assert_plain;
+use crate::fuzzing::kit::assert_plain;
 use crate::incidents::{Book, LARGEST, Now, parse};
 use crate::judge::{EventKind, Level, Moment, Record, Verdict};
 use crate::plain::is_hidden;

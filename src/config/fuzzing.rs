@@ -10,7 +10,7 @@ use super::resolved::Resolved;
 use super::url::{Asked, parse as parse_url};
 use super::value::{Reporter, read};
 use super::{Sources, database, database_url, duration, env_file as env, list, size, unit_files};
-use crate::fuzzing::{Folder, assert_plain, parts};
+use crate::fuzzing::kit::{Folder, assert_plain, parts};
 
 /// The longest line that an error may be. What it quotes is bounded, and so are the lists in it.
 const LONG: usize = 1_500;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::state::parse;
-use crate::fuzzing::assert_plain;
+use crate::fuzzing::kit::assert_plain;
 use crate::judge::{Clocks, Host, MEMORY_VERSION, Memory, Moment, Policy, Subject, Target};
 
 /// A state.

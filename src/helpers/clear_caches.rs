@@ -19,7 +19,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::acting_as::{become_user, drop_capabilities};
-use super::oneshot::{Request, member};
+use super::request::{Request, member};
 use super::result::{Ending, Helper, Report, now};
 use super::units::{Look, System, Units, user_id};
 use crate::config::{Member, Settings};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::oneshot::Request;
+use super::request::Request;
 use super::result::{Ending, Helper, Report, now};
 use crate::checks::World;
 use crate::judge::{Target, UnitReading};

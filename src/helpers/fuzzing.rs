@@ -5,7 +5,7 @@ use super::evidence::{host, journal, processes};
 use super::preflight;
 use super::result::{Ending, Helper, Report, parse};
 use crate::checks;
-use crate::fuzzing::{Folder, assert_plain, parts};
+use crate::fuzzing::kit::{Folder, assert_plain, parts};
 use crate::incidents::Evidence;
 use crate::judge::Moment;
 use crate::plain;

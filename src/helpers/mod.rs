@@ -13,8 +13,9 @@ pub mod grant;
 pub mod oneshot;
 pub mod preflight;
 pub mod reap;
+mod request;
 pub mod resolve;
 pub mod result;
 pub mod units;
 
-pub use oneshot::Request;
+pub use request::Request;

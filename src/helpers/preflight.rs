@@ -8,7 +8,7 @@ mod keys;
 
 use std::path::PathBuf;
 
-use super::oneshot::Request;
+use super::request::Request;
 use super::result::{Ending, Helper, Report, now};
 use crate::checks::World;
 use crate::checks::straggler::{Class, Spared, UnitFacts, classify, holders};

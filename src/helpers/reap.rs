@@ -10,7 +10,7 @@ mod ending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::oneshot::Request;
+use super::request::Request;
 use super::result::{Ending, Helper, Report, now};
 use super::units::{Look, System, Units, user_id};
 use crate::checks::straggler::{

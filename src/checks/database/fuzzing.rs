@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::pool::Allowance;
 use super::wire::Wire;
 use super::{Answer, mongodb, mysql, postgresql, redis};
-use crate::fuzzing::assert_plain;
+use crate::fuzzing::kit::assert_plain;
 
 /// The first byte says which protocol; what the server says follows.
 pub(crate) fn answers(bytes: &[u8]) {

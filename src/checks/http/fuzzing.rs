@@ -13,7 +13,7 @@ use ureq::http::{Method, Uri};
 use super::super::pool::Allowance;
 use super::dial::Dialled;
 use super::{Ask, Trouble, Way, expect, url};
-use crate::fuzzing::{assert_plain, parts};
+use crate::fuzzing::kit::{assert_plain, parts};
 use crate::judge::{HttpTarget, Secret, StatusSet};
 use crate::wire::Trust;
 
