@@ -128,7 +128,9 @@ async fn ask(bus: &Bus, helper: Helper, subject: &Subject, within: Duration) -> 
     let on = On { subject, unit: &unit, bus, deadlines: &deadlines, places: &places, again: None };
     match tokio::time::timeout(within, recovery::run_helper(helper, on)).await {
         Ok(Ok(report)) => Ok(report),
-        Ok(Err(Outcome::Refused(why) | Outcome::TimedOut(why) | Outcome::Unknown(why))) => Err(why),
+        Ok(Err(
+            Outcome::Refused(why) | Outcome::Hindered(why) | Outcome::TimedOut(why) | Outcome::Unknown(why),
+        )) => Err(why),
         Ok(Err(other)) => Err(format!("{unit}: {other:?}")),
         Err(_) => Err(format!("{unit} still runs after {} s", within.as_secs())),
     }

@@ -271,7 +271,9 @@ impl Daemon {
                     if self.performances.remove(&app).is_some_and(|performance| performance.aside.is_some()) {
                         self.watch();
                     }
-                    if let (Outcome::Refused(_), Some(target)) = (outcome, self.targets.get(&app)) {
+                    if let (Outcome::Refused(_) | Outcome::Hindered(_), Some(target)) =
+                        (outcome, self.targets.get(&app))
+                    {
                         self.proving.refused(target.unit.clone());
                     }
                 }

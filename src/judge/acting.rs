@@ -245,15 +245,10 @@ impl App {
                 self.hold_until = Some(now + HOLD);
                 self.abandon(now, &step, &format!("somebody else is at work: {why}"), out);
             }
-            Outcome::Refused(why) if !minor => {
-                let text = format!("{step} of {}: {why}", self.target.unit);
-                self.take_refusal(now, text, out);
-                // The longer it is refused, the more rarely it is tried.
-                let refused = self.conditions.get(&Condition::MayNotAct).map(|state| now.since(state.since));
-                let most = self.policy.cooldown_max.max(HOLD);
-                self.hold_until = Some(now + refused.unwrap_or(HOLD).clamp(HOLD, most));
-                self.abandon(now, &step, &why, out);
-            }
+            // What comes after a lesser step would be hindered as well: it is said once, by whichever met it
+            // first, and all of it is made up for when polkit is back.
+            Outcome::Hindered(why) => self.take_refused(now, &step, &why, out),
+            Outcome::Refused(why) if !minor => self.take_refused(now, &step, &why, out),
             Outcome::Dependency(why) if !minor => {
                 // No fault of the app's, and no remedy either: it is tried again without counting.
                 self.hold_until = Some(now + self.policy.cooldown.max(HOLD));
@@ -283,6 +278,15 @@ impl App {
             Outcome::Skipped => self.advance(now, out),
         }
         self.step_report = None;
+    }
+
+    /// Nothing is done for us now: the longer it is so, the more rarely it is tried.
+    fn take_refused(&mut self, now: Moment, step: &Step, why: &str, out: &mut Vec<Effect>) {
+        self.take_refusal(now, format!("{step} of {}: {why}", self.target.unit), out);
+        let refused = self.conditions.get(&Condition::MayNotAct).map(|state| now.since(state.since));
+        let most = self.policy.cooldown_max.max(HOLD);
+        self.hold_until = Some(now + refused.unwrap_or(HOLD).clamp(HOLD, most));
+        self.abandon(now, step, why, out);
     }
 
     pub(super) fn advance(&mut self, now: Moment, out: &mut Vec<Effect>) {

@@ -99,6 +99,8 @@ pub enum Outcome {
     Conflict(String),
     /// systemd or polkit refuses it.
     Refused(String),
+    /// polkit itself cannot be asked: nothing whatever would be carried out for us now.
+    Hindered(String),
     /// Our deadline, or the job's own, ran out.
     TimedOut(String),
     /// The job failed.

@@ -42,6 +42,7 @@ impl App {
             Some(Phase::Resuming) if fresh => self.take_over(now, out),
             Some(Phase::Landing { since }) if self.read_since(since) || now.since(since) >= LAND_WITHIN => {
                 self.companion_landed(now);
+                self.own_stop();
                 self.verify_from(now);
                 // It fell again under the recovery, whose readings conclude nothing: one of its own tells
                 // who ended it, before a later stop by somebody is taken for part of the fall.
@@ -55,6 +56,14 @@ impl App {
                 self.verify(now, since, until, well_since, out);
             }
             _ => {}
+        }
+    }
+
+    /// Still down from a stop of ours, whose start was not heard to come to anything: nobody else wants it so.
+    fn own_stop(&mut self) {
+        let (Some(unit), Some(recovery)) = (&self.unit, &self.recovery) else { return };
+        if unit.active.is_down() && unit.invocation == recovery.intent.before && recovery.stopped_it() {
+            self.life.ended_by_us(recovery.intent.before);
         }
     }
 

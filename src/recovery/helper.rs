@@ -24,7 +24,7 @@ pub(super) async fn step(helper: Helper, on: On<'_>, removed: &mut Removals) -> 
 /// Runs a helper for the subject, and reads what it left.
 ///
 /// # Errors
-/// `Refused` where systemd or polkit does; `TimedOut` where its job is still pending; else
+/// `Refused` where systemd or polkit does, `Hindered` where polkit itself is away; `TimedOut` where its job is still pending; else
 /// `Unknown`, with the reason why there is no result of this run.
 pub async fn run(helper: Helper, on: On<'_>) -> Result<Report, Outcome> {
     follow(helper, on, &mut untold()).await
@@ -39,6 +39,9 @@ async fn follow(helper: Helper, on: On<'_>, removed: &mut Removals) -> Result<Re
             Ok(Outcome::TimedOut(why)) => return Err(Outcome::TimedOut(format!("{unit}: {why}"))),
             // However its job ended: what it left tells more.
             Ok(_) => {}
+            Err(Error::Hindered(obstacle)) if obstacle.is_general() => {
+                return Err(Outcome::Hindered(obstacle.to_string()));
+            }
             Err(error @ (Error::Refused(_) | Error::Hindered(_))) => {
                 return Err(Outcome::Refused(format!("{unit}: {error}")));
             }

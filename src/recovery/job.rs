@@ -71,7 +71,10 @@ impl Worker<'_> {
             Kind::Reload if before.active.is_down() => return Ok(Outcome::Skipped),
             _ => {}
         }
-        let mut hand = hand?;
+        // Once it was found that we may, the answer is waited for: a question that polkit is at already cannot
+        // be taken back, and its late yes would be carried out unheard. Nothing comes after systemd's own answer
+        // that polkit gave none.
+        let mut hand = hand?.patient();
         let job = match kind {
             Kind::Start | Kind::Run => hand.start(self.unit).await?,
             Kind::Restart => hand.restart(self.unit).await?,

@@ -7,6 +7,7 @@ use crate::systemd::Error;
 pub(super) fn of_error(error: Error) -> Outcome {
     let text = error.to_string();
     match error {
+        Error::Hindered(obstacle) if obstacle.is_general() => Outcome::Hindered(text),
         Error::Refused(_) | Error::Hindered(_) => Outcome::Refused(text),
         Error::Conflict(_) => Outcome::Conflict(text),
         Error::TimedOut | Error::Disconnected(_) => Outcome::Unknown(text),

@@ -99,6 +99,7 @@ fn words(outcome: Outcome) -> String {
     match outcome {
         Outcome::Conflict(why)
         | Outcome::Refused(why)
+        | Outcome::Hindered(why)
         | Outcome::TimedOut(why)
         | Outcome::Failed(why)
         | Outcome::Unknown(why) => why,

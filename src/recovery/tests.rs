@@ -322,7 +322,7 @@ async fn what_may_not_be_done_is_not_even_tried() {
         fake.accept_again();
         fake.silence(question);
         let outcome = Run::begin(&fake, step).await.end().await;
-        assert_eq!(outcome, Outcome::Refused("polkit does not answer".into()));
+        assert_eq!(outcome, Outcome::Hindered("polkit does not answer".into()));
         assert_eq!(fake.calls(act).len(), 0, "nothing that could be carried out late");
     }
     // Whoever does not know whether it may be killed lets it be.

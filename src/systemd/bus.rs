@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use zbus::message::Type;
 use zbus::wire::DynamicType;
-use zbus::{Connection, Message};
+use zbus::{Connection, Message, MessageStream};
 
 use super::error::Error;
 
@@ -36,7 +38,9 @@ pub const CALL_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a call may take for whose answer systemd waits on polkit, and that does no harm whenever
 /// it is carried out. systemd gives up after 25 s (the bus's own timeout): it is always answered, so
 /// that none is asked twice.
-pub const POLKIT_DEADLINE: Duration = Duration::from_secs(30);
+pub const POLKIT_DEADLINE: Duration = CALL_DEADLINE.saturating_mul(PATIENCE);
+/// How much longer that is.
+const PATIENCE: u32 = 6;
 /// Calls under way on one connection. The system bus refuses the 129th with LimitsExceeded
 /// (dbus-daemon(1), max_replies_per_connection), and PID 1 has other callers, too.
 const CALLS: usize = 32;
@@ -191,10 +195,11 @@ impl Hand {
         self.connection.is_closed()
     }
 
-    /// The same hand, which waits longer for answers: for what does no harm when it is carried out late.
+    /// The same hand, which waits until systemd itself gives up: for what does no harm when it is carried
+    /// out late, or has to be known to have been.
     #[must_use]
     pub fn patient(self) -> Self {
-        Self { deadline: POLKIT_DEADLINE, ..self }
+        Self { deadline: self.deadline * PATIENCE, ..self }
     }
 
     /// A call on the manager that does something.
@@ -205,14 +210,39 @@ impl Hand {
         if self.connection.is_closed() {
             return Err(Error::Disconnected("an earlier call got no answer".to_owned()));
         }
-        let call = self.connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), member, body);
-        match timeout(self.deadline, call).await {
-            Ok(answer) => answer.map_err(Error::from),
+        match timeout(self.deadline, self.answer(member, body)).await {
+            Ok(answer) => answer,
             Err(_) => {
                 close(&self.connection).await;
                 Err(Error::TimedOut)
             }
         }
+    }
+}
+
+impl Hand {
+    /// A call and its answer, errors with whoever sent them: zbus keeps that of others' own errors alone, and
+    /// it makes the difference between a systemd that went away and one that says so of polkit.
+    async fn answer<B>(&self, member: &str, body: &B) -> Result<Message, Error>
+    where
+        B: Serialize + DynamicType,
+    {
+        let call =
+            Message::method_call(MANAGER_PATH, member).destination(SYSTEMD).interface(MANAGER).build(body)?;
+        let serial = call.primary_header().serial_num();
+        // What is sent to this connection besides is not much: it has no rules.
+        let mut answers = MessageStream::from(&self.connection);
+        self.connection.send(&call).await?;
+        while let Some(message) = answers.next().await {
+            let message = message?;
+            if message.header().reply_serial() == Some(serial) {
+                return match message.message_type() {
+                    Type::Error => Err(Error::of_answer(message)),
+                    _ => Ok(message),
+                };
+            }
+        }
+        Err(Error::Disconnected("it was closed".to_owned()))
     }
 }
 

@@ -76,6 +76,29 @@ fn bounded(text: &str, otherwise: &str) -> String {
     on_one_line(text).chars().take(300).collect()
 }
 
+impl Error {
+    /// An answer that is an error, to a call for which systemd may have to ask polkit.
+    pub(super) fn of_answer(answer: zbus::Message) -> Self {
+        let peer = is_from_a_peer(&answer);
+        let error = zbus::Error::from(answer);
+        let text = match &error {
+            zbus::Error::FDO(fdo) => fdo.description().unwrap_or_default().to_owned(),
+            zbus::Error::MethodError(_, text, _) => text.clone().unwrap_or_default(),
+            _ => String::new(),
+        };
+        match Self::from(error) {
+            // Not the bus says that systemd gave no answer, but systemd that polkit gave none. It waits for
+            // 25 s, if polkit is not gone before.
+            Self::TimedOut if peer => Self::Hindered(if text.contains("timed out") {
+                Obstacle::Silent
+            } else {
+                Obstacle::Broken(bounded(&text, "it went away"))
+            }),
+            error => error,
+        }
+    }
+}
+
 /// Sent by somebody on the bus, and not by the bus itself.
 fn is_from_a_peer(answer: &zbus::Message) -> bool {
     answer.header().sender().is_some_and(|sender| sender.as_str() != DBUS)
@@ -84,20 +107,8 @@ fn is_from_a_peer(answer: &zbus::Message) -> bool {
 impl From<zbus::Error> for Error {
     fn from(error: zbus::Error) -> Self {
         match &error {
-            zbus::Error::MethodError(name, text, answer) => {
-                let text = text.as_deref().unwrap_or_default();
-                match Self::from_name(name.as_str(), text) {
-                    // Not the bus says that systemd gave no answer, but systemd that polkit gave none.
-                    // It waits for 25 s, if it is not gone before.
-                    Self::TimedOut if is_from_a_peer(answer) => {
-                        Self::Hindered(if text.contains("timed out") {
-                            Obstacle::Silent
-                        } else {
-                            Obstacle::Broken(bounded(text, name.as_str()))
-                        })
-                    }
-                    error => error,
-                }
+            zbus::Error::MethodError(name, text, _) => {
+                Self::from_name(name.as_str(), text.as_deref().unwrap_or_default())
             }
             zbus::Error::FDO(fdo) => match &**fdo {
                 zbus::fdo::Error::ZBus(inner) => Self::from(inner.clone()),
@@ -153,6 +164,23 @@ mod tests {
         let other = of("org.freedesktop.systemd1.LoadFailed");
         assert!(!other.is_unknown());
         assert_eq!(other.to_string(), "text (org.freedesktop.systemd1.LoadFailed)");
+    }
+
+    #[test]
+    fn systemd_says_of_polkit_what_the_bus_says_of_systemd() {
+        let answer = |sender: &str, name: &str, text: &str| {
+            let call = zbus::Message::method_call("/", "StartUnit").build(&()).unwrap();
+            let answer = zbus::Message::error(&call.header(), name).sender(sender).build(&text).unwrap();
+            Error::of_answer(answer)
+        };
+        let no_reply = "org.freedesktop.DBus.Error.NoReply";
+        assert_eq!(answer(":1.0", no_reply, "Method call timed out"), Error::Hindered(Obstacle::Silent));
+        let gone = "Message recipient disconnected from message bus without replying";
+        assert_eq!(answer(":1.0", no_reply, gone), Error::Hindered(Obstacle::Broken(gone.into())));
+        assert_eq!(answer(DBUS, no_reply, gone), Error::TimedOut, "it is systemd that left");
+        let denied = "org.freedesktop.DBus.Error.AccessDenied";
+        assert_eq!(answer(":1.0", denied, "no"), Error::Refused("no".into()));
+        assert_eq!(answer(":1.0", "org.freedesktop.systemd1.NoSuchUnit", "no"), Error::NoSuchUnit);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod deploy;
 mod distribution;
 mod doctor;
 mod frozen;
+mod hanging;
 mod helpers;
 mod incidents;
 mod init;

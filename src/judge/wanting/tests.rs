@@ -48,8 +48,10 @@ struct Stage {
     falls: bool,
     /// That check is never answered.
     silent: Option<CheckKind>,
-    /// How every step ends.
+    /// How every step ends,
     outcome: Outcome,
+    /// but for this one.
+    but: Option<(&'static str, Outcome)>,
     /// Readings are not answered.
     hangs: bool,
 }
@@ -70,6 +72,7 @@ impl Stage {
             falls: false,
             silent: None,
             outcome: Outcome::Done,
+            but: None,
             hangs: false,
         };
         stage.pass(1);
@@ -153,19 +156,30 @@ impl Stage {
 
     fn perform(&mut self, act: ActId, step: Step) {
         self.steps.push(step.clone());
+        let other = self.but.clone().filter(|(word, _)| *word == step.word());
+        let outcome = other.map_or_else(|| self.outcome.clone(), |(_, outcome)| outcome);
         match step {
-            _ if self.outcome != Outcome::Done => {}
+            _ if outcome != Outcome::Done => {}
             Step::Start | Step::Restart { .. } => {
                 let invocation = self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0] + 1);
                 let since = Some(self.now);
                 self.unit = UnitReading { inactive_exit: since, active_enter: since, ..up(invocation) };
             }
             Step::Stop { .. } => {
-                self.unit = down(self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0]))
+                let (left, exited) = (Some(self.now), Some(self.now + Duration::from_millis(1)));
+                let bytes = self.unit.invocation.map_or(1, |InvocationId(bytes)| bytes[0]);
+                let before = self.unit.inactive_exit;
+                self.unit = UnitReading {
+                    active_exit: left,
+                    main_exit: exited,
+                    inactive_enter: exited,
+                    inactive_exit: before,
+                    ..down(bytes)
+                };
             }
             _ => {}
         }
-        self.send(Event::StepEnded(act, self.outcome.clone()));
+        self.send(Event::StepEnded(act, outcome));
         if self.falls && matches!(step, Step::Start | Step::Restart { .. }) {
             self.fall();
         }

@@ -1,6 +1,7 @@
 //! What may not be done is not begun, said once, and made up for as soon as it may.
 
 use super::super::super::permission::Denial;
+use super::super::super::policy::ClearCaches;
 use super::super::super::record::EventKind;
 use super::super::super::verb::{Verb, Verbs};
 use super::*;
@@ -75,4 +76,53 @@ fn proofs_that_are_belied_again_and_again_are_not_believed() {
     let tried = times(&stage, EventKind::RecoveryStarted);
     assert!((3..40).contains(&tried), "{tried}");
     assert!(times(&stage, EventKind::ConditionBegan) < 6);
+}
+
+/// An app that is stopped to have its caches cleared.
+fn stopped_for_caches(step: &'static str, outcome: Outcome) -> Stage {
+    let policy = Policy { clear_caches: ClearCaches::Always, ..Policy::default() };
+    let caches = vec![".next/cache".into()];
+    let mut stage =
+        Stage::new(Target { caches, working_directory: Some("/srv/web".into()), ..asked() }, policy);
+    stage.but = Some((step, outcome));
+    stage.answer(|_| Observation::bad(Fault::WrongAnswer, "answers 500"));
+    while !stage.steps.iter().any(|done| done.word() == step) {
+        stage.pass(1);
+    }
+    stage
+}
+
+#[test]
+fn what_hinders_a_lesser_step_is_said_once_and_made_up_for() {
+    let mut stage = stopped_for_caches("clear-caches", Outcome::Hindered("polkit does not answer".into()));
+    stage.send(denied(&Verb::ALL));
+    stage.pass(1_800);
+    assert!(matches!(stage.steps[..], [Step::Stop { .. }, Step::ClearCaches]), "{:?}", stage.steps);
+    for event in [EventKind::RecoveryStarted, EventKind::StepFailed, EventKind::ConditionBegan] {
+        assert_eq!(times(&stage, event), 1, "{event:?}");
+    }
+    assert_eq!(stage.app.verdict, Verdict::Crashed, "nobody else wants it to be down");
+    (stage.but, stage.answer) = (None, Box::new(WELL));
+    stage.send(Event::Permission(None));
+    assert!(stage.steps.ends_with(&[Step::ClearCaches, Step::Start]), "{:?}", stage.steps);
+    stage.pass(60);
+    assert_eq!(stage.app.budget.left(stage.now, &stage.app.policy), stage.app.policy.max_attempts);
+}
+
+/// Refused by a rule, a lesser step is one that did not work: the start is what matters.
+#[test]
+fn what_a_rule_forbids_of_lesser_steps_keeps_no_app_down() {
+    let mut stage = stopped_for_caches("clear-caches", Outcome::Refused("no rule allows it".into()));
+    stage.pass(1);
+    assert!(stage.steps.contains(&Step::Start), "{:?}", stage.steps);
+}
+
+#[test]
+fn a_start_of_which_nothing_is_heard_leaves_nobody_elses_stop_behind() {
+    let mut stage = stopped_for_caches("start", Outcome::Unknown("no answer in time".into()));
+    stage.but = None;
+    stage.answer(WELL);
+    stage.pass(60);
+    assert!(!stage.verdicts().contains(&Verdict::StoppedByAdmin), "{:?}", stage.verdicts());
+    assert_eq!(stage.app.verdict, Verdict::Healthy);
 }
