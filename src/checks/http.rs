@@ -9,6 +9,7 @@ mod dial;
 mod expect;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
+pub(super) mod look;
 mod silence;
 pub(super) mod url;
 

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use crate::judge::{CheckKind, Observation, Target};
 
+pub use http::look::{FirstAnswer, first_answer, redirected_to, whole as whole_health_check};
 pub use identity::Identity;
 pub use pool::{Allowance, Limits, Missed, Pool};
 pub use sock_diag::{DiagError, Listener, all_listeners, listeners};

@@ -1,6 +1,7 @@
 //! `app-monitor doctor`: looks over an app's surroundings and names what will hurt one day, each with the
 //! line that mends it. It changes nothing.
 
+mod access;
 mod lint;
 mod looking;
 
@@ -33,6 +34,9 @@ pub struct Doctor {
     #[arg(long)]
     json: bool,
 }
+
+/// The app that a unit is which is not configured.
+const UNCONFIGURED: &str = "unconfigured-unit";
 
 /// All that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -78,7 +82,7 @@ fn members(command: &Doctor) -> Result<Vec<crate::config::Member>, u8> {
             complain(format_args!("--unit: {error}"));
             USAGE
         })?;
-        let text = format!("[app.unit]\nunit = {}\n", serde_json::Value::from(parsed.as_str()));
+        let text = format!("[app.{UNCONFIGURED}]\nunit = {}\n", serde_json::Value::from(parsed.as_str()));
         let loaded = load_text(Path::new("/"), Path::new("--unit"), &text).map_err(|errors| {
             complain(errors);
             USAGE
@@ -133,7 +137,7 @@ fn shown(answer: &Answer, terminal: Terminal) -> String {
     }
     if answer.findings.is_empty() {
         let of = if answer.apps.is_empty() { "this host".to_owned() } else { answer.apps.join(", ") };
-        text.push_str(&wrapped(&format!("nothing was found about {of}"), "", "  "));
+        text.push_str(&wrapped(&format!("nothing to mend about {of}"), "", "  "));
     }
     if answer.apps.is_empty() {
         text.push_str("no app is configured: app-monitor init proposes; doctor --unit UNIT looks at one\n");

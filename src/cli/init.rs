@@ -1,6 +1,7 @@
 //! `app-monitor init`: looks at this server and proposes a configuration for each app that it finds,
 //! every line with where it came from, and none that does not pass its own check now.
 
+mod instances;
 mod proposal;
 mod writing;
 
@@ -15,7 +16,7 @@ use serde::Serialize;
 use crate::checks::{Limits, Pool, World};
 use crate::config::{Settings, Sources, environment, load};
 use crate::plain::on_one_line;
-use crate::server::{self, Server, Stray};
+use crate::server::{self, FoundApp, Server, Stray};
 use crate::systemd::Bus;
 
 use super::{ATTENTION, BAD_CONFIGURATION, OK, complain, json_text, print_text};
@@ -44,7 +45,9 @@ struct Answer {
 #[derive(Debug, Serialize)]
 struct App {
     app: String,
+    /// The first of its units.
     unit: String,
+    units: Vec<String>,
     file: String,
     /// The app that is configured on that unit already.
     configured_as: Option<String>,
@@ -117,17 +120,21 @@ pub async fn run(command: &Init) -> u8 {
         .filter_map(|member| Some((member.target.unit.as_str(), member.subject.app()?.to_string())))
         .collect();
     let mut apps = Vec::new();
-    for found in &server.apps {
-        let unit = found.service.unit.as_str();
-        let as_app = configured.get(unit).cloned();
-        let name = proposal::name(found.service.unit.stem(), &names);
+    let as_app = |found: &FoundApp| configured.get(found.service.unit.as_str()).cloned();
+    let known = server.apps.iter().filter(|found| as_app(found).is_some()).map(|found| vec![found]);
+    let new = instances::groups(server.apps.iter().filter(|found| as_app(found).is_none()));
+    for group in known.chain(new) {
+        let Some(as_app) = group.first().map(|found| as_app(found)) else { continue };
+        let name = proposal::name(&instances::stem(&group), &names);
         let proposal = match &as_app {
-            Some(_) => Proposal::nothing(found),
-            None => proposal::propose(found, &name, &around).await,
+            Some(_) => Proposal::nothing(&group),
+            None => proposal::propose(&group, &name, &around).await,
         };
+        let units: Vec<String> = group.iter().map(|found| found.service.unit.to_string()).collect();
         let mut app = App {
             file: format!("{FOLDER}/{name}.toml"),
-            unit: unit.to_owned(),
+            unit: units.first().cloned().unwrap_or_default(),
+            units,
             written: false,
             refused: None,
             toml: if as_app.is_some() { String::new() } else { proposal.toml(&name) },
@@ -213,7 +220,7 @@ fn written(answer: &Answer, server: &Server) -> String {
         let _ = match (&app.configured_as, &app.refused) {
             (Some(name), _) => writeln!(text, "{}: configured already, as {name}", app.unit),
             (None, Some(why)) => writeln!(text, "{}: not written: {why}", app.file),
-            (None, None) => writeln!(text, "{}: written, for {}", app.file, app.unit),
+            (None, None) => writeln!(text, "{}: written, for {}", app.file, app.units.join(", ")),
         };
         if !app.written {
             continue;

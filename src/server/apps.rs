@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::nginx::{Nginx, Site};
+use super::nginx::{Nginx, Pass, Site};
 use super::processes::{Process, runtime};
+use super::sockets::Sockets;
 use super::{below, strays};
 use crate::checks::{Listener, World};
 use crate::config::{NamedDatabase, named_databases};
@@ -55,8 +56,10 @@ pub struct FoundApp {
     pub databases: Vec<NamedDatabase>,
     /// Caches below its directory that are there.
     pub caches: Vec<&'static str>,
-    /// What nginx passes to it, and to which of its ports.
-    pub sites: Vec<(Site, u16)>,
+    /// Sockets in the file system that nginx passes to and that it listens on.
+    pub sockets: Vec<PathBuf>,
+    /// What nginx passes to it, and to which of its ports; none for a socket.
+    pub sites: Vec<(Site, Option<u16>)>,
 }
 
 /// What is cleared when nothing else is said.
@@ -76,6 +79,7 @@ pub(super) fn find(
     nginx: &Nginx,
     unseen: &mut Vec<String>,
 ) -> Vec<FoundApp> {
+    let sockets = Sockets::read(world, nginx);
     let found = services.iter().filter_map(|service| {
         let group = service.control_group.as_deref()?;
         let mut own: Vec<&Process> =
@@ -109,15 +113,20 @@ pub(super) fn find(
             let path = directory.as_ref().map(|directory| directory.join(cache));
             path.is_some_and(|path| below(root, &path.to_string_lossy()).is_dir())
         };
-        let sites = nginx.sites.iter().flat_map(|site| {
+        let pids: Vec<u32> = own.iter().map(|process| process.pid).collect();
+        let sockets = sockets.held_by(world, &pids);
+        let sites = nginx.sites.iter().filter_map(|site| {
             let of = listening.iter().find(|at| site.passes_to(at.port).next().is_some());
-            of.map(|at| (site.clone(), at.port))
+            let through = || site.passes.iter().any(|pass| sockets.iter().any(|at| pass.leads_to_socket(at)));
+            let to = of.map(|at| Some(at.port)).or_else(|| through().then_some(None))?;
+            Some((site.clone(), to))
         });
         Some(FoundApp {
             service: service.clone(),
             runtime: runs.as_ref().map(|(_, runtime)| *runtime),
             process: process.name.clone(),
             sites: sites.collect(),
+            sockets,
             caches: CACHES.iter().filter(there).copied().collect(),
             listening,
             directory,
@@ -153,11 +162,22 @@ impl FoundApp {
     pub fn ports(&self) -> Vec<u16> {
         let mut ports: Vec<u16> = self.listening.iter().map(|at| at.port).collect();
         ports.sort_by_key(|port| {
-            let passed = self.sites.iter().any(|(_, to)| to == port);
+            let passed = self.sites.iter().any(|(_, to)| *to == Some(*port));
             (!passed, DEBUGGERS.contains(port), *port)
         });
         ports.dedup();
         ports
+    }
+
+    /// Whether nginx divides among both what it passes on.
+    #[must_use]
+    pub fn shares_a_pass(&self, other: &Self) -> bool {
+        let leads = |app: &Self, pass: &Pass| {
+            let mut ports = app.sites.iter().filter_map(|(_, to)| *to);
+            ports.any(|port| pass.leads_to(port)) || app.sockets.iter().any(|at| pass.leads_to_socket(at))
+        };
+        let mut passes = self.sites.iter().flat_map(|(site, _)| &site.passes);
+        passes.any(|pass| pass.to.len() > 1 && leads(self, pass) && leads(other, pass))
     }
 
     /// An address at which a port can be asked from here.

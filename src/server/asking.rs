@@ -1,14 +1,10 @@
-//! One plain GET of a path on a port of this host: what `init` tries paths with, and what `doctor` looks
-//! at. Follows nothing, and reads no more than the head of the answer.
+//! Paths that are tried on a port of this host, asked as a health check asks.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::wire::now;
-
-/// Longest head that is read.
-const LONGEST_HEAD: usize = 16 << 10;
+use crate::checks::{FirstAnswer, first_answer};
+use crate::judge::{Address, HttpTarget};
 
 /// What was answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +15,12 @@ pub struct Asked {
     pub took: Duration,
     /// Names in small letters, and values.
     pub headers: Vec<(String, String)>,
+}
+
+impl From<FirstAnswer> for Asked {
+    fn from(answer: FirstAnswer) -> Self {
+        Self { status: answer.status, took: answer.took, headers: answer.headers }
+    }
 }
 
 impl Asked {
@@ -40,83 +42,71 @@ impl Asked {
     }
 }
 
-/// Asks, for so long at most.
-///
-/// # Errors
-/// Why there was no answer, as a fragment behind "GET /: ".
-pub fn ask(address: IpAddr, port: u16, path: &str, host: &str, timeout: Duration) -> Result<Asked, String> {
-    let begun = now();
-    let left = || timeout.checked_sub(now().since(begun)).filter(|left| !left.is_zero());
-    let shown = |error: std::io::Error| match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer within {} s", timeout.as_secs()),
-        _ => error.to_string(),
-    };
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, port), timeout).map_err(shown)?;
-    stream.set_write_timeout(Some(timeout)).map_err(shown)?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: app-monitor\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).map_err(shown)?;
-    let mut head = Vec::new();
-    let end = loop {
-        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end;
-        }
-        if head.len() > LONGEST_HEAD {
-            return Err("its answer is no HTTP".to_owned());
-        }
-        let Some(left) = left() else { return Err(shown(ErrorKind::TimedOut.into())) };
-        stream.set_read_timeout(Some(left)).map_err(shown)?;
-        let mut part = [0; 2048];
-        match stream.read(&mut part) {
-            Ok(0) => return Err("it hangs up without an answer in HTTP".to_owned()),
-            Ok(read) => head.extend_from_slice(&part[..read]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(shown(error)),
-        }
-    };
-    parse(&head[..end], now().since(begun)).ok_or_else(|| "its answer is no HTTP".to_owned())
+/// Health paths, as they are tried.
+pub const PATHS: [&str; 7] = ["/api/health", "/health", "/healthz", "/status", "/up", "/ping", "/"];
+/// A health check that takes longer is none to ask every few seconds.
+pub const QUICK: Duration = Duration::from_secs(1);
+
+/// What came of asking a port for the usual paths.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Health {
+    /// That path answers well and quickly.
+    Path(&'static str, Asked),
+    /// None does, for that reason.
+    None(String),
 }
 
-fn parse(head: &[u8], took: Duration) -> Option<Asked> {
-    let head = String::from_utf8_lossy(head);
-    let mut lines = head.split("\r\n");
-    let status = lines.next()?.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    let header = |line: &str| {
-        let (name, value) = line.split_once(':')?;
-        Some((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
-    };
-    Some(Asked { status, took, headers: lines.filter_map(header).take(128).collect() })
+/// Tries the usual paths on a port, each for so long at most. One that the app answers itself goes before
+/// one that was made beforehand.
+#[must_use]
+pub fn usual_paths(address: IpAddr, port: u16, patience: Duration) -> Health {
+    let mut last = String::new();
+    let mut second = None;
+    for path in PATHS {
+        let http = HttpTarget::get(format!("http://localhost:{port}{path}"), patience);
+        match first_answer(&http, Address::Ip(address), patience).map(Asked::from) {
+            Ok(asked) if (200..300).contains(&asked.status) && asked.took <= QUICK => {
+                if !asked.is_static() {
+                    return Health::Path(path, asked);
+                }
+                second.get_or_insert((path, asked));
+            }
+            Ok(asked) => {
+                let slow = if asked.took > QUICK { ", slowly" } else { "" };
+                let to = asked.header("location").map(|to| format!(" to {to}")).unwrap_or_default();
+                last = format!("{path} answers {}{to}{slow}", asked.status);
+            }
+            // Who does not answer one path in time answers none.
+            Err(why) => return Health::None(format!("GET {path}: {why}")),
+        }
+    }
+    match second {
+        Some((path, asked)) => Health::Path(path, asked),
+        None => Health::None(format!("none of {} answers 2xx; {last}", PATHS.join(", "))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn server(answer: &'static [u8]) -> u16 {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 1024]);
-            let _ = stream.write_all(answer);
-        });
-        port
-    }
-
-    fn get(answer: &'static [u8]) -> Result<Asked, String> {
-        let localhost = "127.0.0.1".parse().unwrap();
-        ask(localhost, server(answer), "/", "localhost", Duration::from_secs(2))
-    }
-
     #[test]
-    fn answers_are_read() {
-        let asked = get(b"HTTP/1.1 302 Found\r\nLocation: /login\r\nX: \r\n\r\nbody").unwrap();
-        assert_eq!((asked.status, asked.header("location")), (302, Some("/login")));
-        assert!(!asked.is_static());
-        let asked = get(b"HTTP/1.1 200 OK\r\nETag: x\r\nLast-Modified: y\r\n\r\n").unwrap();
-        assert!(asked.is_static());
-        assert_eq!(get(b"SSH-2.0-x\r\n\r\n").unwrap_err(), "its answer is no HTTP");
-        assert_eq!(get(b"HTTP/1.1").unwrap_err(), "it hangs up without an answer in HTTP");
+    fn what_was_made_beforehand() {
+        let asked = |names: &[&str]| Asked {
+            status: 200,
+            took: Duration::ZERO,
+            headers: names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect(),
+        };
+        for (names, expected) in [
+            (&["etag", "last-modified"][..], true),
+            (&["last-modified", "accept-ranges"], true),
+            (&["x-nextjs-prerender"], true),
+            // Express adds an ETag to whatever it sends.
+            (&["etag"], false),
+            (&["last-modified"], false),
+            (&[], false),
+        ] {
+            assert_eq!(asked(names).is_static(), expected, "{names:?}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The host itself: memory, swap, and whether its journal outlives a reboot.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What matters of a host.
@@ -11,6 +12,8 @@ pub struct Facts {
     pub swap: u64,
     /// The journal is kept over a reboot.
     pub journal_kept: bool,
+    /// It is told not to be: making its folder does not help.
+    pub journal_forbidden: bool,
 }
 
 pub(super) fn read(root: &Path) -> Facts {
@@ -20,23 +23,52 @@ pub(super) fn read(root: &Path) -> Facts {
         let kib: u64 = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0);
         kib.saturating_mul(1024)
     };
-    Facts { memory: of("MemTotal"), swap: of("SwapTotal"), journal_kept: journal_kept(root) }
+    let storage = journal_storage(root);
+    Facts {
+        memory: of("MemTotal"),
+        swap: of("SwapTotal"),
+        journal_kept: match storage.as_str() {
+            "persistent" => true,
+            "volatile" | "none" => false,
+            // `auto` keeps it where the folder exists.
+            _ => super::below(root, "/var/log/journal").is_dir(),
+        },
+        journal_forbidden: matches!(storage.as_str(), "volatile" | "none"),
+    }
 }
 
-/// journald.conf(5), `Storage=`: `auto` keeps it where /var/log/journal exists.
-fn journal_kept(root: &Path) -> bool {
-    let mut files = Vec::new();
-    for folder in ["/usr/lib/systemd", "/run/systemd", "/etc/systemd"] {
-        let drop_ins = format!("{folder}/journald.conf.d");
-        let names = super::folder(root, &drop_ins, &mut Vec::new());
-        files.extend(
-            names.into_iter().filter(|name| name.ends_with(".conf")).map(|name| (name, drop_ins.clone())),
-        );
+/// Names that /etc/hosts gives to loopback addresses, and the host's own.
+#[must_use]
+pub fn names_of_this_host(root: &Path) -> Vec<String> {
+    let read = |path: &str| super::text(root, path, &mut Vec::new()).unwrap_or_default();
+    let mut names: Vec<String> = read("/etc/hostname").split_whitespace().map(str::to_owned).collect();
+    for line in read("/etc/hosts").lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        let address = words.next().and_then(|word| word.parse::<std::net::IpAddr>().ok());
+        if address.is_some_and(|address| address.is_loopback()) {
+            names.extend(words.map(str::to_owned));
+        }
     }
-    files.sort();
-    let paths = ["/usr/lib/systemd/journald.conf".to_owned(), "/etc/systemd/journald.conf".to_owned()]
-        .into_iter()
-        .chain(files.into_iter().map(|(name, folder)| format!("{folder}/{name}")));
+    names
+}
+
+/// journald.conf(5), `Storage=`. Of files with the same name, the one in /etc counts, then in /run.
+fn journal_storage(root: &Path) -> String {
+    const FOLDERS: [&str; 4] = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
+    let there = |path: &String| super::below(root, path).exists();
+    let main = FOLDERS.iter().map(|folder| format!("{folder}/journald.conf")).find(there);
+    let mut drop_ins: BTreeMap<String, String> = BTreeMap::new();
+    for folder in FOLDERS {
+        let folder = format!("{folder}/journald.conf.d");
+        for name in super::folder(root, &folder, &mut Vec::new()) {
+            if name.ends_with(".conf") {
+                let path = format!("{folder}/{name}");
+                drop_ins.entry(name).or_insert(path);
+            }
+        }
+    }
+    let paths = main.into_iter().chain(drop_ins.into_values());
     let mut storage = "auto".to_owned();
     for path in paths {
         let Some(text) = super::text(root, &path, &mut Vec::new()) else { continue };
@@ -45,9 +77,5 @@ fn journal_kept(root: &Path) -> bool {
             storage = set.trim().to_owned();
         }
     }
-    match storage.as_str() {
-        "persistent" => true,
-        "volatile" | "none" => false,
-        _ => super::below(root, "/var/log/journal").is_dir(),
-    }
+    storage
 }

@@ -11,13 +11,15 @@ mod host;
 pub mod nginx;
 mod processes;
 mod restarters;
+mod sockets;
 mod strays;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use apps::{FoundApp, Listening};
-pub use asking::{Asked, ask};
-pub use host::Facts;
+pub use asking::{Asked, Health, usual_paths};
+pub use host::{Facts, names_of_this_host};
 pub use processes::{Process, runtime};
 pub use restarters::{Restarter, mends};
 pub use strays::{Keeper, Stray};
@@ -25,7 +27,7 @@ pub use strays::{Keeper, Stray};
 use crate::checks::{Listener, World, all_listeners};
 use crate::config::env_file;
 use crate::judge::UnitName;
-use crate::systemd::{Bus, Error, ServiceReading};
+use crate::systemd::{Bus, Error, ServiceReading, TimerReading};
 use nginx::Nginx;
 
 /// What was found.
@@ -43,12 +45,16 @@ pub struct Server {
     pub nginx: Nginx,
     /// The host itself.
     pub host: Facts,
+    /// `TimeoutStopSec=` of units that do not set it; none for infinity.
+    pub usual_stop: Option<Duration>,
     /// Who listens on what.
     pub listeners: Vec<Listener>,
     /// What could not be seen, a line each.
     pub unseen: Vec<String>,
 }
 
+/// systemd-system.conf(5), `DefaultTimeoutStopSec=`.
+const USUAL_STOP: Duration = Duration::from_secs(90);
 /// Most lines about what could not be seen.
 const MOST_UNSEEN: usize = 64;
 
@@ -70,13 +76,20 @@ pub async fn look(root: &Path, bus: &Bus) -> Result<Server, Error> {
         unseen.push(format!("who listens on which port: {error}"));
         Vec::new()
     });
-    Ok(put_together(root, services, listeners, unseen))
+    let timers = bus.timers().await.unwrap_or_else(|error| {
+        unseen.push(format!("timers: {error}"));
+        Vec::new()
+    });
+    // What everybody has where systemd does not say otherwise.
+    let usual_stop = bus.usual_stop_timeout().await.unwrap_or(Some(USUAL_STOP));
+    Ok(Server { usual_stop, ..put_together(root, services, &timers, listeners, unseen) })
 }
 
 /// The rest, out of files.
 fn put_together(
     root: &Path,
     services: Vec<ServiceReading>,
+    timers: &[TimerReading],
     listeners: Vec<Listener>,
     mut unseen: Vec<String>,
 ) -> Server {
@@ -86,12 +99,13 @@ fn put_together(
         unseen.push("where processes of other users run, and what they hold open: needs root".to_owned());
     }
     let nginx = nginx::read(root, &mut unseen);
-    let restarters = restarters::all(root, &processes, &mut unseen);
+    let restarters = restarters::all(root, &processes, &services, timers, &mut unseen);
     let apps = apps::find(root, &world, &services, &listeners, &processes, &nginx, &mut unseen);
     let strays = strays::find(&world, &processes, &listeners);
     unseen.dedup();
     unseen.truncate(MOST_UNSEEN);
-    Server { apps, services, strays, restarters, nginx, host: host::read(root), listeners, unseen }
+    let (host, usual_stop) = (host::read(root), Some(USUAL_STOP));
+    Server { apps, services, strays, restarters, nginx, host, usual_stop, listeners, unseen }
 }
 
 impl Server {
@@ -151,7 +165,7 @@ fn folder(root: &Path, path: &str, unseen: &mut Vec<String>) -> Vec<String> {
 impl Server {
     /// A server on which nothing runs.
     pub(crate) fn empty() -> Self {
-        put_together(Path::new("/nonexistent"), Vec::new(), Vec::new(), Vec::new())
+        put_together(Path::new("/nonexistent"), Vec::new(), &[], Vec::new(), Vec::new())
     }
 }
 

@@ -321,15 +321,24 @@ impl Site {
 
     /// The passes that lead to a port of this host.
     pub fn passes_to(&self, port: u16) -> impl Iterator<Item = &Pass> {
-        let here = move |to: &Upstream| match to {
-            Upstream::Host(host, at) => {
-                *at == port
-                    && (host == "localhost"
-                        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback()))
-            }
-            Upstream::Socket(_) => false,
+        self.passes.iter().filter(move |pass| pass.leads_to(port))
+    }
+}
+
+impl Pass {
+    /// Whether it leads to a port of this host.
+    #[must_use]
+    pub fn leads_to(&self, port: u16) -> bool {
+        let here = |host: &str| {
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
         };
-        self.passes.iter().filter(move |pass| pass.to.iter().any(here))
+        self.to.iter().any(|to| matches!(to, Upstream::Host(host, at) if *at == port && here(host)))
+    }
+
+    /// Whether it leads to that socket.
+    #[must_use]
+    pub fn leads_to_socket(&self, socket: &Path) -> bool {
+        self.to.iter().any(|to| matches!(to, Upstream::Socket(at) if at == socket))
     }
 }
 

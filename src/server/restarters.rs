@@ -1,17 +1,21 @@
-//! What else starts or restarts apps: lines of crontabs, and shell scripts that loop. They act on a sick
-//! app behind systemd's back, or on one that app-monitor is recovering.
+//! What else starts or restarts apps: lines of crontabs, timers, and shell scripts that loop. They act on a
+//! sick app behind systemd's back, or on one that app-monitor is recovering.
 
 use std::path::Path;
 
-use super::processes::Process;
+use super::processes::{Place, Process, place};
+use crate::judge::ActiveState;
+use crate::systemd::{ServiceReading, TimerReading};
 
 /// Something that restarts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Restarter {
-    /// `cron`, or `loop`.
+    /// `cron`, `timer`, or `loop`.
     pub kind: &'static str,
-    /// Where it is: a file and its line, or a process and its script.
+    /// Where it is: a file and its line, a timer, or a process and its script.
     pub place: String,
+    /// The command that ends it.
+    pub end: String,
     /// The command alone: `systemctl restart web`. The rest of a line may hold secrets.
     pub command: String,
     /// The text that it stands in, to be searched, never shown.
@@ -23,12 +27,60 @@ const MOST: usize = 128;
 const MOST_LINES: usize = 5_000;
 const MOST_WORDS: usize = 256;
 
-pub(super) fn all(root: &Path, processes: &[Process], unseen: &mut Vec<String>) -> Vec<Restarter> {
+/// Scripts that a line calls and that are looked into.
+const MOST_SCRIPTS: usize = 4;
+
+pub(super) fn all(
+    root: &Path,
+    processes: &[Process],
+    services: &[ServiceReading],
+    timers: &[TimerReading],
+    unseen: &mut Vec<String>,
+) -> Vec<Restarter> {
     let mut found = Vec::new();
     cron(root, unseen, &mut found);
-    loops(root, processes, unseen, &mut found);
+    found.extend(timers.iter().filter_map(|timer| of_timer(root, timer, services)));
+    loops(root, processes, services, unseen, &mut found);
     found.truncate(MOST);
     found
+}
+
+/// What a timer's unit does, if that restarts something. A timer may start an app itself.
+fn of_timer(root: &Path, reading: &TimerReading, services: &[ServiceReading]) -> Option<Restarter> {
+    let TimerReading { timer, fragment, starts, lines } = reading;
+    let lines: Vec<String> = lines.iter().map(|line| with_scripts(root, line)).collect();
+    let mut text = lines.join("\n");
+    // What stays up is no job that is done in a while.
+    let stays = services.iter().any(|one| one.unit == *starts && one.active == ActiveState::Active);
+    if stays {
+        text = format!("systemctl start {starts}\n{text}");
+    }
+    let command = restarts(&text)?;
+    let place = format!("{timer} (which starts {starts})");
+    Some(Restarter { kind: "timer", place, end: ending(timer.as_str(), fragment.as_deref()), command, text })
+}
+
+/// How a unit is ended for good. One without a file of its own is gone when it is stopped.
+fn ending(unit: &str, fragment: Option<&Path>) -> String {
+    match fragment {
+        Some(path) if !path.starts_with("/run") => format!("systemctl disable --now {unit}"),
+        _ => format!("systemctl stop {unit}"),
+    }
+}
+
+/// A line with the scripts that it calls, one level deep.
+fn with_scripts(root: &Path, line: &str) -> String {
+    let mut whole = line.to_owned();
+    let separators =
+        |c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|' | '(' | ')' | '"' | '\'' | '`');
+    for path in line.split(separators).filter(|word| word.starts_with('/')).take(MOST_SCRIPTS) {
+        let Some(text) = super::text(root, path, &mut Vec::new()) else { continue };
+        if text.starts_with("#!") || path.ends_with(".sh") {
+            whole.push('\n');
+            whole.push_str(&text);
+        }
+    }
+    whole
 }
 
 fn cron(root: &Path, unseen: &mut Vec<String>, found: &mut Vec<Restarter>) {
@@ -51,19 +103,23 @@ fn cron(root: &Path, unseen: &mut Vec<String>, found: &mut Vec<Restarter>) {
             if line.starts_with('#') || found.len() >= MOST {
                 continue;
             }
-            // A job that calls a script of its own: looked into, one level deep.
-            let script = line.split_whitespace().find(|word| word.starts_with('/') && word.ends_with(".sh"));
-            let inner = script.and_then(|path| super::text(root, path, &mut Vec::new()));
-            let whole = inner.map_or_else(|| line.to_owned(), |inner| format!("{line}\n{inner}"));
+            let whole = with_scripts(root, line);
             if let Some(command) = restarts(&whole) {
                 let place = format!("{file}, line {}", at + 1);
-                found.push(Restarter { kind: "cron", place, command, text: whole });
+                let end = format!("sed -i '{}s/^/#/' {file}", at + 1);
+                found.push(Restarter { kind: "cron", place, end, command, text: whole });
             }
         }
     }
 }
 
-fn loops(root: &Path, processes: &[Process], unseen: &mut Vec<String>, found: &mut Vec<Restarter>) {
+fn loops(
+    root: &Path,
+    processes: &[Process],
+    services: &[ServiceReading],
+    unseen: &mut Vec<String>,
+    found: &mut Vec<Restarter>,
+) {
     for process in processes {
         let Some(first) = process.args.first() else { continue };
         let shell = first.rsplit('/').next().unwrap_or_default().trim_start_matches('-');
@@ -86,7 +142,12 @@ fn loops(root: &Path, processes: &[Process], unseen: &mut Vec<String>, found: &m
             .split(|c: char| !c.is_ascii_alphanumeric())
             .any(|word| matches!(word, "while" | "until" | "for"));
         if let Some(command) = restarts(&text).filter(|_| loops) {
-            found.push(Restarter { kind: "loop", place, command, text });
+            let of = |unit: &String| services.iter().find(|service| service.unit.as_str() == unit);
+            let end = match self::place(&process.cgroup) {
+                Place::Service(unit) => ending(&unit, of(&unit).and_then(|unit| unit.fragment.as_deref())),
+                _ => format!("kill {}", process.pid),
+            };
+            found.push(Restarter { kind: "loop", place, end, command, text });
         }
     }
 }
@@ -154,7 +215,7 @@ impl Restarter {
     /// One that restarts web.
     pub(crate) fn of(kind: &'static str, place: &str) -> Self {
         let command = "systemctl restart web".to_owned();
-        Self { kind, place: place.to_owned(), text: command.clone(), command }
+        Self { kind, place: place.to_owned(), end: "true".into(), text: command.clone(), command }
     }
 }
 
@@ -181,10 +242,47 @@ mod tests {
     }
 
     #[test]
+    fn timers_and_what_they_start() {
+        let root = tempfile::tempdir().unwrap();
+        let script = root.path().join("usr/local/bin/heal");
+        std::fs::create_dir_all(script.parent().unwrap()).unwrap();
+        std::fs::write(&script, "#!/bin/sh\ncurl -f localhost:3000 || systemctl restart web\n").unwrap();
+        let web = ServiceReading { active: ActiveState::Active, ..ServiceReading::running("web.service", 7) };
+        let of = |starts: &str, line: &str, fragment: Option<&str>| {
+            let timer = TimerReading {
+                timer: "heal.timer".parse().unwrap(),
+                fragment: fragment.map(Into::into),
+                starts: starts.parse().unwrap(),
+                lines: vec![line.to_owned()],
+            };
+            all(root.path(), &[], std::slice::from_ref(&web), &[timer], &mut Vec::new()).pop()
+        };
+        let written = Some("/etc/systemd/system/heal.timer");
+        for (starts, line, command) in [
+            ("heal.service", "/usr/bin/systemctl restart web", Some("systemctl restart web")),
+            ("heal.service", "/usr/local/bin/heal -x", Some("systemctl restart web")),
+            ("web.service", "/usr/bin/node x.js", Some("systemctl start web.service")),
+            ("certbot.service", "/usr/bin/certbot -q renew", None),
+            ("heal.service", "/usr/bin/find /srv/web -delete", None),
+        ] {
+            let found = of(starts, line, written);
+            assert_eq!(found.as_ref().map(|found| found.command.as_str()), command, "{line}");
+            let Some(found) = found else { continue };
+            assert!(mends(&found, "web", &[3000]) && !mends(&found, "other", &[4000]), "{line}");
+            assert_eq!(found.end, "systemctl disable --now heal.timer");
+        }
+        let other = of("heal.service", "/usr/bin/systemctl restart other", written).unwrap();
+        assert!(!mends(&other, "web", &[3000]));
+        let transient = of("web.service", "x", Some("/run/systemd/transient/heal.timer")).unwrap();
+        assert_eq!(transient.end, "systemctl stop heal.timer");
+    }
+
+    #[test]
     fn whom_it_is_about() {
         let of = |text: &str| Restarter {
             kind: "cron",
             place: String::new(),
+            end: String::new(),
             command: String::new(),
             text: text.into(),
         };

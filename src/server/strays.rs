@@ -135,6 +135,16 @@ impl Stray {
         }
     }
 
+    /// The command by which PM2 lets go of it. Without a name of its own PM2 calls an app after its script.
+    #[must_use]
+    pub fn leave_pm2(&self) -> String {
+        let words = self.args.iter().flat_map(|arg| arg.split(' '));
+        let script = words.skip(1).find(|word| !word.starts_with('-')).unwrap_or(&self.name);
+        let file = script.rsplit('/').next().unwrap_or(script);
+        let name = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+        format!("pm2 delete {} && pm2 save --force  # pm2 list shows its name", quoted(name))
+    }
+
     /// A unit that would run it, to be completed by a person; none where its command is not known.
     #[must_use]
     pub fn unit(&self) -> Option<String> {

@@ -101,7 +101,7 @@ fn a_whole_server() {
         fake.listener(4000, 71, "/user.slice/user-33.slice/session-3.scope"),
     ];
     let services = vec![service("tool.service", 8), service("web.service", 7)];
-    let server = put_together(root, services, listeners, Vec::new());
+    let server = put_together(root, services, &[], listeners, Vec::new());
 
     assert_eq!(server.apps.len(), 1, "{:#?}", server.apps);
     let web = &server.apps[0];
@@ -138,13 +138,16 @@ fn a_whole_server() {
             ("/root/watch.sh (pid 12)", "systemctl restart web", true)
         ]
     );
-    assert_eq!(server.host, Facts { memory: 1 << 20, swap: 0, journal_kept: false });
+    assert_eq!(
+        server.host,
+        Facts { memory: 1 << 20, swap: 0, journal_kept: false, journal_forbidden: false }
+    );
 }
 
 #[test]
 fn an_empty_server_is_no_error() {
     let root = tempfile::tempdir().unwrap();
-    let server = put_together(root.path(), Vec::new(), Vec::new(), Vec::new());
+    let server = put_together(root.path(), Vec::new(), &[], Vec::new(), Vec::new());
     assert!(server.apps.is_empty() && server.strays.is_empty() && server.restarters.is_empty());
     assert!(server.unseen.is_empty(), "{:?}", server.unseen);
 }
@@ -158,6 +161,8 @@ fn the_journal_is_kept_where_it_is_told_to() {
     assert!(kept());
     put(root.path(), "/etc/systemd/journald.conf", "[Journal]\n#Storage=auto\nStorage=volatile\n");
     assert!(!kept());
+    assert!(host::read(root.path()).journal_forbidden);
+    put(root.path(), "/usr/lib/systemd/journald.conf.d/x.conf", "[Journal]\nStorage=volatile\n");
     put(root.path(), "/etc/systemd/journald.conf.d/x.conf", "[Journal]\nStorage=persistent\n");
-    assert!(kept());
+    assert!(kept() && !host::read(root.path()).journal_forbidden);
 }

@@ -125,6 +125,25 @@ pub(super) fn commands(value: &Variant<'_>) -> Vec<PathBuf> {
     }
 }
 
+/// The command lines of a list like `ExecStart`, their words put together by blanks.
+pub(super) fn command_lines(value: &Variant<'_>) -> Vec<String> {
+    let list = match value {
+        Variant::Variant(inner) => return command_lines(inner),
+        Variant::Array(list) => list,
+        _ => return Vec::new(),
+    };
+    let line = |command: &Variant<'_>| {
+        let Variant::Structure(command) = command else { return None };
+        let Some(Variant::Array(words)) = command.fields().get(1) else { return None };
+        let words = words.iter().filter_map(|word| match word {
+            Variant::Str(word) => Some(word.as_str()),
+            _ => None,
+        });
+        Some(words.take(MANY).collect::<Vec<_>>().join(" "))
+    };
+    list.iter().filter_map(line).take(MANY).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

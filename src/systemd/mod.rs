@@ -21,6 +21,7 @@ mod services;
 mod setting;
 mod signals;
 mod speakers;
+mod timers;
 mod unit;
 
 #[cfg(test)]
@@ -37,3 +38,4 @@ pub use proof::Obstacle;
 pub use services::ServiceReading;
 pub use setting::Setting;
 pub use signals::{Event, Events};
+pub use timers::TimerReading;

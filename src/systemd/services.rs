@@ -9,7 +9,7 @@ use zbus::{ObjectPath, Variant};
 
 use super::bus::{Bus, MANAGER, MANAGER_PATH, SYSTEMD};
 use super::error::Error;
-use super::execution::commands;
+use super::execution::{command_lines, commands};
 use super::path::unit_path;
 use super::properties::{Value, plain};
 use crate::judge::{ActiveState, LoadState, UnitName};
@@ -39,6 +39,8 @@ pub struct ServiceReading {
     pub user: String,
     /// `WorkingDirectory=`, where it is an absolute path.
     pub working_directory: Option<PathBuf>,
+    /// That may be missing (`WorkingDirectory=-`).
+    pub directory_optional: bool,
     /// `Restart=`.
     pub restart: String,
     /// `RestartSec=`; none for infinity.
@@ -59,6 +61,8 @@ pub struct ServiceReading {
     pub fragment: Option<PathBuf>,
     /// The files of `ExecStart=`.
     pub commands: Vec<PathBuf>,
+    /// The command lines of `ExecStart=`. May hold secrets.
+    pub lines: Vec<String>,
     /// How the main process ended last: `exit-code` and so on.
     pub result: String,
     /// Its exit status.
@@ -66,7 +70,7 @@ pub struct ServiceReading {
 }
 
 /// Name, description, load, active and sub state, whom it follows, path, job, its type and path.
-type Row<'a> =
+pub(super) type Row<'a> =
     (&'a str, &'a str, &'a str, &'a str, &'a str, &'a str, ObjectPath<'a>, u32, &'a str, ObjectPath<'a>);
 
 impl Bus {
@@ -127,6 +131,7 @@ fn reading(
         user: text(service_side, "User"),
         // One that may be missing is marked so.
         working_directory: path(text(service_side, "WorkingDirectory").trim_start_matches('!').to_owned()),
+        directory_optional: text(service_side, "WorkingDirectory").starts_with('!'),
         restart: text(service_side, "Restart"),
         restart_delay: length(service_side, "RestartUSec"),
         limit_interval: length(unit_side, "StartLimitIntervalUSec"),
@@ -140,6 +145,7 @@ fn reading(
         },
         fragment: path(text(unit_side, "FragmentPath")),
         commands: service_side.get("ExecStart").map(commands).unwrap_or_default(),
+        lines: service_side.get("ExecStart").map(command_lines).unwrap_or_default(),
         result: text(service_side, "Result"),
         status: number(service_side, "ExecMainStatus"),
     }

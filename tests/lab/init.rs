@@ -162,3 +162,63 @@ fn init_names_what_runs_elsewhere_and_what_else_restarts() {
     }
     assert!(!said.stdout.contains("s3cret"), "{}", said.stdout);
 }
+
+/// A template whose instances listen on the port that they are named after, and run the same files.
+fn template(m: &Machine, name: &str, ports: &[u16]) {
+    m.install_app(&AppSpec { enabled: false, ..AppSpec::new(name, ports[0]) });
+    m.must(&format!("systemctl stop {name}"));
+    let unit = m.read(&format!("/etc/systemd/system/{name}.service")).unwrap_or_default();
+    let of_port = unit.replace(&format!("PORT={}", ports[0]), "PORT=%i");
+    m.write(&format!("/etc/systemd/system/{name}@.service"), &of_port);
+    m.must(&format!("rm /etc/systemd/system/{name}.service && systemctl daemon-reload"));
+    for port in ports {
+        m.must(&format!("systemctl start {name}@{port}"));
+        m.wait_http_ok(SOON, *port, "/api/health");
+    }
+}
+
+#[test]
+fn init_sees_instances_of_a_template_as_one_app() {
+    let m = Machine::builder("init-instances").boot();
+    m.must("ip link set lo up");
+    template(&m, "web", &[3001, 3002]);
+    // Another template, whose instances run each in a folder of their own, is two apps.
+    m.write(
+        "/etc/systemd/system/site@.service",
+        "[Service]\nWorkingDirectory=/srv/%i\nExecStart=/usr/bin/node app.js\n",
+    );
+    for (name, port) in [("blog", 4001), ("docs", 4002)] {
+        let text = format!("require('http').createServer((q, r) => r.end('ok')).listen({port});\n");
+        m.write(&format!("/srv/{name}/app.js"), &text);
+        m.must(&format!("systemctl start site@{name}"));
+        m.wait_http_ok(SOON, port, "/");
+    }
+    let json: Value = serde_json::from_str(&m.must("app-monitor init --json")).expect("it is JSON");
+    let apps: Vec<(&str, usize)> = json["apps"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|app| (app["app"].as_str().unwrap_or_default(), app["units"].as_array().map_or(0, Vec::len)))
+        .collect();
+    assert_eq!(apps, [("site-blog", 1), ("site-docs", 1), ("web", 2)], "{json:#}");
+
+    m.must("app-monitor init --write");
+    let text = m.read(FILE).unwrap_or_default();
+    for line in [
+        "  { unit = \"web@3001.service\", port = 3001, http = \"/api/health\" },",
+        "  { unit = \"web@3002.service\", port = 3002, http = \"/api/health\" },",
+    ] {
+        let (before, _) = text.split_once(line).unwrap_or_else(|| panic!("{line}\n{text}"));
+        // Where it came from stands above it.
+        assert!(before.trim_end().lines().last().is_some_and(|line| line.starts_with("# ")), "{text}");
+    }
+    assert!(!text.contains("\nunit ="), "{text}");
+    m.must("app-monitor config check");
+    m.must("systemctl reload app-monitor");
+    m.must("app-monitor check");
+    m.wait_verdict(SOON, "web", "healthy", std::time::Duration::ZERO);
+    let again = m.must("app-monitor init --write");
+    for unit in ["web@3001.service", "web@3002.service"] {
+        assert!(again.contains(&format!("{unit}: configured already, as web")), "{again}");
+    }
+}

@@ -1,13 +1,15 @@
 //! What is looked at before anything is said of an app: its service, its listeners, the answers of its
-//! health path.
+//! health path, its files.
 
-use std::net::IpAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::access;
+use crate::checks::{first_answer, redirected_to, whole_health_check};
 use crate::config::Member;
-use crate::judge::{Address, Policy, Target};
-use crate::server::{Asked, FoundApp, Listening, Server, ask};
+use crate::judge::{Address, DatabasePlace, HttpTarget, Policy, Secret, Target};
+use crate::server::{self, Asked, FoundApp, Listening, Server, usual_paths};
 use crate::systemd::ServiceReading;
 
 /// An app, looked at.
@@ -15,52 +17,88 @@ use crate::systemd::ServiceReading;
 pub struct Patient {
     /// Its name, or its unit where it is not configured.
     pub name: String,
+    /// The name of its table; none where it is not configured.
+    pub table: Option<String>,
     pub service: ServiceReading,
     pub policy: Policy,
     pub target: Target,
     /// It was found running.
     pub found: Option<FoundApp>,
-    /// What its health path answered to the plain question, and to one with the public name as its Host.
+    /// What its health path answered.
     pub health: Option<Health>,
-    /// Files of `ExecStart=` that are not there.
-    pub missing: Vec<PathBuf>,
-    /// The working directory is not there.
-    pub homeless: bool,
+    /// A usual path that would do: answered well, quickly, and by the app itself.
+    pub better: Option<String>,
+    /// Files of `ExecStart=` that cannot be executed.
+    pub unexecutable: Vec<Unexecutable>,
+    /// What is the matter with the working directory.
+    pub homeless: Option<Homeless>,
+    /// The host of its database, where that is not this one.
+    pub remote: Option<String>,
     /// A user's manager knows a unit of this name, and the system's does not.
     pub of_a_user: bool,
+}
+
+/// A file of `ExecStart=` that cannot be executed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unexecutable {
+    pub path: PathBuf,
+    /// It is there, and is not marked as executable.
+    pub there: bool,
+    /// A program of its name that is where programs are.
+    pub instead: Option<PathBuf>,
+}
+
+/// Why a working directory cannot be entered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Homeless {
+    /// It is not there.
+    Missing,
+    /// The unit's user is not let into this one, on the way or at the end of it.
+    Closed(PathBuf),
 }
 
 /// What a health path answered.
 #[derive(Clone, Debug)]
 pub struct Health {
+    /// The path of its URL.
     pub path: String,
-    pub plain: Result<Asked, String>,
-    /// The Host that was named, and the answer.
-    pub named: Option<(String, Asked)>,
+    /// The first answer, redirect or not.
+    pub first: Result<Asked, String>,
+    /// What the check as a whole says against it.
+    pub whole: Result<(), String>,
+    /// Headers with which it answers well.
+    pub with: Vec<(&'static str, String)>,
+    /// Where its redirects end well.
+    pub end: Option<String>,
 }
 
-/// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer is waited for where a path is only tried.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A health check that takes longer is slow.
+pub const SLOW: Duration = Duration::from_millis(500);
+/// Where programs are.
+const BIN: [&str; 5] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/usr/local/sbin"];
 
 pub fn look(member: &Member, service: &ServiceReading, server: &Server) -> Patient {
     let target = &member.target;
     let found = server.apps.iter().find(|app| app.service.unit == service.unit).cloned();
-    let name = match member.subject.app() {
-        Some(app) if app.as_str() != "unit" => member.subject.to_string(),
-        _ => service.unit.to_string(),
-    };
-    let missing =
-        service.commands.iter().filter(|path| path.is_absolute() && !path.exists()).cloned().collect();
+    let table = member.subject.app().map(ToString::to_string).filter(|app| app != super::UNCONFIGURED);
+    let name = if table.is_some() { member.subject.to_string() } else { service.unit.to_string() };
     let stem = service.unit.stem();
     let of_a_user = server.strays.iter().any(|stray| match &stray.keeper {
         crate::server::Keeper::User(_, unit) => unit == service.unit.as_str() || unit == stem,
         _ => false,
     });
+    let health = health(target, found.as_ref());
+    let fine = health.as_ref().is_some_and(Health::is_fine);
     Patient {
-        health: health(target, found.as_ref()),
+        better: if fine { None } else { better(target, found.as_ref()) },
+        health,
         name,
-        missing,
-        homeless: service.working_directory.as_ref().is_some_and(|path| !path.is_dir()),
+        table,
+        unexecutable: service.commands.iter().filter_map(|path| unexecutable(path)).collect(),
+        homeless: homeless(service),
+        remote: remote(target, found.as_ref()),
         of_a_user,
         found,
         service: service.clone(),
@@ -69,30 +107,140 @@ pub fn look(member: &Member, service: &ServiceReading, server: &Server) -> Patie
     }
 }
 
-/// Asks the health path, where it is a plain one on this host.
+fn unexecutable(path: &Path) -> Option<Unexecutable> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let there = match path.metadata() {
+        Ok(metadata) if metadata.permissions().mode() & 0o111 != 0 => return None,
+        Ok(metadata) => metadata.is_file(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        // Not seen is not missing.
+        Err(_) => return None,
+    };
+    let name = path.file_name().filter(|_| path.is_absolute() && !there);
+    let instead =
+        BIN.iter().filter_map(|folder| Some(Path::new(folder).join(name?))).find(|path| path.exists());
+    path.is_absolute().then(|| Unexecutable { path: path.to_owned(), there, instead })
+}
+
+fn homeless(service: &ServiceReading) -> Option<Homeless> {
+    let path = service.working_directory.as_ref().filter(|_| !service.directory_optional)?;
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => {
+            access::closed_to(Path::new("/"), path, &service.user).map(Homeless::Closed)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+        _ => Some(Homeless::Missing),
+    }
+}
+
+/// The host of a database that is not on this one.
+fn remote(target: &Target, found: Option<&FoundApp>) -> Option<String> {
+    let places: Vec<DatabasePlace> = match (&target.database, found) {
+        (Some(database), _) => database.places.clone(),
+        (None, Some(found)) => found.databases.iter().flat_map(|one| one.places.clone()).collect(),
+        (None, None) => Vec::new(),
+    };
+    let hosts = places.into_iter().filter_map(|place| match place {
+        DatabasePlace::Host(host, _) => Some(host),
+        DatabasePlace::Socket(_) => None,
+    });
+    let names = server::names_of_this_host(Path::new("/"));
+    let here = |host: &String| match host.parse::<IpAddr>() {
+        // An address of this host is one that can be bound.
+        Ok(address) => address.is_loopback() || UdpSocket::bind((address, 0)).is_ok(),
+        Err(_) => host == "localhost" || names.contains(host),
+    };
+    hosts.into_iter().find(|host| !here(host))
+}
+
+/// Asks as the daemon does.
 fn health(target: &Target, found: Option<&FoundApp>) -> Option<Health> {
-    let rest = target.http.as_ref().filter(|http| http.method == "GET" && http.headers.is_empty())?;
-    let rest = rest.url.strip_prefix("http://")?;
-    let (authority, path) =
-        rest.split_once('/').map_or((rest, String::from("/")), |(a, p)| (a, format!("/{p}")));
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
-    let port: u16 = port.parse().ok()?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let address = match (host, target.address) {
-        ("localhost", Address::Ip(address)) => address,
-        ("localhost", Address::Localhost) => {
+    let http = target.http.as_ref()?;
+    let rest = http.url.split_once("://").map_or(http.url.as_str(), |(_, rest)| rest);
+    let path = rest.split_once('/').map_or_else(|| "/".to_owned(), |(_, path)| format!("/{path}"));
+    let ask = || first_answer(http, target.address, http.timeout).map(Asked::from);
+    let mut first = ask();
+    if first.as_ref().is_ok_and(|asked| asked.took > SLOW)
+        && let Ok(again) = ask()
+        && again.took <= SLOW
+    {
+        // The first answer after a start may take its time.
+        first = Ok(again);
+    }
+    let asked = match &first {
+        Ok(asked) => asked.clone(),
+        Err(why) => {
+            return Some(Health { path, whole: Err(why.clone()), first, with: Vec::new(), end: None });
+        }
+    };
+    let good = http.status.contains(asked.status);
+    let mut health = Health { path, first, whole: Ok(()), with: Vec::new(), end: None };
+    if !good && (300..400).contains(&asked.status) {
+        health.end = redirected_to(http, target.address, http.timeout);
+    }
+    health.whole = whole_health_check(http, target.address, http.timeout);
+    if !good {
+        health.with = with_headers(http, target, found);
+    }
+    Some(health)
+}
+
+/// The headers that a proxy in front would send, as few as make it answer well.
+fn with_headers(http: &HttpTarget, target: &Target, found: Option<&FoundApp>) -> Vec<(&'static str, String)> {
+    let of_public = target.public.as_ref().and_then(|public| {
+        let (_, rest) = public.http.url.split_once("://")?;
+        rest.split(['/', ':', '?']).next().map(str::to_owned)
+    });
+    let of_site = || {
+        found.and_then(|found| {
+            Some(found.sites.iter().find_map(|(site, _)| site.public_names().next())?.to_owned())
+        })
+    };
+    let host = of_public.or_else(of_site);
+    let mut tries: Vec<Vec<(&'static str, String)>> = Vec::new();
+    let https = ("X-Forwarded-Proto", "https".to_owned());
+    tries.extend(host.iter().map(|host| vec![("Host", host.clone())]));
+    tries.push(vec![https.clone()]);
+    tries.extend(host.iter().map(|host| vec![("Host", host.clone()), https.clone()]));
+    let known = |name: &str| http.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+    tries.retain(|headers| !headers.iter().any(|(name, _)| known(name)));
+    let good = |headers: &&Vec<(&'static str, String)>| {
+        let mut http = http.clone();
+        http.headers.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), Secret(value.clone()))));
+        whole_health_check(&http, target.address, PATIENCE).is_ok()
+            && first_answer(&http, target.address, PATIENCE)
+                .is_ok_and(|asked| http.status.contains(asked.status))
+    };
+    tries.iter().find(good).cloned().unwrap_or_default()
+}
+
+/// A usual path that answers well, quickly, and not with a page made beforehand.
+fn better(target: &Target, found: Option<&FoundApp>) -> Option<String> {
+    let port = target.port?;
+    let address = match target.address {
+        Address::Ip(address) => address,
+        Address::Localhost => {
             found.and_then(|found| found.address(port)).unwrap_or(IpAddr::from([127, 0, 0, 1]))
         }
-        _ => host.parse().ok()?,
     };
-    let plain = ask(address, port, &path, authority, PATIENCE);
-    let odd = plain.as_ref().is_ok_and(|asked| !(200..300).contains(&asked.status));
-    let public = found.and_then(|found| found.sites.iter().find_map(|(site, _)| site.public_names().next()));
-    let named = public.filter(|_| odd).and_then(|name| {
-        let asked = ask(address, port, &path, name, PATIENCE).ok()?;
-        Some((name.to_owned(), asked))
-    });
-    Some(Health { path, plain, named })
+    match usual_paths(address, port, PATIENCE) {
+        server::Health::Path(path, asked) if asked.took <= SLOW && !asked.is_static() => {
+            Some(path.to_owned())
+        }
+        _ => None,
+    }
+}
+
+impl Health {
+    /// There is nothing to say about it.
+    pub fn is_fine(&self) -> bool {
+        let redirects = |asked: &Asked| (300..400).contains(&asked.status);
+        self.whole.is_ok()
+            && self
+                .first
+                .as_ref()
+                .is_ok_and(|asked| !redirects(asked) && asked.took <= SLOW && !asked.is_static())
+    }
 }
 
 impl Patient {

@@ -5,27 +5,30 @@ use std::time::Duration;
 
 use super::super::tests::shapes::assert_shape;
 use super::lint::{Finding, Severity};
-use super::looking::{Health, Patient};
+use super::looking::{Health, Homeless, Patient, Unexecutable};
 use super::*;
 use crate::judge::LoadState;
 use crate::server::{Asked, FoundApp, Keeper, Listening, Restarter, Stray};
 use crate::systemd::ServiceReading;
 
-/// An app about which there is nothing to say.
+fn configured(lines: &str) -> crate::config::Member {
+    let text = format!("[app.web]\nunit = \"web.service\"\nport = 3000\n{lines}");
+    let loaded = load_text(Path::new("/nonexistent"), Path::new("/x.toml"), &text).unwrap();
+    loaded.settings.members[0].clone()
+}
+
+/// An app about which there is nothing to say: as systemd has it, but for `Restart=` and `RestartSec=`.
 fn sound() -> Patient {
     let service = ServiceReading {
         load: LoadState::Loaded,
-        restart: "on-failure".into(),
-        restart_delay: Some(Duration::from_secs(3)),
+        restart: "always".into(),
+        restart_delay: Some(Duration::from_secs(1)),
         limit_interval: Some(Duration::from_secs(10)),
         limit_burst: 5,
-        timeout_stop: Some(Duration::from_secs(20)),
+        timeout_stop: Some(Duration::from_secs(90)),
         ..ServiceReading::running("web.service", 7)
     };
-    let text = "[app.web]\nunit = \"web.service\"\nport = 3000\nhttp = \"/health\"\n\
-                database = { url = \"postgres://db.example.org/\" }\n";
-    let loaded = load_text(Path::new("/nonexistent"), Path::new("/x.toml"), text).unwrap();
-    let member = loaded.settings.members[0].clone();
+    let member = configured("http = \"/health\"\n");
     let found = FoundApp {
         service: service.clone(),
         runtime: Some("node"),
@@ -34,17 +37,21 @@ fn sound() -> Patient {
         directory: None,
         databases: vec![],
         caches: vec![],
+        sockets: vec![],
         sites: vec![],
     };
     Patient {
         name: "web".into(),
+        table: Some("web".into()),
         service: ServiceReading { after: vec!["network-online.target".into()], ..service },
         policy: member.policy,
         target: member.target,
         found: Some(found),
         health: Some(answering(200, 5, &[])),
-        missing: vec![],
-        homeless: false,
+        better: None,
+        unexecutable: vec![],
+        homeless: None,
+        remote: Some("db.example.org".into()),
         of_a_user: false,
     }
 }
@@ -55,7 +62,11 @@ fn asked(status: u16, ms: u64, headers: &[(&str, &str)]) -> Asked {
 }
 
 fn answering(status: u16, ms: u64, headers: &[(&str, &str)]) -> Health {
-    Health { path: "/health".into(), plain: Ok(asked(status, ms, headers)), named: None }
+    let whole = match status {
+        200..300 => Ok(()),
+        _ => Err(format!("GET /health answers {status} (expected 200-299)")),
+    };
+    Health { path: "/health".into(), first: Ok(asked(status, ms, headers)), whole, with: vec![], end: None }
 }
 
 fn found(change: impl FnOnce(&mut Patient)) -> Vec<Finding> {
@@ -75,66 +86,330 @@ fn nothing_is_said_of_a_sound_app() {
 
 type Change = fn(&mut Patient);
 
+/// What is wrong, and beside it what only looks like it.
 #[test]
-fn each_finding_alone() {
-    let changes: [(&str, Change); 20] = [
-        ("no-unit", |p| p.service.load = LoadState::NotFound),
-        ("user-manager", |p| {
-            p.service.load = LoadState::NotFound;
-            p.of_a_user = true;
-        }),
-        ("pm2", |p| p.service.commands = vec!["/usr/bin/pm2".into()]),
-        ("container", |p| p.service.commands = vec!["/usr/bin/docker".into()]),
-        ("exec", |p| p.missing = vec!["/usr/bin/nod".into()]),
-        ("exec", |p| {
-            p.service.result = "exit-code".into();
-            p.service.status = 203;
-        }),
-        ("chdir", |p| p.homeless = true),
-        ("no-restart", |p| p.service.restart = "no".into()),
-        ("start-limit-action", |p| p.service.limit_action = "reboot".into()),
-        ("start-limit-action", |p| p.service.failure_action = "poweroff".into()),
-        ("start-limit", |p| p.service.limit_interval = Some(Duration::from_secs(3600))),
-        ("start-limit", |p| p.service.restart_delay = Some(Duration::from_millis(100))),
-        ("stop-timeout", |p| p.service.timeout_stop = None),
-        ("network-online", |p| p.service.after.clear()),
-        ("one-family", |p| {
-            if let Some(found) = &mut p.found {
-                found.listening[0].address = IpAddr::from([127, 0, 0, 1]);
-            }
-        }),
-        ("no-http", |p| p.target.http = None),
-        ("health-redirects", |p| p.health = Some(answering(302, 5, &[("location", "/login")]))),
-        ("health-needs-host", |p| {
-            let named = Some(("shop.example".to_owned(), asked(200, 5, &[])));
-            p.health = Some(Health { named, ..answering(404, 5, &[]) });
-        }),
-        ("health-slow", |p| p.health = Some(answering(200, 2000, &[]))),
-        ("health-static", |p| p.health = Some(answering(200, 5, &[("x-nextjs-prerender", "1")]))),
+fn each_finding_alone_and_what_is_none() {
+    let seconds = Duration::from_secs;
+    let changes: [(&str, Change, Change); 24] = [
+        (
+            "no-unit",
+            |p| p.service.load = LoadState::NotFound,
+            |p| p.service.active = crate::judge::ActiveState::Inactive,
+        ),
+        (
+            "user-manager",
+            |p| {
+                p.service.load = LoadState::NotFound;
+                p.of_a_user = true;
+            },
+            // One of the same name in the system counts.
+            |p| p.of_a_user = true,
+        ),
+        (
+            "pm2",
+            |p| p.service.commands = vec!["/usr/bin/pm2-runtime".into()],
+            |p| {
+                p.service.commands = vec!["/usr/bin/pm25".into()];
+            },
+        ),
+        (
+            "container",
+            |p| p.service.commands = vec!["/usr/bin/docker".into()],
+            |p| {
+                p.service.commands = vec!["/srv/docker/app".into()];
+            },
+        ),
+        (
+            "exec",
+            |p| {
+                p.unexecutable =
+                    vec![Unexecutable { path: "/usr/bin/nod".into(), there: false, instead: None }]
+            },
+            // It failed so once, and runs by now.
+            |p| {
+                p.service.result = "exit-code".into();
+                p.service.status = 203;
+                p.service.active = crate::judge::ActiveState::Active;
+            },
+        ),
+        (
+            "exec",
+            |p| {
+                p.service.result = "exit-code".into();
+                p.service.status = 203;
+            },
+            |p| {
+                p.service.result = "exit-code".into();
+                p.service.status = 1;
+            },
+        ),
+        (
+            "chdir",
+            |p| p.homeless = Some(Homeless::Missing),
+            |p| {
+                p.service.working_directory = Some("/srv/web".into());
+            },
+        ),
+        ("chdir", |p| p.homeless = Some(Homeless::Closed("/home/me".into())), |_| ()),
+        (
+            "chdir",
+            |p| {
+                p.service.result = "exit-code".into();
+                p.service.status = 200;
+            },
+            |p| {
+                p.service.result = "success".into();
+                p.service.status = 200;
+            },
+        ),
+        ("no-restart", |p| p.service.restart = "no".into(), |p| p.service.restart = "on-failure".into()),
+        (
+            "no-restart",
+            |p| p.service.restart = "on-success".into(),
+            |p| p.service.restart = "on-abnormal".into(),
+        ),
+        (
+            "start-limit-action",
+            |p| p.service.limit_action = "reboot".into(),
+            |p| {
+                p.service.limit_action = "none".into();
+            },
+        ),
+        (
+            "start-limit-action",
+            |p| p.service.failure_action = "poweroff".into(),
+            |p| {
+                p.service.failure_action = "none".into();
+            },
+        ),
+        (
+            "start-limit",
+            |p| p.service.limit_interval = Some(Duration::from_secs(3600)),
+            // As recoveries come: five in five minutes.
+            |p| p.service.limit_interval = Some(Duration::from_secs(300)),
+        ),
+        // systemd's own limit and delay: app-monitor takes over where that gives up.
+        (
+            "start-limit",
+            |p| p.service.limit_interval = None,
+            |p| {
+                p.service.restart_delay = Some(Duration::from_millis(100));
+            },
+        ),
+        (
+            "restart-delay",
+            |p| p.service.restart_delay = Some(Duration::from_secs(600)),
+            |p| {
+                p.service.restart_delay = Some(Duration::from_secs(30));
+            },
+        ),
+        (
+            "stop-timeout",
+            |p| p.service.timeout_stop = None,
+            |p| {
+                p.service.timeout_stop = Some(Duration::from_secs(20));
+            },
+        ),
+        (
+            "stop-timeout",
+            |p| p.service.timeout_stop = Some(Duration::from_secs(300)),
+            |p| {
+                p.service.timeout_stop = Some(Duration::from_secs(300));
+                p.policy.stop_timeout = Duration::from_secs(300);
+            },
+        ),
+        (
+            "network-online",
+            |p| p.service.after.clear(),
+            |p| {
+                p.service.after.clear();
+                p.remote = None;
+            },
+        ),
+        (
+            "one-family",
+            |p| listen(p, "127.0.0.1"),
+            |p| {
+                listen(p, "127.0.0.1");
+                p.target.address = crate::judge::Address::Ip(IpAddr::from([127, 0, 0, 1]));
+            },
+        ),
+        // Whoever listens on an address of the network is not asked for localhost.
+        ("one-family", |p| listen(p, "::1"), |p| listen(p, "192.0.2.7")),
+        ("no-http", |p| p.target.http = None, |p| p.health = None),
+        (
+            "health-slow",
+            |p| p.health = Some(answering(200, 2000, &[])),
+            |p| p.health = Some(answering(200, 400, &[])),
+        ),
+        (
+            "health-static",
+            |p| p.health = Some(answering(200, 5, &[("x-nextjs-prerender", "1")])),
+            // Express adds that to whatever it sends.
+            |p| p.health = Some(answering(200, 5, &[("etag", "W/1")])),
+        ),
     ];
-    for (word, change) in changes {
+    for (word, change, near) in changes {
         let findings = found(change);
         assert_eq!(words(&findings), [word], "{findings:#?}");
         assert!(!findings[0].mend.is_empty(), "{word} names no way to mend it");
+        assert_eq!(found(near), [], "next to {word}");
     }
-    let refused = Health { plain: Err("connection refused".into()), ..answering(200, 5, &[]) };
-    assert_eq!(words(&found(|p| p.health = Some(refused))), ["health-unanswered"]);
-    assert_eq!(words(&found(|p| p.health = Some(answering(500, 5, &[])))), ["health-bad"]);
+    // What a manager of another mind gives everybody is no wish of anybody's, either.
+    let mut patient = sound();
+    patient.service.timeout_stop = Some(seconds(45));
+    let mut server = Server::empty();
+    assert_eq!(words(&lint::app(&patient, &server)), ["stop-timeout"]);
+    server.usual_stop = Some(seconds(45));
+    assert_eq!(lint::app(&patient, &server), []);
+}
+
+fn listen(patient: &mut Patient, address: &str) {
+    if let Some(found) = &mut patient.found {
+        found.listening[0].address = address.parse().unwrap();
+    }
+}
+
+#[test]
+fn what_a_health_path_answers() {
+    let refused = Health { first: Err("is refused".into()), ..answering(500, 5, &[]) };
+    let redirect = || Health { whole: Ok(()), ..answering(302, 5, &[("location", "/health/?t=s3cret")]) };
+    let host = vec![("Host", "shop.example".to_owned())];
+    let https = vec![("X-Forwarded-Proto", "https".to_owned())];
+    for (word, health, mend) in [
+        ("health-unanswered", refused, "app-monitor check web"),
+        ("health-bad", answering(500, 5, &[]), "# /health; then name it in http"),
+        ("health-redirects", redirect(), "# /health; then name it in http"),
+        ("health-redirects", Health { end: Some("/health/".into()), ..redirect() }, "http = \"/health/\""),
+        (
+            "health-redirects",
+            Health { with: https, ..redirect() },
+            "http = { url = \"/health\", headers = { X-Forwarded-Proto = \"https\" } }",
+        ),
+        (
+            "health-needs-host",
+            Health { with: host, ..answering(404, 5, &[]) },
+            "http = { url = \"/health\", headers = { Host = \"shop.example\" } }",
+        ),
+    ] {
+        let findings = found(|p| p.health = Some(health));
+        assert_eq!(words(&findings), [word], "{findings:#?}");
+        assert_eq!(findings[0].mend.last().map(String::as_str), Some(mend));
+        assert!(!format!("{findings:?}").contains("s3cret"), "{findings:#?}");
+    }
+    // A redirect that is configured as good is the answer.
+    let member = configured("http = { url = \"/health\", status = 302 }\n");
+    let findings = found(|p| {
+        p.target.http = member.target.http.clone();
+        p.health = Some(redirect());
+    });
+    assert_eq!(findings, []);
+    // A better path is named where there is one.
+    let findings = found(|p| {
+        p.health = Some(answering(500, 5, &[]));
+        p.better = Some("/up".into());
+    });
+    assert_eq!(findings[0].mend, ["[app.web]", "http = \"/up\""]);
+}
+
+/// What is configured beside the path stays, and secrets stay where they are.
+#[test]
+fn a_mended_check_keeps_what_it_has() {
+    let slash = || Some(Health { end: Some("/h/".into()), whole: Ok(()), ..answering(301, 5, &[]) });
+    let member = configured(
+        "http = { url = \"/h\", method = \"HEAD\", status = \"200-204\", max_latency = \"2s\" }\n",
+    );
+    let findings = found(|p| {
+        p.target.http = member.target.http.clone();
+        p.health = slash();
+    });
+    let line = &findings[0].mend[1];
+    assert_eq!(
+        line,
+        "http = { url = \"/h/\", method = \"HEAD\", status = \"200-204\", max_latency = \"2s\" }"
+    );
+    configured(&format!("{line}\n"));
+    let member = configured("http = { url = \"/h\", headers = { Authorization = \"Bearer s3cret\" } }\n");
+    let findings = found(|p| {
+        p.target.http = member.target.http.clone();
+        p.health = slash();
+    });
+    assert!(!format!("{findings:?}").contains("s3cret"), "{findings:#?}");
+    assert!(findings[0].mend.iter().all(|line| line.starts_with('#')), "{findings:#?}");
+}
+
+/// The very line, where it can be known.
+#[test]
+fn lines_that_mend() {
+    let of = |change: Change| found(change).remove(0).mend;
+    assert_eq!(
+        of(|p| {
+            p.service.lines = vec!["/usr/local/bin/node server.js --port 3000".into()];
+            let path = "/usr/local/bin/node".into();
+            p.unexecutable = vec![Unexecutable { path, there: false, instead: Some("/usr/bin/node".into()) }];
+        }),
+        [
+            "systemctl edit web.service",
+            "[Service]",
+            "ExecStart=",
+            "ExecStart=/usr/bin/node server.js --port 3000"
+        ]
+    );
+    // A command line may hold a token.
+    assert_eq!(
+        of(|p| {
+            p.service.lines = vec!["/usr/local/bin/node server.js --token=s3cret".into()];
+            let path = "/usr/local/bin/node".into();
+            p.unexecutable = vec![Unexecutable { path, there: false, instead: Some("/usr/bin/node".into()) }];
+        }),
+        ["ln -s /usr/bin/node /usr/local/bin/node"]
+    );
+    assert_eq!(
+        of(|p| p.unexecutable = vec![Unexecutable { path: "/srv/x.sh".into(), there: true, instead: None }]),
+        ["chmod +x /srv/x.sh"]
+    );
+    assert_eq!(
+        of(|p| {
+            p.homeless = Some(Homeless::Missing);
+            p.service.user = "www-data".into();
+            p.service.working_directory = Some("/srv/gone".into());
+        }),
+        ["install -d -o www-data /srv/gone"]
+    );
+    assert_eq!(
+        of(|p| p.service.timeout_stop = Some(Duration::from_secs(60))),
+        ["[app.web]", "stop_timeout = \"1m\""]
+    );
+    let unconfigured: Change = |p| {
+        p.table = None;
+        p.service.timeout_stop = Some(Duration::from_secs(60));
+    };
+    assert_eq!(of(unconfigured), ["systemctl edit web.service", "[Service]", "TimeoutStopSec=20s"]);
+    assert_eq!(
+        of(|p| p.service.load = LoadState::Masked),
+        ["systemctl unmask web.service", "systemctl daemon-reload"]
+    );
 }
 
 /// nginx that goes to the very address is no reason to complain.
 #[test]
 fn one_family_is_enough_for_who_names_it() {
     use crate::server::nginx::{Pass, Site, Upstream};
-    for (host, expected) in [("127.0.0.1", vec![]), ("localhost", vec!["one-family"])] {
+    for (host, expected, mend) in [
+        ("127.0.0.1", vec![], ""),
+        ("localhost", vec!["one-family"], "s/localhost:3000/127.0.0.1:3000/"),
+        ("::1", vec!["one-family"], "s/\\[::1\\]:3000/127.0.0.1:3000/"),
+    ] {
         let findings = found(|p| {
             let Some(found) = &mut p.found else { return };
             found.listening[0].address = IpAddr::from([127, 0, 0, 1]);
             let passes = vec![Pass { location: "/".into(), to: vec![Upstream::Host(host.into(), 3000)] }];
             let site = Site { file: String::new(), names: vec![], ports: vec![(80, false)], passes };
-            found.sites = vec![(site, 3000)];
+            found.sites = vec![(site, Some(3000))];
         });
         assert_eq!(words(&findings), expected, "{host}");
+        let line = findings.first().map(|finding| finding.mend[0].clone()).unwrap_or_default();
+        assert!(line.contains(mend), "{line}");
     }
 }
 
@@ -150,29 +425,49 @@ fn crowded() -> Server {
         ports: vec![],
     };
     let mut server = Server::empty();
-    server.host = crate::server::Facts { memory: 1 << 30, swap: 0, journal_kept: false };
+    server.host =
+        crate::server::Facts { memory: 1 << 30, swap: 0, journal_kept: false, journal_forbidden: false };
     server.strays = vec![
         stray(Keeper::Pm2),
         stray(Keeper::Container("0af3".into())),
         stray(Keeper::User("1000".into(), "shop.service".into())),
         stray(Keeper::Session),
     ];
-    server.restarters =
-        vec![Restarter::of("cron", "/etc/crontab, line 3"), Restarter::of("loop", "/root/w.sh (pid 3)")];
+    server.restarters = vec![
+        Restarter::of("cron", "/etc/crontab, line 3"),
+        Restarter::of("timer", "heal.timer"),
+        Restarter::of("loop", "/root/w.sh (pid 3)"),
+    ];
     server
 }
 
 #[test]
 fn the_host_and_who_else_restarts() {
     let server = crowded();
-    assert_eq!(words(&lint::app(&sound(), &server)), ["cron", "loop"]);
+    assert_eq!(words(&lint::app(&sound(), &server)), ["cron", "timer", "loop"]);
+    // About another app nothing of that is said.
+    let mut other = sound();
+    other.service = ServiceReading { unit: "shop.service".parse().unwrap(), ..other.service };
+    other.found = None;
+    assert_eq!(lint::app(&other, &server), []);
     assert_eq!(
         words(&lint::host(&server)),
         ["no-swap", "journal", "under-pm2", "under-docker", "under-user", "under-session"]
     );
     let mut well = Server::empty();
-    well.host = crate::server::Facts { memory: 8 << 30, swap: 0, journal_kept: true };
-    assert_eq!(lint::host(&well), []);
+    for (memory, swap) in [(8 << 30, 0), (2 << 30, 0), (1 << 30, 1 << 20), (0, 0)] {
+        let facts = crate::server::Facts { memory, swap, journal_kept: true, journal_forbidden: false };
+        well.host = facts;
+        assert_eq!(lint::host(&well), [], "{memory} {swap}");
+    }
+    well.host = crate::server::Facts { journal_kept: false, journal_forbidden: true, ..well.host };
+    let findings = lint::host(&well);
+    assert_eq!(words(&findings).last(), Some(&"journal"));
+    assert!(
+        findings
+            .last()
+            .is_some_and(|finding| finding.mend.iter().any(|line| line.contains("Storage=persistent")))
+    );
 }
 
 #[test]
@@ -196,8 +491,5 @@ fn the_shape_of_json_and_of_the_report() {
     assert!(text.starts_with("web: problem: /usr/bin/nod [31m does not exist"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() < 80), "{text}");
     let text = shown(&Answer { findings: vec![], apps: vec![], unseen: vec![] }, Terminal::PLAIN);
-    assert!(
-        text.contains("nothing was found about this host") && text.contains("app-monitor init"),
-        "{text}"
-    );
+    assert!(text.contains("nothing to mend about this host") && text.contains("app-monitor init"), "{text}");
 }

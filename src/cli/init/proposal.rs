@@ -1,5 +1,6 @@
 //! The lines that are proposed for one app, and the checks that decide which of them stay.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,13 @@ use serde::Serialize;
 
 use super::super::check;
 use super::comment;
+use super::instances::{self, Instance};
 use crate::checks::{Pool, World};
-use crate::config::{NamedDatabase, load_text};
-use crate::judge::DatabasePlace;
+use crate::config::{ConfigError, NamedDatabase, load_text};
+use crate::judge::{DatabasePlace, Role};
 use crate::plain::on_one_line;
-use crate::server::{Asked, FoundApp, Server, ask};
+use crate::server::nginx::Pass;
+use crate::server::{Asked, FoundApp, Health, Server, usual_paths};
 use crate::systemd::Bus;
 
 /// What a proposal is made from.
@@ -44,19 +47,19 @@ pub struct Line {
 pub struct Proposal {
     about: String,
     pub lines: Vec<Line>,
+    /// What stands in the line `instances`, where there is one.
+    instances: Vec<Instance>,
     notes: Vec<String>,
 }
 
-/// Health paths, as they are tried.
-pub const PATHS: [&str; 7] = ["/api/health", "/health", "/healthz", "/status", "/up", "/ping", "/"];
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A health check that takes longer is none to ask every few seconds.
-const QUICK: Duration = Duration::from_secs(1);
 /// Ports of an app that are asked.
 const MOST_PORTS: usize = 3;
 /// Changes to a proposal until it passes.
 const MOST_ROUNDS: usize = 8;
+/// Public names of a site that are tried.
+const MOST_NAMES: usize = 4;
 /// Longest name of an app.
 const LONGEST: usize = 32;
 
@@ -78,7 +81,7 @@ pub fn name(stem: &str, taken: &[String]) -> String {
     all.find(free).unwrap_or_else(|| name.to_owned())
 }
 
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     // A JSON string's escapes are a subset of TOML's.
     crate::plain::in_json(&serde_json::Value::from(text).to_string())
 }
@@ -87,81 +90,79 @@ fn line(key: &'static str, value: String, from: impl Into<String>) -> Line {
     Line { key, value, from: from.into(), left_out: None, others: Vec::new() }
 }
 
-/// What came of asking a port for the usual paths.
-pub enum Health {
-    /// That path answers well and quickly.
-    Path(&'static str, Asked),
-    /// None does, for that reason.
-    None(String),
-}
-
-/// Tries the usual paths on a port.
-pub fn health(found: &FoundApp, port: u16) -> Health {
-    let Some(address) = found.address(port) else { return Health::None("nobody listens".to_owned()) };
-    let mut last = String::new();
-    for path in PATHS {
-        match ask(address, port, path, &format!("localhost:{port}"), PATIENCE) {
-            Ok(asked) if (200..300).contains(&asked.status) && asked.took <= QUICK => {
-                return Health::Path(path, asked);
-            }
-            Ok(asked) => {
-                let slow = if asked.took > QUICK { ", slowly" } else { "" };
-                let to = asked.header("location").map(|to| format!(" to {to}")).unwrap_or_default();
-                last = format!("{path} answers {}{to}{slow}", asked.status);
-            }
-            // Who does not answer one path in time answers none.
-            Err(why) => return Health::None(format!("GET {path}: {why}")),
-        }
+/// Makes a proposal for services that are one app, and checks it against them.
+pub async fn propose(group: &[&FoundApp], name: &str, around: &Around<'_>) -> Proposal {
+    let mut proposal = Proposal::nothing(group);
+    match group {
+        [found] => proposal.lines = lines(found, around),
+        _ => proposal.of_instances(group, around),
     }
-    Health::None(format!("none of {} answers 2xx; {last}", PATHS.join(", ")))
-}
-
-/// Makes a proposal and checks it against the running app.
-pub async fn propose(found: &FoundApp, name: &str, around: &Around<'_>) -> Proposal {
-    let mut proposal = Proposal::nothing(found);
-    proposal.lines = lines(found, around);
     proposal.settle(name, around).await;
     proposal
+}
+
+fn health(found: &FoundApp, port: u16) -> Health {
+    match found.address(port) {
+        Some(address) => usual_paths(address, port, PATIENCE),
+        None => Health::None("nobody listens".to_owned()),
+    }
+}
+
+/// The port that answers a usual path, else the most likely one, with what came of asking.
+fn chosen(found: &FoundApp) -> Option<(u16, Health)> {
+    let mut asked: Vec<(u16, Health)> =
+        found.ports().into_iter().take(MOST_PORTS).map(|port| (port, health(found, port))).collect();
+    let answering = asked.iter().position(|(_, health)| matches!(health, Health::Path(..)));
+    (!asked.is_empty()).then(|| asked.swap_remove(answering.unwrap_or(0)))
+}
+
+fn listens(found: &FoundApp) -> String {
+    let at: Vec<String> = found.listening.iter().map(crate::server::Listening::shown).collect();
+    format!("it listens on {}", at.join(", "))
+}
+
+/// The address that a port is bound to, where localhost does not lead to it.
+fn elsewhere(found: &FoundApp, port: u16) -> Option<IpAddr> {
+    let mut addresses = found.listening.iter().filter(|at| at.port == port).map(|at| at.address);
+    let first = addresses.next()?;
+    let local = |address: &IpAddr| address.is_unspecified() || address.is_loopback();
+    (!local(&first) && addresses.all(|address| !local(&address))).then_some(first)
+}
+
+fn answers(path: &str, asked: &Asked) -> String {
+    let remark = if asked.is_static() {
+        ", but the answer looks made beforehand: a path that asks the app itself says more"
+    } else {
+        ""
+    };
+    format!("GET {path} answers {} in {} ms{remark}", asked.status, asked.took.as_millis())
 }
 
 fn lines(found: &FoundApp, around: &Around<'_>) -> Vec<Line> {
     let unit = found.service.unit.as_str();
     let mut lines = vec![line("unit", quoted(unit), "")];
-    let ports = found.ports();
-    let asked: Vec<(u16, Health)> =
-        ports.iter().take(MOST_PORTS).map(|port| (*port, health(found, *port))).collect();
-    let answering = asked.iter().find(|(_, health)| matches!(health, Health::Path(..)));
-    let chosen = answering.or(asked.first());
-    if let Some((port, health)) = chosen {
-        let at: Vec<String> = found.listening.iter().map(crate::server::Listening::shown).collect();
-        lines.push(line("port", port.to_string(), format!("it listens on {}", at.join(", "))));
-        let addresses = || found.listening.iter().filter(|at| at.port == *port).map(|at| at.address);
-        if addresses().all(|address| !address.is_unspecified() && !address.is_loopback())
-            && let Some(address) = addresses().next()
-        {
+    let chosen = chosen(found);
+    if let Some((port, health)) = &chosen {
+        lines.push(line("port", port.to_string(), listens(found)));
+        if let Some(address) = elsewhere(found, *port) {
             lines.push(line("address", quoted(&address.to_string()), "it listens there alone"));
         }
         lines.push(match health {
-            Health::Path(path, asked) => {
-                let remark = if asked.is_static() {
-                    ", but the answer looks made beforehand: a path that asks the app itself says more"
-                } else {
-                    ""
-                };
-                let took = asked.took.as_millis();
-                line(
-                    "http",
-                    quoted(path),
-                    format!("GET {path} answers {} in {took} ms{remark}", asked.status),
-                )
-            }
+            Health::Path(path, asked) => line("http", quoted(path), answers(path, asked)),
             Health::None(why) => Line {
                 left_out: Some(why.clone()),
                 ..line("http", quoted("/health"), "give a path that answers 2xx while all is well")
             },
         });
-        lines.extend(public(found, *port, health, around));
     }
+    lines.extend(public(found, chosen.as_ref(), around));
+    lines.extend(around_it(found, around));
+    lines
+}
+
+/// What is said of an app, of how many instances ever.
+fn around_it(found: &FoundApp, around: &Around<'_>) -> Vec<Line> {
+    let mut lines = Vec::new();
     if found.service.working_directory.is_none()
         && let Some(directory) = &found.directory
     {
@@ -180,27 +181,42 @@ fn lines(found: &FoundApp, around: &Around<'_>) -> Vec<Line> {
     lines
 }
 
-fn public(found: &FoundApp, port: u16, health: &Health, around: &Around<'_>) -> Vec<Line> {
-    let sites = found.sites.iter().filter(|(_, to)| *to == port);
+fn public(found: &FoundApp, chosen: Option<&(u16, Health)>, around: &Around<'_>) -> Vec<Line> {
+    let port = chosen.map(|(port, _)| *port);
+    let sites = found.sites.iter().filter(|(_, to)| to.is_none() || *to == port);
     let whole = |location: &str| matches!(location, "/" | "");
     // One that speaks TLS is what people are sent to.
     let mut all: Vec<_> = sites
-        .filter_map(|(site, _)| {
-            let pass =
-                site.passes_to(port).min_by_key(|pass| (!whole(&pass.location), pass.location.len()))?;
-            let name = site.public_names().next()?.to_owned();
+        .filter_map(|(site, to)| {
+            let leads = |pass: &&Pass| match to {
+                Some(port) => pass.leads_to(*port),
+                None => found.sockets.iter().any(|path| pass.leads_to_socket(path)),
+            };
+            let passes = site.passes.iter().filter(leads);
+            let pass = passes.min_by_key(|pass| (!whole(&pass.location), pass.location.len()))?;
+            let names: Vec<&str> = site.public_names().take(MOST_NAMES).collect();
+            // What a pattern catches is asked at the root.
             let plain = pass.location.starts_with('/') && !pass.location.contains(['(', '*', '$', '\\', '^']);
-            plain.then(|| (site, pass.location.clone(), name))
+            let location = match to {
+                None if !plain => "/",
+                _ if plain => pass.location.as_str(),
+                _ => return None,
+            };
+            (!names.is_empty()).then(|| (site, location.to_owned(), names))
         })
         .collect();
     all.sort_by_key(|(site, location, _)| (!whole(location), !site.ports.iter().any(|(_, tls)| *tls)));
-    let Some((site, location, name)) = all.first() else { return Vec::new() };
-    let mut urls = vec![quoted(&site.url(name, location))];
-    if let (Health::Path(path, _), true) = (health, whole(location)) {
-        urls.push(quoted(&site.url(name, path)));
-        urls.dedup();
+    let Some((site, location, names)) = all.first() else { return Vec::new() };
+    let mut urls = Vec::new();
+    for name in names {
+        urls.push(quoted(&site.url(name, location)));
+        if let (Some((_, Health::Path(path, _))), true) = (chosen, whole(location)) {
+            urls.push(quoted(&site.url(name, path)));
+        }
     }
-    let from = format!("{} passes {name} to port {port}", site.file);
+    urls.dedup();
+    let to = port.map_or_else(|| "its socket".to_owned(), |port| format!("port {port}"));
+    let from = format!("{} passes {} to {to}", site.file, names.join(", "));
     let mut lines = vec![Line { others: urls.split_off(1), ..line("public", urls.remove(0), from) }];
     let mut services = around.server.services.iter();
     if services.any(|service| service.unit.as_str() == "nginx.service") {
@@ -238,13 +254,60 @@ fn database(named: &[NamedDatabase], found: &FoundApp, around: &Around<'_>) -> O
 
 impl Proposal {
     /// An app without a line.
-    pub fn nothing(found: &FoundApp) -> Self {
+    pub fn nothing(group: &[&FoundApp]) -> Self {
+        let [found] = group else {
+            let units: Vec<&str> = group.iter().map(|app| app.service.unit.as_str()).collect();
+            let runs = group.first().and_then(|app| app.runtime).unwrap_or("a program of its own");
+            let about = format!("{} run {runs}, as instances of one app.", units.join(", "));
+            return Self { about, lines: Vec::new(), instances: Vec::new(), notes: Vec::new() };
+        };
         let pid = found.service.main_pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
         let directory =
             found.directory.as_ref().map(|path| format!(", in {}", path.display())).unwrap_or_default();
         let runs = found.runtime.unwrap_or("a program of its own");
         let about = format!("{} runs {runs} ({}{pid}{directory}).", found.service.unit, found.process);
-        Self { about, lines: Vec::new(), notes: Vec::new() }
+        Self { about, lines: Vec::new(), instances: Vec::new(), notes: Vec::new() }
+    }
+
+    /// The lines of an app of several instances.
+    fn of_instances(&mut self, group: &[&FoundApp], around: &Around<'_>) {
+        let mut public_lines = Vec::new();
+        let mut addresses = Vec::new();
+        for found in group {
+            let unit = found.service.unit.to_string();
+            let chosen = chosen(found);
+            let (mut from, mut without) = ("it listens nowhere".to_owned(), Vec::new());
+            let (mut port, mut http) = (None, None);
+            if let Some((at, health)) = &chosen {
+                from = listens(found);
+                addresses.push(elsewhere(found, *at));
+                if self.instances.iter().any(|known| known.port == Some(*at)) {
+                    without.push(format!("port is left out: {at} is that of another instance, too"));
+                } else {
+                    port = Some(*at);
+                    match health {
+                        Health::Path(path, asked) => {
+                            http = Some(*path);
+                            from = format!("{from}; {}", answers(path, asked));
+                        }
+                        Health::None(why) => without.push(format!("http is left out: {why}")),
+                    }
+                }
+            }
+            if public_lines.is_empty() {
+                public_lines = public(found, chosen.as_ref(), around);
+            }
+            self.instances.push(Instance { unit, port, http, from, without });
+        }
+        self.lines.push(line("instances", instances::value(&self.instances), ""));
+        if let Some(Some(address)) = addresses.first().copied()
+            && addresses.iter().all(|other| *other == Some(address))
+        {
+            self.lines.push(line("address", quoted(&address.to_string()), "they listen there alone"));
+        }
+        self.lines.extend(public_lines);
+        let first = group.first().filter(|first| group.iter().all(|one| one.directory == first.directory));
+        self.lines.extend(first.into_iter().flat_map(|found| around_it(found, around)));
     }
 
     /// The file.
@@ -257,6 +320,10 @@ impl Proposal {
         for line in &self.lines {
             if !line.from.is_empty() {
                 text.push_str(&comment(&on_one_line(&line.from)));
+            }
+            if line.key == "instances" {
+                text.push_str(&instances::toml(&self.instances));
+                continue;
             }
             if let Some(why) = &line.left_out {
                 text.push_str(&comment(&format!("Left out: {why}")));
@@ -273,21 +340,21 @@ impl Proposal {
         for _ in 0..MOST_ROUNDS {
             let found = match load_text(around.root, Path::new(&path), &self.toml(name)) {
                 Ok(loaded) => {
-                    let Some(member) = loaded.settings.members.iter().find(|one| one.subject.app().is_some())
-                    else {
-                        return;
-                    };
-                    let answer = check::check(member, Ok(around.bus), around.pool, around.world).await;
-                    let rows = answer.checks.into_iter().filter(|row| row.result != "good");
-                    rows.map(|row| (row.check.to_owned(), row.text)).collect()
+                    let mut found = Vec::new();
+                    for member in loaded.settings.members.iter().filter(|one| one.target.role == Role::App) {
+                        let answer = check::check(member, Ok(around.bus), around.pool, around.world).await;
+                        let rows = answer.checks.into_iter().filter(|row| row.result != "good");
+                        let unit = member.target.unit.as_str();
+                        found.extend(rows.map(|row| (unit.to_owned(), row.check.to_owned(), row.text)));
+                    }
+                    found
                 }
-                Err(errors) => errors
-                    .0
-                    .iter()
-                    .map(|error| {
-                        (error.key.split('.').next().unwrap_or_default().to_owned(), error.message.clone())
-                    })
-                    .collect::<Vec<_>>(),
+                Err(errors) => {
+                    let key =
+                        |error: &ConfigError| error.key.split('.').next().unwrap_or_default().to_owned();
+                    let errors = errors.0.iter();
+                    errors.map(|error| (String::new(), key(error), error.message.clone())).collect()
+                }
             };
             if !self.leave_out(&found) {
                 return;
@@ -296,12 +363,19 @@ impl Proposal {
     }
 
     /// Whether something changed.
-    fn leave_out(&mut self, found: &[(String, String)]) -> bool {
+    fn leave_out(&mut self, found: &[(String, String, String)]) -> bool {
         let mut changed = false;
-        for (key, why) in found {
+        for (unit, key, why) in found {
+            if let Some(instance) = self.instances.iter_mut().find(|one| one.unit == *unit)
+                && instance.leave_out(key, why)
+            {
+                changed = true;
+                continue;
+            }
             let line = self.lines.iter_mut().find(|line| line.key == key && line.left_out.is_none());
             match line {
-                Some(line) if line.key == "unit" => {}
+                // It is what all is about.
+                Some(line) if matches!(line.key, "unit" | "instances") => {}
                 Some(line) if !line.others.is_empty() => {
                     line.value = line.others.remove(0);
                     changed = true;
@@ -321,6 +395,9 @@ impl Proposal {
                 }
             }
         }
+        if let Some(line) = self.lines.iter_mut().find(|line| line.key == "instances") {
+            line.value = instances::value(&self.instances);
+        }
         // Without a public name there is nothing that a proxy would be blamed for.
         let without = self.lines.iter().any(|line| line.key == "public" && line.left_out.is_some());
         if let Some(proxy) = self.lines.iter_mut().find(|line| line.key == "proxy" && line.left_out.is_none())
@@ -336,11 +413,12 @@ impl Proposal {
 #[cfg(test)]
 impl Proposal {
     pub fn of(about: &str, lines: Vec<Line>) -> Self {
-        Self { about: about.to_owned(), lines, notes: Vec::new() }
+        Self { about: about.to_owned(), lines, instances: Vec::new(), notes: Vec::new() }
     }
 
     pub fn left_out(&mut self, found: &[(&str, &str)]) -> bool {
-        let found: Vec<_> = found.iter().map(|(key, why)| ((*key).to_owned(), (*why).to_owned())).collect();
+        let row = |(key, why): &(&str, &str)| (String::new(), (*key).to_owned(), (*why).to_owned());
+        let found: Vec<_> = found.iter().map(row).collect();
         self.leave_out(&found)
     }
 }

@@ -62,6 +62,7 @@ fn answer() -> Answer {
         apps: vec![App {
             app: "web".into(),
             unit: "web.service".into(),
+            units: vec!["web.service".into()],
             file: "/etc/app-monitor/conf.d/web.toml".into(),
             configured_as: None,
             written: false,

@@ -1,0 +1,304 @@
+//! What is said of a unit: who keeps it, whether it can start and comes back, its limits and its stop.
+
+use std::time::Duration;
+
+use super::super::looking::Homeless;
+use super::{Notes, Severity};
+use crate::config::duration;
+use crate::judge::{ActiveState, LoadState};
+use crate::server::{Keeper, Server};
+
+/// Recoveries never come quicker one after the other.
+const QUICKEST: Duration = Duration::from_secs(2);
+/// Longest `stop_timeout`.
+const LONGEST_STOP: Duration = Duration::from_secs(3600);
+/// An app may wait that long for its restart.
+const PATIENT: Duration = Duration::from_secs(30);
+
+pub fn unknown(notes: &mut Notes<'_>) {
+    let unit = notes.patient.service.unit.to_string();
+    if notes.patient.of_a_user {
+        notes.add(
+            Severity::Problem,
+            "user-manager",
+            format!("{unit} runs under a user's own manager"),
+            "app-monitor asks the system's systemd, which does not know it, and it ends when the user has no \
+             session (unless lingering).",
+            vec![
+                "# as its user, then as root, with User= added to it:".into(),
+                format!("systemctl --user disable --now {unit}"),
+                format!("mv ~/.config/systemd/user/{unit} /etc/systemd/system/"),
+                format!("systemctl daemon-reload && systemctl enable --now {unit}"),
+            ],
+        );
+        return;
+    }
+    let (word, mend) = match notes.patient.service.load {
+        LoadState::Masked => ("it is masked", format!("systemctl unmask {unit}")),
+        LoadState::BadSetting | LoadState::Error => {
+            ("it cannot read its file", format!("systemd-analyze verify {unit}  # tells the line"))
+        }
+        _ => ("there is no such file", format!("systemctl edit --force --full {unit}")),
+    };
+    notes.add(
+        Severity::Problem,
+        "no-unit",
+        format!("systemd has no {unit} that it could start: {word}"),
+        "Without a unit nothing can be started.",
+        vec![mend, "systemctl daemon-reload".into()],
+    );
+}
+
+/// Who else keeps it alive.
+pub fn keepers(notes: &mut Notes<'_>, server: &Server) {
+    let service = &notes.patient.service;
+    let commands: Vec<String> = service
+        .commands
+        .iter()
+        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    let by = |name: &str| {
+        commands.iter().any(|command| command == name || command.starts_with(&format!("{name}-")))
+    };
+    let unit = service.unit.to_string();
+    let directory = service.working_directory.clone();
+    let elsewhere = server
+        .strays
+        .iter()
+        .find(|stray| stray.keeper == Keeper::Pm2 && directory.is_some() && stray.cwd == directory);
+    if by("pm2") || unit.starts_with("pm2-") {
+        let mend = vec![
+            "app-monitor init  # shows a unit for each app under PM2, to be written and started".to_owned(),
+            format!("systemctl disable --now {unit}"),
+        ];
+        notes.add(
+            Severity::Problem,
+            "pm2",
+            format!("{unit} runs PM2, which keeps the app"),
+            "PM2 restarts it by itself, so that two keepers work against each other, and the app's own \
+             processes are not what the unit starts and stops.",
+            mend,
+        );
+    } else if let Some(stray) = elsewhere {
+        notes.add(
+            Severity::Problem,
+            "pm2",
+            format!("{unit} and PM2 both keep this app"),
+            "Two of it run, or one cannot have its port; what PM2 runs is not what the unit starts and stops.",
+            vec![stray.leave_pm2()],
+        );
+    }
+    if by("docker") || by("podman") {
+        let engine = if by("docker") { "docker" } else { "podman" };
+        let line = notes.patient.service.lines.join(" ");
+        let mut words = line.split([' ', '=']).skip_while(|word| *word != "--name");
+        let name = words.nth(1).unwrap_or("NAME").to_owned();
+        notes.add(
+            Severity::Warning,
+            "container",
+            format!("{unit} runs a container"),
+            "Its processes are not in the unit's cgroup, so that their memory and their ports are not seen, and a \
+             restart policy of the container would work against recoveries.",
+            vec![
+                format!("{engine} update --restart=no {name}"),
+                "# and where its memory and port are to be seen: run the app itself, without a container".into(),
+            ],
+        );
+    }
+}
+
+/// Whether it can start at all, and comes back by itself.
+pub fn start(notes: &mut Notes<'_>) {
+    let service = &notes.patient.service;
+    let failed = |status: i64| {
+        service.result == "exit-code" && service.active != ActiveState::Active && service.status == status
+    };
+    let (no_exec, no_chdir) = (failed(203), failed(200));
+    let first = service.commands.first().map(|path| path.display().to_string()).unwrap_or_default();
+    let bad = notes.patient.unexecutable.first().cloned();
+    if bad.is_some() || no_exec {
+        let (what, mend) = match &bad {
+            Some(bad) if bad.there => (
+                format!("{} is not marked as executable (203/EXEC)", bad.path.display()),
+                vec![format!("chmod +x {}", bad.path.display())],
+            ),
+            Some(bad) => {
+                let path = bad.path.display().to_string();
+                let line = bad.instead.as_ref().and_then(|instead| {
+                    let line = service.lines.iter().find(|line| line.starts_with(&path))?;
+                    // What may be a secret is not repeated.
+                    let plain = !line.contains(['=', '"', '\'', '$', '%', '\\']) && !line.contains("://");
+                    plain.then(|| format!("ExecStart={}{}", instead.display(), &line[path.len()..]))
+                });
+                let mend = match (line, &bad.instead) {
+                    (Some(line), _) => notes.edit("Service", &["ExecStart=", &line]),
+                    (None, Some(instead)) => vec![format!("ln -s {} {path}", instead.display())],
+                    (None, None) => vec![
+                        format!(
+                            "# put the program there, or name the one that is: command -v {}",
+                            name_of(&path)
+                        ),
+                        format!("systemctl edit --full {}", service.unit),
+                    ],
+                };
+                (format!("{path} does not exist (203/EXEC)"), mend)
+            }
+            None => (
+                format!("{first} could not be executed (203/EXEC)"),
+                vec![
+                    format!("namei -l {first}  # its user has to be let in to it"),
+                    format!("head -1 {first}  # of a script: #! and a program that exists"),
+                ],
+            ),
+        };
+        notes.add(
+            Severity::Problem,
+            "exec",
+            what,
+            "ExecStart= needs the absolute path of a program that its user may execute; node of a version manager \
+             lies in a home that it may not see. A script needs its first line (#!) and chmod +x.",
+            mend,
+        );
+    }
+    let service = &notes.patient.service;
+    let directory = service.working_directory.as_ref().map(|path| path.display().to_string());
+    let directory = directory.unwrap_or_default();
+    let what = match &notes.patient.homeless {
+        Some(Homeless::Missing) => {
+            let owner = if service.user.is_empty() { "root" } else { service.user.as_str() };
+            Some((
+                format!("its working directory {directory} does not exist (200/CHDIR)"),
+                format!("install -d -o {owner} {directory}"),
+            ))
+        }
+        Some(Homeless::Closed(at)) => Some((
+            format!("{} is not let in to {} (200/CHDIR)", service.user, at.display()),
+            format!("chmod o+x {}", at.display()),
+        )),
+        None => no_chdir.then(|| {
+            (
+                format!("its working directory {directory} could not be entered (200/CHDIR)"),
+                format!("namei -l {directory}  # its user has to be let in to all of these"),
+            )
+        }),
+    };
+    if let Some((what, mend)) = what {
+        notes.add(
+            Severity::Problem,
+            "chdir",
+            what,
+            "WorkingDirectory= has to be there, and its user has to be let in to it and to all above it.",
+            vec![mend],
+        );
+    }
+    let restart = notes.patient.service.restart.clone();
+    if matches!(restart.as_str(), "no" | "" | "on-success") {
+        let what = if restart == "on-success" {
+            "Restart=on-success leaves a crashed app down"
+        } else {
+            "Restart= is not set"
+        };
+        notes.add(
+            Severity::Advice,
+            "no-restart",
+            what,
+            "systemd itself brings a crashed app back within a second, also while app-monitor is being upgraded; \
+             app-monitor counts such restarts and steps in when they do not help.",
+            notes.edit("Service", &["Restart=on-failure", "RestartSec=3s"]),
+        );
+    }
+}
+
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// What would keep systemd from starting it. That quick crashes use the usual limit up is no finding:
+/// app-monitor takes over at that moment, with a clean slate and a budget of its own.
+pub fn limits(notes: &mut Notes<'_>) {
+    let service = &notes.patient.service;
+    for (name, action) in
+        [("StartLimitAction", &service.limit_action), ("FailureAction", &service.failure_action)]
+    {
+        if !matches!(action.as_str(), "" | "none") {
+            let what = format!("{name}={action}");
+            let mend = notes.edit("Unit", &[&format!("{name}=none")]);
+            let why = "A broken app would take the whole host down, again and again.";
+            notes.add(Severity::Problem, "start-limit-action", what, why, mend);
+        }
+    }
+    let service = &notes.patient.service;
+    let cooldown = notes.patient.policy.cooldown;
+    let restarts = !matches!(service.restart.as_str(), "no" | "");
+    let late = service.restart_delay.is_none_or(|delay| delay > cooldown.max(PATIENT));
+    if restarts && late {
+        let shown = service.restart_delay.map_or_else(|| "infinity".to_owned(), duration::show);
+        let mend = notes.edit("Service", &["RestartSec=3s"]);
+        notes.add(
+            Severity::Advice,
+            "restart-delay",
+            format!("RestartSec={shown} leaves a crashed app down for so long"),
+            "While systemd waits to restart an app, app-monitor does, too: two that restart get in each other's way.",
+            mend,
+        );
+    }
+    let service = &notes.patient.service;
+    let interval = service.limit_interval.unwrap_or(Duration::MAX);
+    if interval.is_zero() || service.limit_burst == 0 {
+        return;
+    }
+    let burst = u32::try_from(service.limit_burst).unwrap_or(u32::MAX);
+    if interval > cooldown.max(QUICKEST).saturating_mul(burst) {
+        let shown = service.limit_interval.map_or_else(|| "infinity".to_owned(), duration::show);
+        let mend = notes.edit("Unit", &["StartLimitIntervalSec=10s", "StartLimitBurst=5"]);
+        notes.add(
+            Severity::Warning,
+            "start-limit",
+            format!(
+                "at most {burst} starts in {shown} are allowed, and recoveries come every {}",
+                duration::show(cooldown)
+            ),
+            "Starts by app-monitor count, too: after so many systemd refuses the next one until that time is over.",
+            mend,
+        );
+    }
+}
+
+/// A stop that is given longer than app-monitor gives it. What nobody has set is no wish of anybody's:
+/// app-monitor helps such a stop along after its own time.
+pub fn stop(notes: &mut Notes<'_>, server: &Server) {
+    let (theirs, ours) = (notes.patient.service.timeout_stop, notes.patient.policy.stop_timeout);
+    let shown = duration::show(ours);
+    let as_ours = [format!("TimeoutStopSec={shown}")];
+    let as_ours = [as_ours[0].as_str()];
+    match theirs {
+        None => {
+            let mend = notes.edit("Service", &as_ours);
+            notes.add(
+                Severity::Warning,
+                "stop-timeout",
+                "TimeoutStopSec=infinity waits for ever for the app to end",
+                format!(
+                    "app-monitor ends a stop with SIGKILL after stop_timeout = \"{shown}\"; a shutdown, an upgrade \
+                     and an administrator would wait for ever."
+                ),
+                mend,
+            );
+        }
+        Some(theirs) if theirs > ours && server.usual_stop != Some(theirs) => {
+            let mend = if notes.patient.table.is_some() && theirs <= LONGEST_STOP {
+                notes.table(format!("stop_timeout = \"{}\"", duration::show(theirs)))
+            } else {
+                notes.edit("Service", &as_ours)
+            };
+            notes.add(
+                Severity::Advice,
+                "stop-timeout",
+                format!("TimeoutStopSec={} is longer than stop_timeout = \"{shown}\"", duration::show(theirs)),
+                "Somebody gave the app that time to end its work; app-monitor ends a stop with SIGKILL after its own.",
+                mend,
+            );
+        }
+        Some(_) => {}
+    }
+}
