@@ -42,4 +42,5 @@ mod state;
 mod strangers;
 mod support;
 mod telling;
+mod terminal;
 mod upgrade;

@@ -112,6 +112,10 @@ impl Leave {
             if authorized {
                 return Ok(name_of(caller.uid));
             }
+            return Err(fdo::Error::AccessDenied(format!(
+                "polkit gave no leave ({ACTION}): the password was wrong, or nobody could be asked for it; \
+                 try again, or with sudo"
+            )));
         }
         Err(fdo::Error::AccessDenied(format!(
             "that takes root, or leave by polkit ({ACTION}); try it with sudo"
