@@ -11,7 +11,7 @@ use crate::judge::Span;
 
 use super::client::{Client, Failure};
 use super::terminal::{Terminal, Tone};
-use super::{ATTENTION, OK, complain, json_text, print_text};
+use super::{ATTENTION, OK, complain, json_text, print_text, say};
 
 /// `alerts`.
 #[derive(Debug, Args)]
@@ -61,10 +61,10 @@ pub async fn run(command: &Alerts) -> u8 {
 }
 
 async fn try_one(test: &Test) -> u8 {
-    let outcome = async { Client::connect_to_act().await?.test_alert(&test.name).await }.await;
+    let outcome = async { Client::connect().await?.with_agent().await.test_alert(&test.name).await }.await;
     let status = match &outcome {
         Ok(text) if !test.json => {
-            print_text(&format!("{}: sent; {text}\n", test.name));
+            say(&format!("{}: sent; {text}", test.name));
             OK
         }
         Ok(_) => OK,
@@ -94,7 +94,8 @@ async fn list(json: bool) -> Result<u8, Failure> {
 
 fn table(channels: &[ChannelView], terminal: &Terminal) -> String {
     if channels.is_empty() {
-        return "nobody is told: no [alerts.NAME] is configured; see app-monitor.toml(5)\n".to_owned();
+        let nobody = "nobody is told: no [alerts.NAME] is configured; see app-monitor.toml(5)";
+        return terminal.hang("", nobody).iter().map(|row| format!("{row}\n")).collect();
     }
     let wide = |of: fn(&ChannelView) -> &str, least: usize| {
         channels.iter().map(|channel| of(channel).chars().count()).max().unwrap_or(0).max(least)

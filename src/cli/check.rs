@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use crate::checks::{Limits, Pool, Probe, World, observe};
 use crate::config::{Member, Settings, Sources, load, resolved};
-use crate::judge::{ActiveState, Finding, LoadState, NO_APP, Observation, Role, UnitReading};
+use crate::judge::{ActiveState, AppName, Fault, Finding, LoadState, NO_APP, Observation, Role, UnitReading};
 use crate::systemd::Bus;
 
 use super::terminal::{Terminal, Tone};
-use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain, json_text, print_text};
+use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain, json_text, no_such_app, print_text, say};
 
 /// `check`.
 #[derive(Debug, Args)]
@@ -91,28 +91,13 @@ pub async fn run(command: &Check) -> u8 {
 /// The apps of the configuration, or the one that the options describe, read by the same loader.
 fn apps(command: &Check) -> Result<Vec<Member>, u8> {
     let Some(unit) = &command.unit else {
-        // What apps lean on has no checks of its own; it is asked for by the apps' checks.
-        let mut apps = configured()?.members;
-        apps.retain(|member| member.target.role == Role::App);
-        let Some(name) = &command.app else {
-            if apps.is_empty() {
-                complain(NO_APP);
-                complain("without any: app-monitor check --unit UNIT --port PORT --http /PATH");
-                return Err(ATTENTION);
-            }
-            return Ok(apps);
-        };
-        let found: Vec<Member> = apps
-            .into_iter()
-            .filter(|app| app.subject.app().is_some_and(|app| app.as_str() == name))
-            .collect();
-        if found.is_empty() {
-            complain(format_args!(
-                "no app is called \u{201c}{name}\u{201d}; app-monitor config show lists them"
-            ));
+        let apps = configured_apps(command.app.as_deref())?;
+        if apps.is_empty() {
+            complain(NO_APP);
+            complain("without any: app-monitor check --unit UNIT --port PORT --http /PATH");
             return Err(ATTENTION);
         }
-        return Ok(found);
+        return Ok(apps);
     };
     let mut environment = vec![("APP_MONITOR_UNIT".to_owned(), unit.clone())];
     for (name, value) in [
@@ -148,8 +133,25 @@ fn option_names(text: &str) -> String {
     text
 }
 
+/// All apps, or that one, which has to be there. What apps lean on has no checks of its own; it is asked
+/// for by the apps' checks.
+pub(super) fn configured_apps(name: Option<&str>) -> Result<Vec<Member>, u8> {
+    let settings = configured()?;
+    let known = settings.apps();
+    if let Some(name) = name.filter(|name| known.iter().all(|app| app.as_str() != *name)) {
+        complain(no_such_app(name, known.into_iter().map(AppName::as_str)));
+        return Err(ATTENTION);
+    }
+    let is_it = |member: &Member| match (name, member.subject.app()) {
+        (Some(name), app) => app.is_some_and(|app| app.as_str() == name),
+        (None, _) => true,
+    };
+    let apps = settings.members.iter().filter(|member| member.target.role == Role::App && is_it(member));
+    Ok(apps.cloned().collect())
+}
+
 /// What is in force; where nothing is, what the files say.
-pub(super) fn configured() -> Result<Settings, u8> {
+fn configured() -> Result<Settings, u8> {
     let outcome = match resolved::read(Path::new(resolved::DIRECTORY)) {
         Ok(resolved) => resolved.outcome,
         Err(_) => {
@@ -186,8 +188,15 @@ pub(super) async fn check(app: &Member, bus: Result<&Bus, &str>, pool: &Pool, wo
         world: Arc::clone(world),
     };
     let made = app.target.round().chain(app.target.errands()).map(|kind| {
-        let probe = &probe;
-        async move { Row::of(kind.word(), &observe(kind, probe, pool).await) }
+        let (probe, whose) = (&probe, unit.is_some());
+        async move {
+            let mut seen = observe(kind, probe, pool).await;
+            // It may well be the unit's own.
+            if !whose && seen.finding == Finding::Bad(Fault::ForeignListener) {
+                seen.finding = Finding::Unknown;
+            }
+            Row::of(kind.word(), &seen)
+        }
     });
     checks.extend(futures_util::future::join_all(made).await);
     let well = checks.iter().all(|row| row.result != "bad");
@@ -223,6 +232,14 @@ fn word(state: ActiveState) -> &'static str {
     }
 }
 
+fn tone(result: &str) -> Tone {
+    match result {
+        "good" => Tone::Good,
+        "bad" => Tone::Bad,
+        _ => Tone::Quiet,
+    }
+}
+
 fn print(answers: &[Answer], json: bool) {
     if json {
         print_text(&json_text(answers));
@@ -230,16 +247,18 @@ fn print(answers: &[Answer], json: bool) {
     }
     let terminal = Terminal::of_stdout();
     for answer in answers {
-        print_text(&format!("{} ({})\n", answer.app, answer.unit));
+        say(&format!("{} ({})", answer.app, answer.unit));
         for row in &answer.checks {
-            let line = terminal.fit(&format!("    {:<11}  {:<7}  {}", row.check, row.result, row.text));
-            let tone = match row.result {
-                "good" => Tone::Good,
-                "bad" => Tone::Bad,
-                _ => Tone::Quiet,
+            let (tone, front) = (tone(row.result), format!("    {:<11}  {:<7}  ", row.check, row.result));
+            // What is good is cut where it is long, anything else is evidence.
+            let mut rows = match row.result {
+                "good" => vec![terminal.fit(&format!("{front}{}", row.text))],
+                _ => terminal.hang(&front, &row.text),
             };
-            let line = line.replacen(row.result, &terminal.paint(tone, row.result), 1);
-            print_text(&format!("{line}\n"));
+            if let Some(first) = rows.first_mut() {
+                *first = first.replacen(row.result, &terminal.paint(tone, row.result), 1);
+            }
+            rows.iter().for_each(|row| print_text(&format!("{row}\n")));
         }
     }
 }

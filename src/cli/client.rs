@@ -118,9 +118,8 @@ impl Client {
 
     /// The same for a command that acts: where a person sits at the terminal who is not root, polkit may
     /// ask for a password there.
-    pub async fn connect_to_act() -> Result<Self, Failure> {
-        let client = Self::connect().await?;
-        Ok(Self { _agent: Agent::start().await, ..client })
+    pub async fn with_agent(self) -> Self {
+        Self { _agent: Agent::start().await, ..self }
     }
 
     /// All apps at a glance.

@@ -11,9 +11,9 @@ use serde_json::{Value as Json, json};
 
 use crate::config::resolved::{self, ReadError, Resolved};
 use crate::config::{Errors, Origin, Shown, Sources, counted};
-use crate::judge::NO_APP;
+use crate::judge::{AppName, NO_APP};
 
-use super::json_text;
+use super::{json_text, no_such_app};
 
 /// `app-monitor config …`.
 #[derive(Clone, Debug, Subcommand)]
@@ -165,12 +165,12 @@ fn run_show(show: &Show, around: &Surroundings, out: &mut dyn Write, err: &mut d
         let table = format!("app.{app}");
         values.retain(|shown| shown.table == table);
         if values.is_empty() {
-            let known: Vec<&str> = match &resolved.outcome {
-                Ok(settings) => settings.apps().into_iter().map(crate::judge::AppName::as_str).collect(),
+            let known = match &resolved.outcome {
+                Ok(settings) => settings.apps(),
                 Err(_) => Vec::new(),
             };
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let _ = writeln!(err, "no app \"{}\" is configured; there is {known}", app.escape_debug());
+            let why = no_such_app(app, known.into_iter().map(AppName::as_str));
+            let _ = writeln!(err, "{}", why.replace(['\u{201c}', '\u{201d}'], "\""));
             return REFUSED;
         }
     }

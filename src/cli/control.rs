@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::judge::{NO_APP, Span};
+use crate::judge::{AppView, NO_APP, Span};
 
 use super::client::{Client, Failure};
 use super::rehearsal;
-use super::{OK, complain, json_text, length, print_text};
+use super::{OK, complain, json_text, length, no_such_app, print_text, say};
 
 /// `pause`.
 #[derive(Debug, Args)]
@@ -77,6 +77,16 @@ struct Done {
     text: String,
 }
 
+impl Done {
+    fn of(app: &str, outcome: Result<&String, &Failure>) -> Self {
+        let (done, text) = match outcome {
+            Ok(text) => (true, text.clone()),
+            Err(failure) => (false, failure.to_string()),
+        };
+        Self { app: app.to_owned(), done, text }
+    }
+}
+
 /// Watches without acting.
 pub async fn pause(command: &Pause) -> u8 {
     let length = command.length;
@@ -133,23 +143,29 @@ async fn act(
     does: impl AsyncFn(&Client, &str) -> Result<String, Failure>,
 ) -> u8 {
     let asked = async {
-        let client = Client::connect_to_act().await?;
-        let apps = named(&client, app).await?;
-        Ok((client, apps))
+        let client = Client::connect().await?;
+        // Nobody is asked for a password in vain.
+        let apps = named(client.views().await?, app)?;
+        Ok((client.with_agent().await, apps))
     };
     let (client, apps) = match asked.await {
         Ok(asked) => asked,
-        Err(failure) => return refused(&failure),
+        Err(failure) => {
+            if let Some(app) = app.filter(|_| json) {
+                print_text(&json_text(&[Done::of(app, Err(&failure))]));
+            }
+            return refused(&failure);
+        }
     };
     let (mut told, mut status) = (Vec::new(), OK);
     for app in apps {
         let outcome = does(&client, &app).await;
         match &outcome {
-            Ok(text) if !json => print_text(&format!("{app}: {text}\n")),
+            Ok(text) if !json => say(&format!("{app}: {text}")),
             Ok(_) => {}
             Err(failure) => status = refused(failure),
         }
-        told.push(Done { done: outcome.is_ok(), text: outcome.unwrap_or_else(|why| why.to_string()), app });
+        told.push(Done::of(&app, outcome.as_ref()));
         if status != OK {
             break;
         }
@@ -161,15 +177,18 @@ async fn act(
 }
 
 /// The app that is named, or all of them; at least one.
-async fn named(client: &Client, app: Option<&str>) -> Result<Vec<String>, Failure> {
-    let apps = match app {
-        Some(app) => vec![app.to_owned()],
-        None => client.views().await?.into_iter().map(|view| view.app.to_string()).collect(),
+pub(super) fn named(views: Vec<AppView>, app: Option<&str>) -> Result<Vec<String>, Failure> {
+    let of = |view: &AppView| view.instance.clone().unwrap_or_else(|| view.app.to_string());
+    let Some(app) = app else {
+        let all: Vec<String> = views.iter().map(of).collect();
+        return if all.is_empty() { Err(Failure::Refused(NO_APP.into())) } else { Ok(all) };
     };
-    if apps.is_empty() {
-        return Err(Failure::Refused(NO_APP.into()));
+    let known: Vec<String> =
+        views.iter().flat_map(|view| std::iter::once(view).chain(&view.instances)).map(of).collect();
+    if known.iter().any(|known| known == app) {
+        return Ok(vec![app.to_owned()]);
     }
-    Ok(apps)
+    Err(Failure::Refused(no_such_app(app, known.iter().map(String::as_str))))
 }
 
 /// Says why; the exit status.

@@ -11,8 +11,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::config::load_text;
-use crate::judge::{Role, UnitName};
-use crate::plain::on_one_line;
+use crate::judge::UnitName;
 use crate::server::{self, Server};
 use crate::systemd::Bus;
 
@@ -89,18 +88,7 @@ fn members(command: &Doctor) -> Result<Vec<crate::config::Member>, u8> {
         })?;
         return Ok(loaded.settings.members);
     }
-    let mut members = check::configured()?.members;
-    members.retain(|member| member.target.role == Role::App);
-    if let Some(app) = &command.app {
-        members.retain(|member| member.subject.app().is_some_and(|known| known.as_str() == app));
-        if members.is_empty() {
-            complain(format_args!(
-                "no app is called \u{201c}{app}\u{201d}; app-monitor config show lists them"
-            ));
-            return Err(ATTENTION);
-        }
-    }
-    Ok(members)
+    check::configured_apps(command.app.as_deref())
 }
 
 async fn examine(members: &[crate::config::Member], bus: &Bus, server: &Server) -> Answer {
@@ -122,16 +110,20 @@ async fn examine(members: &[crate::config::Member], bus: &Bus, server: &Server) 
 
 fn shown(answer: &Answer, terminal: Terminal) -> String {
     let mut text = String::new();
+    // Colours come after it: they are no letters.
+    let letters =
+        |text: &str| -> String { text.lines().map(|line| format!("{}\n", terminal.letters(line))).collect() };
     for finding in &answer.findings {
         let whom = finding.app.as_deref().unwrap_or("this host");
-        let head = wrapped(&format!("{whom}: {}: {}", finding.severity.word(), finding.what), "", "  ");
+        let head = format!("{whom}: {}: {}", finding.severity.word(), finding.what);
+        let head = letters(&wrapped(&head, "", "  "));
         let tone = if finding.severity == Severity::Problem { Tone::Bad } else { Tone::Quiet };
         let word = finding.severity.word();
         text.push_str(&head.replacen(word, &terminal.paint(tone, word), 1));
-        text.push_str(&wrapped(&finding.why, "    ", "    "));
+        text.push_str(&letters(&wrapped(&finding.why, "    ", "    ")));
         for line in &finding.mend {
             // Whole, to be copied.
-            text.push_str(&format!("      {}\n", on_one_line(line)));
+            text.push_str(&format!("      {}\n", terminal.letters(line)));
         }
         text.push('\n');
     }
@@ -145,11 +137,8 @@ fn shown(answer: &Answer, terminal: Terminal) -> String {
     if !answer.unseen.is_empty() {
         text.push_str("not seen:\n");
         for line in &answer.unseen {
-            text.push_str(&wrapped(line, "    ", "      "));
+            text.push_str(&letters(&wrapped(line, "    ", "      ")));
         }
-    }
-    if terminal.ascii {
-        return text.lines().map(|line| format!("{}\n", terminal.letters(line))).collect();
     }
     text
 }

@@ -21,11 +21,15 @@ pub struct Incidents {
     #[arg(long)]
     app: Option<String>,
     /// At most so many
-    #[arg(short = 'n', value_name = "N", default_value_t = 20)]
+    #[arg(short = 'n', value_name = "N", default_value_t = 20, value_parser = number)]
     most: usize,
     /// Print JSON: an array with the head of each, or the whole of one
     #[arg(long)]
     json: bool,
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a whole number, e.g. 50".to_owned())
 }
 
 /// Shows incidents. Exit status 1 when there is none of that name, or they may not be read.
@@ -81,10 +85,8 @@ pub(super) fn length(millis: u64) -> String {
 
 pub(super) fn table(heads: &[Summary], left: usize, app: Option<&str>, terminal: Terminal) -> String {
     if heads.is_empty() {
-        return match app {
-            Some(app) => format!("no incident of {app} is on record\n"),
-            None => "no incident is on record\n".to_owned(),
-        };
+        let of = app.map_or_else(String::new, |app| format!(" of {app}"));
+        return format!("no incident{of} is on record\n");
     }
     let rows: Vec<[String; 5]> = heads
         .iter()

@@ -30,6 +30,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::config::nearest;
 use crate::helpers::result::Helper;
 use crate::helpers::{Request, oneshot, resolve};
 use crate::judge::Subject;
@@ -190,7 +191,13 @@ fn block_on(work: impl Future<Output = u8>) -> u8 {
 
 /// What went wrong, on stderr, with the program's name in front as every tool has it.
 fn complain(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "app-monitor: {}", on_lines(&text.to_string()));
+    let terminal = terminal::Terminal::of(&io::stderr());
+    let mut front = "app-monitor: ";
+    for line in on_lines(&text.to_string()).lines() {
+        for row in terminal.hang(std::mem::take(&mut front), line) {
+            let _ = writeln!(io::stderr(), "{row}");
+        }
+    }
 }
 
 /// Text for stdout. Whoever closes the pipe has read enough.
@@ -198,8 +205,25 @@ fn print_text(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-fn no_such_app(name: &str) -> String {
-    format!("no app is called \u{201c}{name}\u{201d}; app-monitor status shows all of them")
+/// A sentence on stdout, on as many lines of the terminal as it takes.
+fn say(text: &str) {
+    for row in terminal::Terminal::of_stdout().hang("", text) {
+        print_text(&format!("{row}\n"));
+    }
+}
+
+/// `known`: those that there are.
+fn no_such_app<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean \u{201c}{near}\u{201d}?"),
+        None if known.is_empty() => {
+            "none is configured; app-monitor init proposes a configuration".to_owned()
+        }
+        None if known.len() > 8 => format!("there is {} and {} more", known[..7].join(", "), known.len() - 7),
+        None => format!("there is {}", known.join(", ")),
+    };
+    format!("no app is called \u{201c}{name}\u{201d}; {hint}")
 }
 
 /// An answer as `--json` prints it.
@@ -209,6 +233,9 @@ fn json_text(answer: &(impl Serialize + ?Sized)) -> String {
 
 /// A length of time as the configuration has it, for `--for`.
 fn length(text: &str) -> Result<Duration, String> {
-    let length = crate::config::duration::parse(text)?;
-    if length.is_zero() { Err("expected more than nothing, e.g. 10m".into()) } else { Ok(length) }
+    match crate::config::duration::parse(text) {
+        Ok(Duration::ZERO) => Err("expected more than nothing, e.g. 10m".into()),
+        Ok(length) => Ok(length),
+        Err(why) => Err(format!("{why}, e.g. 10m or \"1h 30m\"")),
+    }
 }

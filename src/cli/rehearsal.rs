@@ -13,12 +13,17 @@ use crate::plain::on_one_line;
 use crate::recovery::swaps_in_use;
 
 use super::client::Client;
+use super::control::named;
 use super::terminal::Terminal;
 use super::{ATTENTION, OK, complain, json_text, print_text};
 
 /// Shows it. Exit status 1 where it would be refused.
 pub async fn run(app: &str, json: bool) -> u8 {
-    let asked = async { Client::connect().await?.rehearse(app).await };
+    let asked = async {
+        let client = Client::connect().await?;
+        named(client.views().await?, Some(app))?;
+        client.rehearse(app).await
+    };
     let mut plan = match asked.await {
         Ok(plan) => plan,
         Err(failure) => {

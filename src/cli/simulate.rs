@@ -15,7 +15,7 @@ use crate::judge::{AppName, EventKind, NO_APP, Role, Subject};
 use crate::replay::{Script, Told, play};
 
 use super::terminal::Terminal;
-use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain, json_text, print_text};
+use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain, json_text, no_such_app, print_text};
 
 /// Incidents that are played, the latest ones.
 const MOST_INCIDENTS: usize = 50;
@@ -184,10 +184,7 @@ fn one_app(settings: &Settings, wanted: Option<&str>) -> Result<AppName, u8> {
         (None, _) => complain(format_args!("which app? {} are configured", names.join(", "))),
         (Some(wanted), apps) => match apps.iter().find(|app| app.as_str() == wanted) {
             Some(app) => return Ok((*app).clone()),
-            None => complain(format_args!(
-                "no app is called \u{201c}{wanted}\u{201d}; configured: {}",
-                names.join(", ")
-            )),
+            None => complain(no_such_app(wanted, names)),
         },
     }
     Err(ATTENTION)
@@ -250,6 +247,11 @@ const MATTERS: [EventKind; 9] = [
 
 fn told(answer: &Answer, all: bool, terminal: &Terminal) -> String {
     let mut text = String::new();
+    let push = |text: &mut String, front: &str, line: &str| {
+        for row in terminal.hang(front, line) {
+            let _ = writeln!(text, "{row}");
+        }
+    };
     let time = |seconds: f64| shown(answer.midnight, Duration::from_secs_f64(seconds));
     let mut happens: Vec<(f64, String)> = Vec::new();
     for one in &answer.happens {
@@ -263,7 +265,7 @@ fn told(answer: &Answer, all: bool, terminal: &Terminal) -> String {
         } else {
             format!("with {}", run.set.join(", "))
         };
-        let _ = writeln!(text, "{}, {with}", answer.app);
+        push(&mut text, "", &format!("{}, {with}", answer.app));
         let lines = run.events.iter().filter(|line| all || MATTERS.contains(&line.event));
         let mut lines: Vec<(f64, &str)> = lines.map(|line| (line.seconds, line.text.as_str())).collect();
         lines.extend(happens.iter().map(|(at, what)| (*at, what.as_str())));
@@ -272,7 +274,7 @@ fn told(answer: &Answer, all: bool, terminal: &Terminal) -> String {
             a.0.total_cmp(&b.0).then_with(|| b.1.starts_with('*').cmp(&a.1.starts_with('*')))
         });
         for (at, line) in lines {
-            let _ = writeln!(text, "{}", terminal.fit(&format!("  {}  {line}", time(at))));
+            push(&mut text, &format!("  {}  ", time(at)), line);
         }
         text.push('\n');
     }
@@ -281,10 +283,11 @@ fn told(answer: &Answer, all: bool, terminal: &Terminal) -> String {
             let gave_up = if run.gave_up { ", and given up" } else { "" };
             format!("{}{gave_up}; told somebody {}", times(run.recoveries), times(run.alerts))
         };
-        let _ = match number {
-            0 => writeln!(text, "would have recovered {} {}", answer.app, end(run)),
-            _ => writeln!(text, "with {}: {}", run.set.join(", "), end(run)),
+        let line = match number {
+            0 => format!("would have recovered {} {}", answer.app, end(run)),
+            _ => format!("with {}: {}", run.set.join(", "), end(run)),
         };
+        push(&mut text, "", &line);
     }
     text
 }

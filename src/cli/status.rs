@@ -8,8 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::incidents::day_and_time;
-use crate::judge::{AppView, Mode, NO_APP, Span, Verdict};
-use crate::plain::on_one_line;
+use crate::judge::{AppName, AppView, Mode, NO_APP, Span, Verdict};
 
 use super::client::{Client, Failure};
 use super::terminal::{Terminal, Tone};
@@ -48,9 +47,9 @@ pub async fn run(command: &Status) -> u8 {
         json_text(&shown)
     } else {
         let terminal = Terminal::of_stdout();
-        let notes =
-            client.remarks().await.into_iter().map(|remark| format!("note: {}\n", on_one_line(&remark)));
-        notes.fold(render(&shown, terminal, wall()), |text, note| text + &note)
+        let remarks = client.remarks().await;
+        let notes = remarks.iter().flat_map(|remark| terminal.hang("note: ", remark));
+        notes.fold(render(&shown, terminal, wall()), |text, row| format!("{text}{row}\n"))
     };
     print_text(&text);
     if shown.iter().all(|view| view.well) { OK } else { ATTENTION }
@@ -80,14 +79,14 @@ impl Blind {
 
 /// All apps, or that one.
 async fn look(client: &Client, app: Option<&str>) -> Result<Vec<AppView>, Blind> {
-    let mut views = client.views().await.map_err(Blind::Failed)?;
-    if let Some(name) = app {
-        views.retain(|view| view.app.as_str() == name);
-        if views.is_empty() {
-            return Err(Blind::NoSuchApp(no_such_app(name)));
-        }
+    let views = client.views().await.map_err(Blind::Failed)?;
+    let Some(name) = app else { return Ok(views) };
+    let known: Vec<AppName> = views.iter().map(|view| view.app.clone()).collect();
+    let wanted: Vec<AppView> = views.into_iter().filter(|view| view.app.as_str() == name).collect();
+    if wanted.is_empty() {
+        return Err(Blind::NoSuchApp(no_such_app(name, known.iter().map(AppName::as_str))));
     }
-    Ok(views)
+    Ok(wanted)
 }
 
 /// CLOCK_REALTIME in seconds, for people.

@@ -1,6 +1,7 @@
 //! What the terminal can do: colour, width, height, letters beyond ASCII.
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
 use crate::plain::{cut, on_one_line};
 
@@ -43,10 +44,14 @@ impl Terminal {
 
     /// What stdout is, now: it may be another size than a moment ago.
     pub fn of_stdout() -> Self {
-        let stdout = std::io::stdout();
-        let is_terminal = stdout.is_terminal();
+        Self::of(&std::io::stdout())
+    }
+
+    /// The same of another stream.
+    pub fn of(stream: &(impl IsTerminal + AsFd)) -> Self {
+        let is_terminal = stream.is_terminal();
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let size = rustix::termios::tcgetwinsize(&stdout).ok();
+        let size = rustix::termios::tcgetwinsize(stream).ok();
         let known = |length: u16| Some(usize::from(length)).filter(|length| *length > 0);
         let width = size.and_then(|size| known(size.ws_col)).map(|width| width.max(NARROWEST));
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();

@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::judge::{AppView, Span, Verdict};
+use crate::judge::{AppName, AppView, Span, Verdict};
 
 use super::client::{Client, Failure};
-use super::{ATTENTION, OK, complain, json_text, length, no_such_app, print_text};
+use super::{ATTENTION, OK, complain, json_text, length, no_such_app, print_text, say};
 
 /// `wait`.
 #[derive(Debug, Args)]
@@ -38,15 +38,15 @@ struct Answer {
 pub async fn run(command: &Wait) -> u8 {
     let mut last = Err(Failure::Absent("nothing was heard of it in time".into()));
     let outcome = tokio::time::timeout(command.length, until_healthy(&command.app, &mut last)).await;
-    if let Ok(Err(NoSuchApp)) = outcome {
-        complain(no_such_app(&command.app));
+    if let Ok(Err(NoSuchApp(known))) = &outcome {
+        complain(no_such_app(&command.app, known.iter().map(AppName::as_str)));
         return ATTENTION;
     }
     let (answer, status) = answer(&command.app, outcome.is_ok(), last);
     if command.json {
         print_text(&json_text(&answer));
     } else if answer.healthy {
-        print_text(&format!("{}: healthy\n", answer.app));
+        say(&format!("{}: healthy", answer.app));
     } else {
         let verdict = answer.verdict.map_or_else(String::new, |verdict| format!("{verdict} "));
         let seen = format!("{verdict}{}", answer.text);
@@ -65,7 +65,8 @@ fn answer(app: &str, healthy: bool, last: Result<(Verdict, String), Failure>) ->
     (Answer { app: app.to_owned(), healthy, verdict, text }, status)
 }
 
-struct NoSuchApp;
+/// The app is none of these.
+struct NoSuchApp(Vec<AppName>);
 
 /// Looks again and again. `last`: how it looked last; once something was seen of it, a daemon that does
 /// not answer is no news.
@@ -74,10 +75,11 @@ async fn until_healthy(app: &str, last: &mut Result<(Verdict, String), Failure>)
     loop {
         match async { Client::connect().await?.views().await }.await {
             Ok(views) => {
-                let view = views.into_iter().find(|view| view.app.as_str() == app).ok_or(NoSuchApp)?;
-                let healthy = is_healthy(&view);
-                *last = Ok((view.verdict, view.text));
-                if healthy {
+                let Some(view) = views.iter().find(|view| view.app.as_str() == app) else {
+                    return Err(NoSuchApp(views.into_iter().map(|view| view.app).collect()));
+                };
+                *last = Ok((view.verdict, view.text.clone()));
+                if is_healthy(view) {
                     return Ok(());
                 }
             }

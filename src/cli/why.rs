@@ -12,7 +12,7 @@ use crate::plain::on_one_line;
 use super::client::Client;
 use super::incidents::{last_recovery, length};
 use super::terminal::Terminal;
-use super::{ATTENTION, OK, complain, json_text, no_such_app, print_text};
+use super::{ATTENTION, OK, complain, json_text, no_such_app, print_text, say};
 
 /// `why`.
 #[derive(Debug, Args)]
@@ -34,15 +34,15 @@ struct Answer {
 /// Explains. Exit status 1 when there is nothing to explain, or it may not be read.
 pub async fn run(command: &Why) -> u8 {
     // What comes next, the daemon alone knows; without it, the rest is told all the same.
-    let view = match Client::connect().await {
+    let views = match Client::connect().await {
         Ok(client) => client.views().await.ok(),
         Err(_) => None,
     };
     let is_it = |view: &AppView| view.app.as_str() == command.app || view.unit == command.app;
     // Of units that apps lean on there is no view.
     let unit = matches!(command.app.parse(), Ok(Subject::Unit(_)));
-    let known = unit || view.as_ref().is_none_or(|views| views.iter().any(is_it));
-    let view = view.and_then(|views| views.into_iter().find(is_it));
+    let known = unit || views.as_ref().is_none_or(|views| views.iter().any(is_it));
+    let view = views.as_deref().and_then(|views| views.iter().find(|view| is_it(view)));
     let incident = match last(&Places::system(), &command.app) {
         Ok(incident) => incident,
         Err(error) => {
@@ -56,14 +56,15 @@ pub async fn run(command: &Why) -> u8 {
             if command.json {
                 print_text(&json_text(&Answer { app: command.app.clone(), sentences, incident: None }));
             } else {
-                print_text(&format!("{}: no recovery is on record\n", command.app));
+                say(&format!("{}: no recovery is on record", command.app));
             }
             return OK;
         }
-        complain(no_such_app(&command.app));
+        let views = views.iter().flatten();
+        complain(no_such_app(&command.app, views.map(|view| view.app.as_str())));
         return ATTENTION;
     };
-    let sentences = sentences(&incident, view.as_ref(), wall());
+    let sentences = sentences(&incident, view, wall());
     if command.json {
         print_text(&json_text(&Answer { app: command.app.clone(), sentences, incident: Some(incident) }));
     } else {

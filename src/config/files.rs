@@ -199,7 +199,7 @@ fn reason(error: &io::Error) -> String {
     }
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "permission denied; only root and group app-monitor may".to_owned()
+            "permission denied; only root and group app-monitor may: try it with sudo".to_owned()
         }
         io::ErrorKind::NotADirectory => "not a directory".to_owned(),
         _ => error.to_string(),

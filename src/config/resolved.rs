@@ -83,7 +83,9 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("app-monitor.service was not started since boot"),
-            Self::Denied => f.write_str("permission denied; only root and group app-monitor may read it"),
+            Self::Denied => f.write_str(
+                "permission denied; only root and group app-monitor may read it: try it with sudo",
+            ),
             Self::Unreadable(error) => write!(f, "{error}"),
             Self::Damaged(why) => write!(f, "it is damaged ({why}); restart app-monitor.service"),
             Self::OtherVersion(version) => {

@@ -41,7 +41,7 @@ fn commands_tell_how_the_apps_are() {
         run(m, "app-monitor wait web --for 20s", 0, &["web: healthy"]);
         run(m, "app-monitor status", 0, &["● api: healthy", "only watched", "● web: healthy"]);
         run(m, "app-monitor status web", 0, &["web.service", "pid ", "answers 200", "3 attempts left"]);
-        run(m, "app-monitor status nope", 1, &["no app is called", "nope"]);
+        run(m, "app-monitor status wbe", 1, &["no app is called", "wbe", "did you mean", "web"]);
         let json: serde_json::Value =
             serde_json::from_str(&m.must("app-monitor status --json")).expect("JSON");
         assert_eq!(json.as_array().map(Vec::len), Some(2));
@@ -112,6 +112,21 @@ fn commands_check_without_a_daemon() {
         run(m, "app-monitor check", 0, &["web (web.service)", "answers 200"]);
         m.must("systemctl stop web");
         run(m, "app-monitor check", 1, &["web.service is inactive"]);
+
+        // Whose the port is cannot be told without systemd.
+        m.must("systemctl start web; systemctl stop dbus.socket dbus.service");
+        m.wait_http_ok(SOON, 3000, "/api/health");
+        let blind = as_json(m, "check web");
+        let result = |check: &str| {
+            let mut rows = blind[0]["checks"].as_array().into_iter().flatten();
+            rows.find(|row| row["check"] == check).map(|row| row["result"].clone())
+        };
+        assert_eq!(
+            (result("unit"), result("port")),
+            (Some("unknown".into()), Some("unknown".into())),
+            "{blind}"
+        );
+        assert_eq!(blind[0]["well"], true);
     });
 }
 
@@ -216,7 +231,7 @@ fn commands_pause_and_resume() {
         assert!(resumed.message.contains("the pause is over"), "{}", resumed.message);
         assert!((2..4).contains(&(resumed.at - at).as_secs()), "{:?}", resumed.at - at);
         m.wait_verdict(SOON, "web", "healthy", at);
-        run(m, "app-monitor pause nope", 1, &["no app is called nope"]);
+        run(m, "app-monitor pause nope", 1, &["no app is called", "nope", "web"]);
         assert_eq!(
             as_json(m, "resume --all"),
             serde_json::json!([{ "app": "web", "done": true, "text": "recoveries are allowed" }])
@@ -256,7 +271,7 @@ fn commands_recover_and_reset() {
         let closed = m.wait_event(SOON, "web", "breaker-closed", at);
         assert!(closed.message.contains("reset by root"), "{}", closed.message);
         run(m, "app-monitor status", 0, &["1 attempt left"]);
-        run(m, "app-monitor reset nope", 1, &["no app is called nope"]);
+        run(m, "app-monitor reset nope", 1, &["no app is called", "nope", "web"]);
 
         m.must("systemctl stop web");
         m.wait_event(SOON, "web", "stopped-by-admin", at);

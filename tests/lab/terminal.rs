@@ -101,3 +101,60 @@ fn whoever_knows_an_administrators_password_may_act() {
         m.wait_for(SOON, "no agent is left", || (!m.run("pgrep pkttyagent").ok()).then_some(()));
     });
 }
+
+/// On a terminal of that width, in a locale that knows ASCII alone: what a command prints there.
+#[track_caller]
+fn on_a_narrow_one(m: &Machine, columns: usize, line: &str) -> String {
+    let typed = format!("stty columns {columns} rows 24; LC_ALL=C TERM=vt100 {line}");
+    let said = m.run(&format!("script --quiet --command '{typed}' /dev/null </dev/null")).stdout;
+    assert!(!said.trim().is_empty(), "{line} says nothing");
+    assert!(said.is_ascii(), "{line}: {said}");
+    for row in said.lines() {
+        // Colours have no width.
+        let plain: String = row.split("\u{1b}[").enumerate().fold(String::new(), |plain, (at, part)| {
+            plain + if at == 0 { part } else { part.split_once('m').map_or(part, |(_, rest)| rest) }
+        });
+        assert!(plain.trim_end().len() <= columns, "{line}, {} columns: {row}\n{said}", plain.len());
+    }
+    said
+}
+
+#[test]
+fn whatever_is_said_fits_the_terminal() {
+    scenario("terminal-width", |m| {
+        on_a_narrow_one(m, 40, "app-monitor status");
+        watch(m, &AppSpec::new("web", 3000), "");
+        let at = m.fault("web", "crash");
+        m.wait_event(SOON, "web", "incident-closed", at);
+        m.wait_for(SOON, "it is on record", || m.run("app-monitor incidents web-1").ok().then_some(()));
+        for line in [
+            "status",
+            "status wbe",
+            "check",
+            "check nope",
+            "wait nope",
+            "incidents",
+            "incidents web-1",
+            "incidents nope-1",
+            "why web",
+            "pause nope",
+            "pause --all",
+            "status",
+            "recover web --dry-run",
+            "resume web",
+            "alerts",
+            "alerts test nope",
+            "simulate --faults \"10:00 freeze; 11:00 db-down 10m\"",
+            "simulate --faults \"10:00 frob\"",
+        ] {
+            on_a_narrow_one(m, 80, &format!("app-monitor {line}"));
+            on_a_narrow_one(m, 40, &format!("app-monitor {line}"));
+        }
+        for line in ["doctor", "init", "config check", "--help", "pause --help", "stauts"] {
+            on_a_narrow_one(m, 80, &format!("app-monitor {line}"));
+        }
+        m.must("systemctl stop app-monitor");
+        on_a_narrow_one(m, 40, "app-monitor status");
+        on_a_narrow_one(m, 40, "app-monitor wait web --for 1s");
+    });
+}

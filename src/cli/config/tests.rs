@@ -196,7 +196,7 @@ fn what_is_not_there_is_said() {
     host.start(&[]);
     assert_eq!(
         host.run(&show(Some("wbe")), &[]),
-        (1, String::new(), "no app \"wbe\" is configured; there is web\n".to_owned())
+        (1, String::new(), "no app is called \"wbe\"; did you mean \"web\"?\n".to_owned())
     );
     host.write("max_parallel = 0\n");
     host.start(&[]);

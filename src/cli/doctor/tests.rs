@@ -487,6 +487,8 @@ fn the_shape_of_json_and_of_the_report() {
         unseen: vec!["/root: no".into()],
     };
     assert_shape("doctor", &json_text(&answer));
+    let ascii = shown(&answer, Terminal { colour: true, ascii: true, ..Terminal::PLAIN });
+    assert!(ascii.starts_with("web: \u{1b}[1;31mproblem\u{1b}[0m: "), "{ascii:?}");
     let text = shown(&answer, Terminal::PLAIN);
     assert!(text.starts_with("web: problem: /usr/bin/nod [31m does not exist"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() < 80), "{text}");

@@ -129,7 +129,7 @@ impl Leave {
             return Ok(());
         }
         Err(fdo::Error::AccessDenied(format!(
-            "that quotes logs and answers, so only root and group {READERS} may read it"
+            "that quotes logs and answers, so only root and group {READERS} may read it; try it with sudo"
         )))
     }
 

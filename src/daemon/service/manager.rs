@@ -9,7 +9,7 @@ use zbus::object_server::SignalEmitter;
 use zbus::{OwnedObjectPath, fdo, interface};
 
 use crate::incidents;
-use crate::judge::{AppView, CheckKind, Observation, Request};
+use crate::judge::{AppView, CheckKind, Observation, Request, Span};
 use crate::plain::is_hidden;
 
 use super::super::start::incident_places;
@@ -178,7 +178,10 @@ impl Manager {
     ) -> fdo::Result<()> {
         let by = Some(self.leave(&header, "pause", app).await?);
         if !(1..=LONGEST_PAUSE).contains(&seconds) {
-            return Err(fdo::Error::InvalidArgs(format!("a pause lasts from 1 s to {LONGEST_PAUSE} s")));
+            return Err(fdo::Error::InvalidArgs(format!(
+                "a pause lasts from 1 s to {}",
+                Span(Duration::from_secs(LONGEST_PAUSE))
+            )));
         }
         let reason: String = reason.chars().filter(|c| !is_hidden(*c)).take(200).collect();
         let reason = (!reason.is_empty()).then_some(reason);
