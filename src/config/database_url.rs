@@ -136,6 +136,8 @@ pub(super) fn parse(text: &str) -> Result<Found, String> {
     // A comment behind a value stays in it, by the rules of environment files.
     let text = match text.trim().split_once(char::is_whitespace) {
         Some((url, rest)) if rest.trim_start().starts_with('#') => url,
+        // Behind a closing quote they take away the blank before it.
+        Some((url, _)) if url.ends_with('#') => url.trim_end_matches('#'),
         Some(_) => return Err("the URL holds a blank, which has to be written %20".to_owned()),
         None => text.trim(),
     };
@@ -337,6 +339,9 @@ mod tests {
                 "PostgreSql /cloudsql/a:b:c/.s.PGSQL.5432",
             ),
             ("postgres://h/shop?host=a,b", "PostgreSql a:5432 b:5432"),
+            // A comment, as `"…" # main` leaves it.
+            ("postgres://h/shop # main", "PostgreSql h:5432"),
+            ("postgres://h/shop?a=b# main db", "PostgreSql h:5432"),
             ("postgres:///shop", "PostgreSql /run/postgresql/.s.PGSQL.5432 localhost:5432"),
             ("mysql://root:geheim@127.0.0.1/shop", "MySql 127.0.0.1:3306"),
             ("mariadb+pymysql://me@h:3307/shop?charset=utf8", "MySql h:3307"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::nginx::{Nginx, Pass, Site};
 use super::processes::{Process, runtime};
 use super::sockets::Sockets;
-use super::{below, strays};
+use super::{below, is_of_the_system, strays};
 use crate::checks::{Listener, World};
 use crate::config::{NamedDatabase, named_databases};
 use crate::systemd::ServiceReading;
@@ -64,8 +64,6 @@ pub struct FoundApp {
 
 /// What is cleared when nothing else is said.
 const CACHES: [&str; 2] = [".next/cache", "node_modules/.cache"];
-/// Where programs of the distribution lie.
-const OF_THE_SYSTEM: [&str; 5] = ["/usr/bin", "/usr/sbin", "/usr/lib", "/bin", "/sbin"];
 /// Ports of debuggers.
 const DEBUGGERS: [u16; 3] = [9229, 5005, 5678];
 
@@ -100,7 +98,7 @@ pub(super) fn find(
             Some((_, "php-fpm")) => true,
             // Tools of the distribution run on these, too; they serve nobody.
             Some(_) => !listening.is_empty() || of_an_admin,
-            None => !listening.is_empty() && of_an_admin && !is_of_the_system(first),
+            None => !listening.is_empty() && of_an_admin && !runs_of_the_system(first),
         };
         if !wanted {
             return None;
@@ -136,10 +134,10 @@ pub(super) fn find(
     found.collect()
 }
 
-fn is_of_the_system(process: &Process) -> bool {
+fn runs_of_the_system(process: &Process) -> bool {
     let first = process.args.first().map(PathBuf::from);
     let exe = process.exe.clone().or(first).unwrap_or_default();
-    !exe.is_absolute() || OF_THE_SYSTEM.iter().any(|folder| exe.starts_with(folder))
+    !exe.is_absolute() || is_of_the_system(&exe)
 }
 
 fn is_below(cgroup: &str, group: &str) -> bool {

@@ -123,6 +123,14 @@ impl Server {
     }
 }
 
+/// Where programs of the distribution lie.
+const OF_THE_SYSTEM: [&str; 5] = ["/usr/bin", "/usr/sbin", "/usr/lib", "/bin", "/sbin"];
+
+/// Whether the distribution put it there.
+fn is_of_the_system(path: &Path) -> bool {
+    OF_THE_SYSTEM.iter().any(|folder| path.starts_with(folder))
+}
+
 /// A path below a root.
 fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))

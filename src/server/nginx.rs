@@ -58,31 +58,40 @@ pub(super) fn read(root: &Path, unseen: &mut Vec<String>) -> Nginx {
         files.extend(names.iter().filter(|name| name.ends_with(end)).map(|name| format!("{folder}/{name}")));
     }
     let mut reader = Reader::default();
-    for file in files.iter().take(MOST_FILES) {
-        let Some(text) = super::text(root, file, unseen) else { continue };
-        // What the main file includes is read on its own.
-        let main = file.ends_with("/nginx.conf");
-        let mut include = |pattern: &str| if main { Vec::new() } else { included(root, pattern, unseen) };
-        reader.file(file, &text, &mut include);
+    let mut at = 0;
+    while let Some(file) = files.get(at).filter(|_| at < MOST_FILES).cloned() {
+        at += 1;
+        let Some(text) = super::text(root, &file, unseen) else { continue };
+        let main = file == "/etc/nginx/nginx.conf";
+        let mut include = |pattern: &str| {
+            let paths = included(root, pattern, unseen);
+            if main {
+                // What the main file includes is read on its own.
+                files.extend(paths.into_iter().filter(|path| !files.contains(path)).collect::<Vec<_>>());
+                return Vec::new();
+            }
+            paths.iter().filter_map(|path| super::text(root, path, unseen)).collect()
+        };
+        reader.file(&file, &text, &mut include);
     }
     reader.finish()
 }
 
-/// The texts of what an `include` names: a file, or `*` in its last part.
+/// What an `include` names: a file, or `*` in its last part.
 fn included(root: &Path, pattern: &str, unseen: &mut Vec<String>) -> Vec<String> {
     let pattern = if pattern.starts_with('/') { pattern.to_owned() } else { format!("/etc/nginx/{pattern}") };
     let Some((folder, last)) = pattern.rsplit_once('/') else { return Vec::new() };
-    let paths = match last.split_once('*') {
+    match last.split_once('*') {
         Some((begin, end)) => super::folder(root, folder, unseen)
             .into_iter()
             .filter(|name| {
                 name.len() >= begin.len() + end.len() && name.starts_with(begin) && name.ends_with(end)
             })
             .map(|name| format!("{folder}/{name}"))
+            .take(MOST_FILES)
             .collect(),
         None => vec![pattern.clone()],
-    };
-    paths.iter().take(MOST_FILES).filter_map(|path| super::text(root, path, unseen)).collect()
+    }
 }
 
 /// Gives the texts of what is included.
@@ -113,6 +122,8 @@ struct Raw {
     ports: Vec<(u16, bool)>,
     tls: bool,
     passes: Vec<(String, String)>,
+    /// What `set` gives to names, so far.
+    variables: Vec<(String, String)>,
 }
 
 impl Reader {
@@ -173,6 +184,7 @@ impl Reader {
                     ports: Vec::new(),
                     tls: false,
                     passes: Vec::new(),
+                    variables: Vec::new(),
                 });
                 Block::Server
             }
@@ -217,9 +229,14 @@ impl Reader {
                 let tls = values.iter().any(|word| word == "ssl");
                 open.ports.extend(values.first().and_then(|at| port_of(at)).map(|port| (port, tls)));
             }
+            "set" if open.variables.len() < MOST_WORDS => {
+                if let [name, value] = values {
+                    open.variables.push((name.trim_start_matches('$').to_owned(), value.clone()));
+                }
+            }
             "ssl" => open.tls |= values.first().is_some_and(|word| word == "on"),
             "proxy_pass" | "fastcgi_pass" | "uwsgi_pass" | "grpc_pass" if open.passes.len() < MOST_WORDS => {
-                let to = values.first().cloned().unwrap_or_default();
+                let to = told(values.first().map_or("", String::as_str), &open.variables);
                 open.passes.push((location.unwrap_or_else(|| "/".to_owned()), to));
             }
             _ => {}
@@ -258,6 +275,24 @@ impl Reader {
         let sites = self.done.into_iter().map(site).filter(|site: &Site| !site.passes.is_empty()).collect();
         Nginx { sites }
     }
+}
+
+/// A text with what `set` gave to its names before, which is what keeps nginx from resolving a name once and
+/// for all.
+fn told(text: &str, variables: &[(String, String)]) -> String {
+    let mut text = text.to_owned();
+    for (name, value) in variables.iter().rev() {
+        if text.len() > LONGEST_WORD || value.contains('$') {
+            break;
+        }
+        text = text.replace(&format!("${{{name}}}"), value);
+        if let Some(rest) = text.strip_prefix(&format!("${name}"))
+            && !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        {
+            text = format!("{value}{rest}");
+        }
+    }
+    text
 }
 
 /// `host`, `host:port`, `[::1]:port`, `unix:/path`, with or without a path behind it. None where it is
@@ -483,6 +518,44 @@ mod tests {
         );
         assert_eq!(site.passes_to(3000).count(), 1);
         assert_eq!(site.passes_to(3001).count(), 0);
+    }
+
+    #[test]
+    fn names_that_are_set_before() {
+        for (text, expected) in [
+            ("set $up http://127.0.0.1:5; location / { proxy_pass $up; }", 1),
+            ("set $up 127.0.0.1; location / { proxy_pass http://${up}:5; }", 1),
+            ("set $up $host; location / { proxy_pass http://${up}:5; }", 0),
+            ("set $up http://127.0.0.1:5; location / { proxy_pass $upper; }", 0),
+            ("location / { proxy_pass http://$host:5; }", 0),
+        ] {
+            let found = sites(&format!("server {{ {text} }}"));
+            assert_eq!(
+                found.iter().filter(|site| site.passes_to(5).next().is_some()).count(),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_main_file_includes() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put(
+            "etc/nginx/nginx.conf",
+            "http { include conf.d/*.conf; include /srv/*/x; include vhosts/*.conf; include nginx.conf; }",
+        );
+        put("etc/nginx/conf.d/a.conf", "server { include parts/pass; }");
+        put("etc/nginx/parts/pass", "proxy_pass http://127.0.0.1:1;");
+        put("etc/nginx/vhosts/b.conf", "server { location / { proxy_pass http://127.0.0.1:2; } }");
+        let files: Vec<String> =
+            read(root.path(), &mut Vec::new()).sites.into_iter().map(|site| site.file).collect();
+        assert_eq!(files, ["/etc/nginx/conf.d/a.conf", "/etc/nginx/vhosts/b.conf"]);
     }
 
     #[test]

@@ -68,12 +68,14 @@ fn ending(unit: &str, fragment: Option<&Path>) -> String {
     }
 }
 
-/// A line with the scripts that it calls, one level deep.
+/// A line with the scripts that it calls, one level deep: those of an administrator. The distribution's own
+/// start units of theirs, which are no apps.
 fn with_scripts(root: &Path, line: &str) -> String {
     let mut whole = line.to_owned();
     let separators =
         |c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|' | '(' | ')' | '"' | '\'' | '`');
-    for path in line.split(separators).filter(|word| word.starts_with('/')).take(MOST_SCRIPTS) {
+    let of_an_admin = |word: &&str| word.starts_with('/') && !super::is_of_the_system(Path::new(word));
+    for path in line.split(separators).filter(of_an_admin).take(MOST_SCRIPTS) {
         let Some(text) = super::text(root, path, &mut Vec::new()) else { continue };
         if text.starts_with("#!") || path.ends_with(".sh") {
             whole.push('\n');
@@ -247,6 +249,8 @@ mod tests {
         let script = root.path().join("usr/local/bin/heal");
         std::fs::create_dir_all(script.parent().unwrap()).unwrap();
         std::fs::write(&script, "#!/bin/sh\ncurl -f localhost:3000 || systemctl restart web\n").unwrap();
+        std::fs::create_dir_all(root.path().join("sbin")).unwrap();
+        std::fs::write(root.path().join("sbin/scrub_all"), "#!/bin/sh\nsystemctl start web\n").unwrap();
         let web = ServiceReading { active: ActiveState::Active, ..ServiceReading::running("web.service", 7) };
         let of = |starts: &str, line: &str, fragment: Option<&str>| {
             let timer = TimerReading {
@@ -263,6 +267,8 @@ mod tests {
             ("heal.service", "/usr/local/bin/heal -x", Some("systemctl restart web")),
             ("web.service", "/usr/bin/node x.js", Some("systemctl start web.service")),
             ("certbot.service", "/usr/bin/certbot -q renew", None),
+            // What the distribution brings starts nobody's app.
+            ("scrub.service", "/sbin/scrub_all", None),
             ("heal.service", "/usr/bin/find /srv/web -delete", None),
         ] {
             let found = of(starts, line, written);

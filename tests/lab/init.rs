@@ -222,3 +222,126 @@ fn init_sees_instances_of_a_template_as_one_app() {
         assert!(again.contains(&format!("{unit}: configured already, as web")), "{again}");
     }
 }
+
+/// A program under another name, as which it is known by its executable.
+fn disguised(m: &Machine, name: &str, path: &str) {
+    m.must(&format!(
+        "mkdir -p $(dirname {path}) && (ln /usr/bin/node {path} 2>/dev/null || cp /usr/bin/node {path})"
+    ));
+    m.write(
+        &format!("/srv/{name}/app.js"),
+        "const at = process.env.AT;\n\
+         require('http').createServer((q, r) => {\n\
+           if (q.url === '/health' || q.url === '/') return r.end('ok');\n\
+           r.writeHead(404); r.end();\n\
+         }).listen(at.startsWith('/') ? at : JSON.parse(at), () => at.startsWith('/') && require('fs').chmodSync(at, 0o666));\n",
+    );
+}
+
+/// Apps of many kinds, behind nginx as people write it.
+#[test]
+fn init_knows_many_ways() {
+    let m = Machine::builder("init-many").boot();
+    let service = |name: &str, exe: &str, at: &str, lines: &str| {
+        disguised(&m, name, exe);
+        m.write(
+            &format!("/etc/systemd/system/{name}.service"),
+            &format!(
+                "[Service]\nExecStart={exe} /srv/{name}/app.js\nWorkingDirectory=/srv/{name}\nEnvironment='AT={at}'\n{lines}\n"
+            ),
+        );
+    };
+    // Python behind a socket in the file system, PHP likewise with a site for whatever name, Ruby on IPv6
+    // alone, a program of one's own, Java.
+    service("py", "/srv/py/venv/bin/gunicorn", "/run/py/app.sock", "RuntimeDirectory=py");
+    service("php8.2-fpm", "/usr/sbin/php-fpm8.2", "/run/php/php8.2-fpm.sock", "RuntimeDirectory=php");
+    service(
+        "rails",
+        "/usr/local/bin/puma",
+        "{\"port\":9292,\"host\":\"::1\"}",
+        "EnvironmentFile=/etc/rails.env",
+    );
+    service("api", "/srv/api/bin/api", "{\"port\":8080,\"host\":\"0.0.0.0\"}", "");
+    service("shop", "/usr/local/bin/java", "{\"port\":8081}", "");
+    m.write("/etc/rails.env", "# shell\nREDIS_URL='redis://:s3cret@localhost:6379/0'\n");
+    m.write(
+        "/srv/api/.env",
+        "export DATABASE_URL=\"postgres://u:s3cret@localhost:5432/x?sslmode=disable\" # main\n",
+    );
+    m.write("/srv/py/.env", "DATABASE_URL = 'mysql://u:s3cret@[::1]:3306/x'\n");
+    m.must("systemctl daemon-reload && systemctl start py php8.2-fpm rails api shop");
+
+    m.install_app(&AppSpec::new("web", 3000));
+    m.make_world();
+    let names = ["www.py.example", "rails.example", "api.example", "java.example", "shop.example"];
+    let zone: String = names.iter().map(|name| format!("{name} 192.0.2.2\n")).collect();
+    m.write("/srv/world/zone", &zone);
+    let site = |name: &str, text: &str| m.write(&format!("/etc/nginx/sites-enabled/{name}"), text);
+    // Its first name leads nowhere.
+    site(
+        "py",
+        "upstream py { server unix:/run/py/app.sock fail_timeout=0; }\n\
+         server { listen 80; listen [::]:80; server_name py.example www.py.example;\n\
+           location /static/ { root /srv/static; }\n\
+           location / { try_files $uri @py; }\n  location @py { proxy_pass http://py; } }\n",
+    );
+    site(
+        "php",
+        "server { listen 8082 default_server; server_name _;\n\
+           location ~ \\.php$ { fastcgi_pass unix:/var/run/php/php8.2-fpm.sock; } }\n",
+    );
+    site("rails", "server { listen 80; server_name rails.example; include /etc/nginx/parts/rails; }\n");
+    m.write(
+        "/etc/nginx/parts/rails",
+        "location / { proxy_pass http://[::1]:9292; proxy_set_header Host $host; }\n",
+    );
+    site(
+        "api",
+        "server { listen 80; server_name ~^(www\\.)?x$ api.example *.api.example;\n\
+           location /v1/ { set $up http://127.0.0.1:8080/health; proxy_pass $up; } }\n",
+    );
+    m.must("sed -i 's|include /etc/nginx/sites-enabled|include /etc/nginx/vhosts/*.vhost;\\n&|' /etc/nginx/nginx.conf");
+    m.write(
+        "/etc/nginx/vhosts/java.vhost",
+        "server { listen 80; listen [::]:80; server_name java.example; location / { proxy_pass http://localhost:8081; } }\n",
+    );
+    m.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
+    m.must("nginx -t 2>&1 && systemctl restart nginx");
+    m.wait_http_ok(SOON, 8081, "/health");
+
+    let text = m.must("app-monitor init");
+    assert!(!text.contains("would act beside"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+    let json: Value = serde_json::from_str(&m.must("app-monitor init --json")).expect("it is JSON");
+    let of = |unit: &str, key: &str| -> Option<String> {
+        let mut apps = json["apps"].as_array()?.iter();
+        let app = apps.find(|app| app["unit"] == unit)?;
+        let line = app["lines"].as_array()?.iter().find(|line| line["key"] == key)?;
+        match line["left_out"].as_str() {
+            None => line["value"].as_str().map(str::to_owned),
+            Some(_) => Some("left out".to_owned()),
+        }
+    };
+    for (unit, key, expected) in [
+        ("py.service", "port", None),
+        ("py.service", "public", Some("\"http://www.py.example/\"")),
+        ("py.service", "proxy", Some("\"nginx.service\"")),
+        ("php8.2-fpm.service", "port", None),
+        ("php8.2-fpm.service", "public", None),
+        ("rails.service", "port", Some("9292")),
+        ("rails.service", "http", Some("\"/health\"")),
+        ("rails.service", "public", Some("\"http://rails.example/\"")),
+        ("api.service", "port", Some("8080")),
+        ("api.service", "public", Some("\"http://api.example/v1/\"")),
+        ("shop.service", "public", Some("\"http://java.example/\"")),
+        ("web.service", "public", Some("\"https://shop.example/\"")),
+        // Nobody listens there.
+        ("rails.service", "database", Some("left out")),
+        ("api.service", "database", Some("left out")),
+        ("py.service", "database", Some("left out")),
+    ] {
+        assert_eq!(of(unit, key).as_deref(), expected, "{unit} {key}\n{text}");
+    }
+    m.must("app-monitor init --write && app-monitor config check && systemctl reload app-monitor");
+    m.must("app-monitor check");
+}

@@ -57,7 +57,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Ports of an app that are asked.
 const MOST_PORTS: usize = 3;
 /// Changes to a proposal until it passes.
-const MOST_ROUNDS: usize = 8;
+const MOST_ROUNDS: usize = 12;
 /// Public names of a site that are tried.
 const MOST_NAMES: usize = 4;
 /// Longest name of an app.
@@ -140,7 +140,10 @@ fn answers(path: &str, asked: &Asked) -> String {
 
 fn lines(found: &FoundApp, around: &Around<'_>) -> Vec<Line> {
     let unit = found.service.unit.as_str();
-    let mut lines = vec![line("unit", quoted(unit), "")];
+    let sockets: Vec<String> = found.sockets.iter().map(|path| path.display().to_string()).collect();
+    let from =
+        if sockets.is_empty() { String::new() } else { format!("it listens on {}", sockets.join(", ")) };
+    let mut lines = vec![line("unit", quoted(unit), from)];
     let chosen = chosen(found);
     if let Some((port, health)) = &chosen {
         lines.push(line("port", port.to_string(), listens(found)));
@@ -195,11 +198,12 @@ fn public(found: &FoundApp, chosen: Option<&(u16, Health)>, around: &Around<'_>)
             let passes = site.passes.iter().filter(leads);
             let pass = passes.min_by_key(|pass| (!whole(&pass.location), pass.location.len()))?;
             let names: Vec<&str> = site.public_names().take(MOST_NAMES).collect();
-            // What a pattern catches is asked at the root.
             let plain = pass.location.starts_with('/') && !pass.location.contains(['(', '*', '$', '\\', '^']);
+            // A named location (`@app`) is where the rest of a site leads; what speaks over a socket is the
+            // site's one app, whatever pattern leads to it.
             let location = match to {
-                None if !plain => "/",
                 _ if plain => pass.location.as_str(),
+                _ if pass.location.starts_with('@') || to.is_none() => "/",
                 _ => return None,
             };
             (!names.is_empty()).then(|| (site, location.to_owned(), names))
@@ -365,7 +369,14 @@ impl Proposal {
     /// Whether something changed.
     fn leave_out(&mut self, found: &[(String, String, String)]) -> bool {
         let mut changed = false;
+        let another =
+            |line: &Line| line.key == "public" && line.left_out.is_none() && !line.others.is_empty();
+        let another = self.lines.iter().any(another) && found.iter().any(|(_, key, _)| key == "public");
         for (unit, key, why) in found {
+            // The proxy was asked for a name that is not the last that is tried.
+            if another && key == "proxy" {
+                continue;
+            }
             if let Some(instance) = self.instances.iter_mut().find(|one| one.unit == *unit)
                 && instance.leave_out(key, why)
             {
