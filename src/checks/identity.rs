@@ -51,13 +51,15 @@ pub(super) fn is_named(world: &World, pid: u32, name: &str) -> bool {
     by_command_line(world, pid).as_deref() == Some(name) || by_comm(world, pid).as_deref() == Some(name)
 }
 
-pub(super) fn by_command_line(world: &World, pid: u32) -> Option<String> {
+/// It lies in the process's own memory. The kernel (since 4.17) reads it from there only where it is no
+/// mapped file, so that nobody's own file system is asked for it.
+fn by_command_line(world: &World, pid: u32) -> Option<String> {
     let line = world.read(&world.path(&format!("proc/{pid}/cmdline")), 4096).ok()?;
     let first = String::from_utf8_lossy(line.split(|b| *b == 0).next()?).into_owned();
     Some(Path::new(&first).file_name()?.to_str()?.to_owned())
 }
 
-pub(super) fn by_comm(world: &World, pid: u32) -> Option<String> {
+fn by_comm(world: &World, pid: u32) -> Option<String> {
     let comm = world.read(&world.path(&format!("proc/{pid}/comm")), 64).ok()?;
     Some(String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned())
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::World;
-use super::identity::{by_comm, by_command_line, unit_of, user_id};
+use super::identity::{unit_of, user_id};
 use super::port::{takes_any, wanted};
 use super::sock_diag::{DiagError, listeners};
 use super::text::clean;
@@ -98,8 +98,6 @@ pub struct ProcessFacts {
     pub pid: Option<u32>,
     /// When it started, in clock ticks since boot: with the id, it names one process for ever.
     pub started: Option<u64>,
-    /// Base name of argv\[0\], or comm.
-    pub name: Option<String>,
     /// The user it acts as.
     pub user: Option<u32>,
     /// Its cgroup.
@@ -115,7 +113,8 @@ pub struct ProcessFacts {
 }
 
 impl ProcessFacts {
-    /// Looks at a process; none when it has gone, or is a zombie.
+    /// Looks at a process; none when it has gone, or is a zombie. Everybody's are looked at, so nothing is read
+    /// that lies in a process's own memory, as its command line does: that can be made to take long.
     pub fn of(world: &World, pid: u32) -> Option<Self> {
         let stat = world.read(&world.path(&format!("proc/{pid}/stat")), 1024).ok()?;
         let (state, parent, started) = stat_fields(&stat)?;
@@ -127,7 +126,6 @@ impl ProcessFacts {
         Some(Self {
             pid: Some(pid),
             started: Some(started),
-            name: by_command_line(world, pid).or_else(|| by_comm(world, pid)).map(|name| clean(&name, 40)),
             user: user_id(world, pid),
             place: control_group.as_deref().map(|path| Place::of(world, path)),
             control_group,

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use super::request::Request;
 use super::result::{Ending, Helper, Report, now};
-use crate::checks::World;
 use crate::checks::straggler::{Class, Spared, UnitFacts, classify, holders};
+use crate::checks::{Identity, World};
 use crate::judge::Target;
 use crate::systemd::{Bus, Execution, Setting};
 
@@ -122,7 +122,8 @@ fn port(request: &Request, target: &Target, start: Option<&Start>) -> Option<Str
         // Its own, which goes with its stop; a socket unit's; what the step that ends stragglers is for.
         Class::Spared(Spared::OwnUnit | Spared::System) => None,
         Class::Spared(_) => {
-            let name = process.name.as_deref().unwrap_or("a process");
+            let known = process.pid.and_then(|pid| Identity::of(&world, pid));
+            let name = known.map_or_else(|| "a process".to_owned(), |known| known.name);
             let pid = process.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
             Some(format!("{PORT}port {port} is held by {name}{pid}"))
         }

@@ -85,6 +85,9 @@ fn privileges_allow_what_a_recovery_needs_and_no_other_unit_or_verb() {
             refused(m, &call("RefUnit", &format!("s {unit}")));
         }
         refused(m, &call("StartUnit", "ss rescue.target isolate"));
+        // polkit knows nothing of job modes: what holds this one back is the unit itself.
+        let isolated = as_daemon(m, &call("StartUnit", "ss web.service isolate"));
+        assert!(isolated.stderr.contains("may not be isolated"), "{}", isolated.stderr);
         refused(m, &call("StartUnit", "ss poweroff.target replace-irreversibly"));
         // The wrong verb, on units that are configured.
         for (member, arguments) in [

@@ -19,7 +19,6 @@ fn process(place: Place) -> ProcessFacts {
     ProcessFacts {
         pid: Some(812),
         started: Some(5),
-        name: Some("node".to_owned()),
         user: Some(33),
         control_group: None,
         place: Some(place),
@@ -176,7 +175,7 @@ fn facts_of_processes() {
     symlink("/usr/bin/node (deleted)", fake.dir.path().join("proc/812/exe")).unwrap();
     symlink("/srv/web", fake.dir.path().join("proc/812/cwd")).unwrap();
     let facts = ProcessFacts::of(&fake.world, 812).unwrap();
-    assert_eq!((facts.name.as_deref(), facts.user, facts.started), (Some("node"), Some(33), Some(0)));
+    assert_eq!((facts.user, facts.started), (Some(33), Some(0)));
     assert_eq!(facts.executable.as_deref(), Some(Path::new(NODE)));
     assert_eq!(facts.working_directory.as_deref(), Some(Path::new("/srv/web")));
     assert!(!facts.kernel);

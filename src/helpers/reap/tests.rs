@@ -19,7 +19,6 @@ fn kin(pid: u32, place: Place) -> ProcessFacts {
     ProcessFacts {
         pid: Some(pid),
         started: Some(5),
-        name: Some("node".to_owned()),
         user: Some(33),
         control_group: None,
         place: Some(place),
