@@ -48,10 +48,14 @@ pub async fn run(command: &Wait) -> u8 {
     } else if answer.healthy {
         say(&format!("{}: healthy", answer.app));
     } else {
-        let verdict = answer.verdict.map_or_else(String::new, |verdict| format!("{verdict} "));
+        let verdict = answer.verdict.map_or_else(String::new, |verdict| format!("{verdict}: "));
         let seen = format!("{verdict}{}", answer.text);
         let length = Span(command.length);
-        complain(format_args!("{}: not healthy within {length}: {}", answer.app, seen.trim_end()));
+        complain(format_args!(
+            "{}: not healthy within {length}: {}",
+            answer.app,
+            seen.trim_end_matches([':', ' '])
+        ));
     }
     status
 }

@@ -9,7 +9,7 @@ use super::budget::Gate;
 use super::chronicle::Figure;
 use super::host::Host;
 use super::names::{AppName, Subject};
-use super::observation::CheckKind;
+use super::observation::{CheckKind, Finding};
 use super::policy::Mode;
 use super::time::{Moment, Span};
 use super::verdict::Verdict;
@@ -162,6 +162,10 @@ impl App {
         // Made last while it was up; nobody counts what a unit that is down does not have.
         let of_the_unit = matches!(kind, CheckKind::Processes | CheckKind::Memory);
         let seen = seen.filter(|_| !(of_the_unit && self.is_down()));
+        // What was good of one that was stopped is no more, and nobody looks again.
+        let of_the_app = matches!(kind, CheckKind::Port | CheckKind::Http);
+        let looked_at = !self.is_down() || self.round_due().is_some();
+        let seen = seen.filter(|seen| looked_at || !of_the_app || seen.finding != Finding::Good);
         CheckView {
             check: kind,
             result: seen.map_or("none", |seen| seen.finding.word()).to_owned(),

@@ -275,6 +275,12 @@ fn commands_recover_and_reset() {
 
         m.must("systemctl stop web");
         m.wait_event(SOON, "web", "stopped-by-admin", at);
+        // Nobody looks any more, and what was good before is not.
+        wait_view(m, "web", "no check is good", |view| {
+            let of_the_app = |row: &&serde_json::Value| row["check"] == "port" || row["check"] == "http";
+            let mut rows = view["checks"].as_array()?.iter().filter(of_the_app);
+            rows.all(|row| row["result"] == "none").then_some(())
+        });
         run(m, "app-monitor recover web", 1, &["stopped-by-admin", "systemctl start web.service"]);
         assert_eq!(m.unit_property("web.service", "ActiveState"), "inactive");
         m.must("mv /etc/systemd/system/web.service /etc/systemd/system/web.kept; systemctl mask --now web");
