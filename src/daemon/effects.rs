@@ -129,6 +129,9 @@ impl Daemon {
     /// Evidence, or why there is none, for the incident of that subject.
     pub(super) fn take_evidence(&mut self, app: &Subject, outcome: Result<Report, String>) {
         self.gathering.ended(app);
+        while let Some(next) = self.gathering.next(clock::now()) {
+            self.gather(next);
+        }
         let Some(target) = self.targets.get(app) else { return };
         let (problem, lines) = match outcome {
             Ok(Report { ending: Ending::Failed(why), lines, .. }) => (Some(why), lines),

@@ -3,7 +3,7 @@
 //! A helper is a unit like any other: started over the bus, waited for with a deadline, and believed
 //! only where the file that it left is of this run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -18,10 +18,15 @@ use crate::systemd::Bus;
 
 use super::looping::Happening;
 
-/// Evidence about one subject is gathered no more often than that.
+/// Evidence about one subject is gathered so often in a row, so that each of the first incidents has its own,
+const IN_A_ROW: u32 = 5;
+/// and from then on once in that time: an app that finds no rest must not keep the host at it.
 const GATHER_EVERY: Duration = Duration::from_secs(30);
-/// Subjects about which evidence is gathered at the same time.
+/// Subjects about which evidence is gathered at the same time,
 const AT_A_TIME: usize = 4;
+/// and that wait for their turn, if not for long: by then nothing is as it was.
+const WAITING: usize = 64;
+const WAITS: Duration = Duration::from_secs(10);
 /// How long a gathering may take; its unit has a limit of its own that is a little shorter.
 const GATHER_WITHIN: Duration = Duration::from_secs(12);
 
@@ -31,13 +36,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(15);
 /// Evidence that is being gathered.
 #[derive(Default)]
 pub struct Gathering {
-    /// When it was last begun.
-    begun: BTreeMap<Subject, Moment>,
+    /// When each may be gathered about as often as at first.
+    rested: BTreeMap<Subject, Moment>,
+    /// Whose turn comes next, and since when they wait.
+    waiting: VecDeque<(Subject, Moment)>,
     under_way: BTreeMap<Subject, watch::Receiver<bool>>,
 }
 
 impl Gathering {
-    /// Begins in the background, unless it was done a moment ago, or enough of it is under way.
+    /// Begins in the background, unless it was done too often lately; where enough is under way, it waits
+    /// for its turn.
     pub fn begin(&mut self, bus: &Bus, app: Subject, now: Moment, to: &mpsc::Sender<Happening>) {
         if !self.may(&app, now) {
             return;
@@ -53,14 +61,31 @@ impl Gathering {
     }
 
     fn may(&mut self, app: &Subject, now: Moment) -> bool {
-        self.begun.retain(|_, begun| now.since(*begun) < GATHER_EVERY);
-        let may = !self.begun.contains_key(app)
-            && !self.under_way.contains_key(app)
-            && self.under_way.len() < AT_A_TIME;
-        if may {
-            self.begun.insert(app.clone(), now);
+        self.rested.retain(|_, rested| *rested > now);
+        let rests = self.rested.get(app).map(|rested| rested.since(now)).unwrap_or_default();
+        let waits = self.waiting.iter().any(|(other, _)| other == app);
+        if waits || self.under_way.contains_key(app) || rests > GATHER_EVERY * (IN_A_ROW - 1) {
+            return false;
         }
-        may
+        if self.under_way.len() >= AT_A_TIME {
+            if self.waiting.len() < WAITING {
+                self.waiting.push_back((app.clone(), now));
+            }
+            return false;
+        }
+        self.rested.insert(app.clone(), now + rests + GATHER_EVERY);
+        true
+    }
+
+    /// Whose turn it is by now.
+    pub fn next(&mut self, now: Moment) -> Option<Subject> {
+        while self.under_way.len() < AT_A_TIME {
+            let (app, since) = self.waiting.pop_front()?;
+            if now.since(since) <= WAITS {
+                return Some(app);
+            }
+        }
+        None
     }
 
     /// Turns true when what is being gathered about a subject is there.
@@ -159,13 +184,41 @@ mod tests {
         assert!(begin(&mut gathering, &web, at(0)));
         assert!(!begin(&mut gathering, &web, at(40)), "still under way");
         gathering.ended(&web);
-        assert!(begin(&mut gathering, &web, at(41)));
-        gathering.ended(&web);
-        assert!(!begin(&mut gathering, &web, at(60)), "a moment ago");
-        for number in 1..=5 {
-            let other: Subject = format!("api@{number}").parse().unwrap();
-            assert_eq!(begin(&mut gathering, &other, at(60)), number <= 4);
+        for second in 41..46 {
+            assert!(begin(&mut gathering, &web, at(second)), "each of the first incidents has its own");
+            gathering.ended(&web);
         }
+        assert!(!begin(&mut gathering, &web, at(47)), "it finds no rest");
+        let begun = (48..348).filter(|second| {
+            let begun = begin(&mut gathering, &web, at(*second));
+            gathering.ended(&web);
+            begun
+        });
+        assert_eq!(begun.count(), 10, "once in thirty seconds");
+        assert!(begin(&mut gathering, &web, at(700)) && gathering.rested.len() == 1);
+    }
+
+    #[test]
+    fn who_falls_in_a_crowd_waits_for_its_turn() {
+        let mut gathering = Gathering::default();
+        let app = |number: u32| -> Subject { format!("api@{number}").parse().unwrap() };
+        for number in 1..=100 {
+            let may = gathering.may(&app(number), at(0));
+            assert_eq!(may, number <= 4);
+            if may {
+                gathering.under_way.insert(app(number), watch::channel(false).1);
+            }
+        }
+        assert_eq!(gathering.waiting.len(), WAITING);
+        assert_eq!(gathering.next(at(1)), None, "nobody is through yet");
+        gathering.ended(&app(2));
+        assert_eq!(gathering.next(at(1)), Some(app(5)));
+        assert!(gathering.may(&app(5), at(1)));
+        gathering.under_way.insert(app(5), watch::channel(false).1);
+        assert_eq!(gathering.next(at(1)), None);
+        gathering.ended(&app(1));
+        assert_eq!(gathering.next(at(11)), None, "too late for the others");
+        assert_eq!(gathering.waiting.len(), 0);
     }
 
     #[test]

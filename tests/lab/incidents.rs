@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::machine::{AppSpec, Machine, scenario};
-use crate::support::{SOON, UNIT, found, recovered_from, watch};
+use crate::machine::{AppSpec, Machine, now, scenario};
+use crate::support::{SOON, UNIT, found, let_pass, recovered_from, watch};
 
 /// An incident, whole, once `probe` takes it.
 fn incident(m: &Machine, id: &str, what: &str, probe: impl Fn(&Value) -> bool) -> Value {
@@ -65,6 +65,30 @@ fn a_crash_is_on_record_with_timeline_steps_and_evidence() {
             over_bus.contains("\"web-1\",\"web\",\"crashed\"") && !over_bus.contains("exited"),
             "{over_bus}"
         );
+    });
+}
+
+#[test]
+fn incidents_that_follow_each_other_closely_have_evidence_of_their_own() {
+    scenario("incident-close", |m| {
+        watch(m, &AppSpec::new("web", 3000), "");
+        let mut runs = Vec::new();
+        for number in 1..=3 {
+            let (pid, next) = (m.main_pid("web.service"), now() + Duration::from_secs(10));
+            let at = m.fault("web", "crash");
+            recovered_from(m, "crashed", at);
+            runs.push((format!("web-{number}"), pid));
+            let_pass(next.saturating_sub(now()));
+        }
+        for (id, pid) in runs {
+            let incident = incident(m, &id, "it has evidence", |incident| {
+                closed(incident) && incident["evidence"].as_array().is_some_and(|all| !all.is_empty())
+            });
+            let seen = incident["evidence"].to_string();
+            let begins = seen.rfind(&format!("journal: starting, pid {pid}\""));
+            assert!(begins.is_some_and(|begins| seen[begins..].contains("fault: crash")), "{id}: {seen}");
+            assert!(incident["evidence"].as_array().is_some_and(|all| all.len() == 1), "once: {seen}");
+        }
     });
 }
 
