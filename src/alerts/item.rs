@@ -57,12 +57,23 @@ impl Item {
         }
     }
 
-    /// That it is over, where nobody was there to see how.
+    /// That it is over, where nobody was there to see how: which event that is, and what it says. None
+    /// where its end is told in another way.
     #[must_use]
-    pub fn over(&self, id: String, time: i64) -> Self {
-        let what = self.incident.as_ref().map_or("that", String::as_str);
-        let text = format!("{}: incident {what} is over; it ended while the monitor was restarted", self.app);
-        Self { id, time, event: EventKind::IncidentClosed, text, repeated: false, ..self.clone() }
+    pub fn over(&self) -> Option<(EventKind, String)> {
+        let (event, what) = match self.event {
+            EventKind::IncidentOpened => {
+                let what = self.incident.as_ref().map_or("that", String::as_str);
+                (EventKind::IncidentClosed, format!("incident {what}"))
+            }
+            EventKind::ConditionBegan => {
+                let text = self.text.strip_prefix(self.app.as_str()).unwrap_or(&self.text);
+                (EventKind::ConditionEnded, condition_in(text.trim_start_matches([':', ' '])).to_owned())
+            }
+            _ => return None,
+        };
+        let text = format!("{}: {what} is over; it ended while the monitor was restarted", self.app);
+        Some((event, text))
     }
 
     /// As it may be kept, whatever a file said.
@@ -106,13 +117,22 @@ pub(super) fn key_of_condition(unit: &UnitName, what: &str) -> String {
     format!("condition {unit} {}", cut(what, 40))
 }
 
+/// The name of a condition in its line: `disk-low: …`, `disk-low for 2 h: …`, `disk-low is over after …`.
+fn condition_in(text: &str) -> &str {
+    text.split([':', ' ']).next().unwrap_or_default()
+}
+
+/// What a line of the judge's begins.
+pub(super) fn begun(record: &Record) -> Option<String> {
+    match bound(record) {
+        Bound::Begin(key) => Some(key),
+        _ => None,
+    }
+}
+
 /// What a line of the judge's begins or ends, under a name that both have in common.
 pub(super) fn bound(record: &Record) -> Bound {
-    let condition = || {
-        // `disk-low: …`, `disk-low for 2 h: …`, `disk-low is over after …`.
-        let what = record.text.split([':', ' ']).next().unwrap_or_default();
-        key_of_condition(&record.unit, what)
-    };
+    let condition = || key_of_condition(&record.unit, condition_in(&record.text));
     let incident = || key_of_incident(record.incident.as_deref().unwrap_or(record.unit.as_str()));
     match record.event {
         EventKind::IncidentOpened => Bound::Begin(incident()),

@@ -313,27 +313,30 @@ impl Lane {
         (self.failures, self.disliked, self.not_before, self.apart) = (0, 0, None, false);
     }
 
-    /// Only what has one of these names lasts. `told`: somebody is told of the end of the other incidents.
+    /// Only what has one of these names lasts. `told`: somebody is told of the end of the rest, where that
+    /// makes an id and the time of day for such an event.
     pub fn keep_only(
         &mut self,
         now: Moment,
         lasts: impl Fn(&str) -> bool,
-        told: Option<&mut dyn FnMut() -> (String, i64)>,
+        told: Option<&mut dyn FnMut(EventKind) -> Option<(String, i64)>>,
     ) -> bool {
         let before = self.lasting.len();
         let mut ended = Vec::new();
         self.lasting.retain(|key, lasting| {
             // That an app is given up ends with a line of its own, and is not repeated.
             let stays = lasts(key) || lasting.item.event == EventKind::BreakerOpened;
-            if !stays && lasting.told.is_some() && lasting.item.event == EventKind::IncidentOpened {
+            if !stays && lasting.told.is_some() {
                 ended.push(lasting.item.clone());
             }
             stays
         });
         if let Some(make) = told {
             for item in ended {
-                let (id, time) = make();
-                self.push(now, item.over(id, time));
+                let Some((event, text)) = item.over() else { continue };
+                if let Some((id, time)) = make(event) {
+                    self.push(now, Item { id, time, event, text, repeated: false, ..item });
+                }
             }
         }
         self.lasting.len() != before

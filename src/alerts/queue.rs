@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Alert;
 use crate::judge::{Clocks, Moment, Record};
 
-use super::item::{Item, key_of_incident};
+use super::item::{Item, begun};
 use super::lane::{Batch, Failure, Lane, Last, Next, Pace};
 
 /// The format that is written.
@@ -146,13 +146,12 @@ impl Queue {
         self.alerts = alerts;
     }
 
-    /// The monitor begins: these incidents are open, and what was to be told of them; these conditions
-    /// hold. A channel that was
-    /// there before and has not heard of one is told now, and one that heard of an incident that is not
-    /// open any more is told so: whatever fell between two writes is made up for.
+    /// The monitor begins: this is what was to be told of the incidents and conditions that last; these
+    /// conditions hold, whether told or not. A channel that was there before and has not heard of one is
+    /// told now, and one that heard of what does not last any more is told so: whatever fell between two
+    /// writes is made up for.
     pub fn begin(&mut self, now: Moment, wall: i64, open: &[Record], held: &BTreeSet<String>) {
-        let incidents = open.iter().filter_map(|record| record.incident.as_deref()).map(key_of_incident);
-        let lasting: BTreeSet<String> = incidents.chain(held.iter().cloned()).collect();
+        let lasting: BTreeSet<String> = open.iter().filter_map(begun).chain(held.iter().cloned()).collect();
         let restored = std::mem::take(&mut self.restored);
         let known: BTreeMap<String, BTreeSet<String>> = self
             .lanes
@@ -161,14 +160,17 @@ impl Queue {
             .map(|(name, lane)| (name.clone(), lane.lasting.keys().cloned().collect()))
             .collect();
         let (serial, mut dirty) = (&mut self.serial, false);
-        for lane in self.lanes.values_mut() {
-            let mut make = || made(serial, wall);
+        for (name, lane) in &mut self.lanes {
+            let alert = self.alerts.iter().find(|alert| alert.name == *name);
+            let mut make = |event| {
+                let wanted = alert.is_some_and(|alert| alert.wants(event, true));
+                wanted.then(|| made(serial, wall))
+            };
             dirty |= lane.keep_only(now, |key| lasting.contains(key), Some(&mut make));
         }
         self.dirty |= dirty;
         for record in open {
-            let Some(id) = &record.incident else { continue };
-            let key = key_of_incident(id);
+            let Some(key) = begun(record) else { continue };
             self.take_for(now, wall, record, |name| known.get(name).is_some_and(|keys| !keys.contains(&key)));
         }
     }

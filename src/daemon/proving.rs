@@ -60,6 +60,8 @@ pub struct Proving {
     /// Units that could not be held.
     unheld: Findings,
     orphans: Vec<String>,
+    /// Something was answered on this bus: that nothing is known to be missing says something.
+    answered: bool,
     wake: Option<mpsc::Sender<Wake>>,
     task: Option<AbortHandle>,
 }
@@ -72,16 +74,22 @@ impl Proving {
             findings: Findings::default(),
             unheld: Findings::default(),
             orphans: Vec::new(),
+            answered: false,
             wake: None,
             task: None,
         }
     }
 
-    /// Asks on that bus from now on, everything anew.
-    pub fn begin(&mut self, bus: &Bus, to: &mpsc::Sender<Happening>) {
+    /// Asks on that bus from now on, everything anew; of those subjects first, who wait for it.
+    pub fn begin(&mut self, bus: &Bus, waiting: &BTreeSet<Subject>, to: &mpsc::Sender<Happening>) {
         let (wake, wakes) = mpsc::channel(64);
         let asked = questions(&self.needs);
-        let task = tokio::spawn(prove(bus.clone(), asked, wakes, to.clone())).abort_handle();
+        let theirs =
+            self.needs.iter().filter(|need| need.own.iter().chain(&need.of).any(|of| waiting.contains(of)));
+        let theirs: BTreeSet<&UnitName> = theirs.map(|need| &need.unit).collect();
+        let first = asked.iter().filter(|(unit, _)| theirs.contains(unit)).take(MANY).cloned().collect();
+        let task = tokio::spawn(prove(bus.clone(), asked, first, wakes, to.clone())).abort_handle();
+        self.answered = false;
         self.wake = Some(wake);
         if let Some(earlier) = self.task.replace(task) {
             earlier.abort();
@@ -126,15 +134,21 @@ impl Daemon {
         let known: BTreeSet<&UnitName> = self.proving.needs.iter().map(|need| &need.unit).collect();
         self.proving.findings.missing.retain(|unit, _| known.contains(unit));
         self.proving.unheld.missing.retain(|unit, _| known.contains(unit));
-        if let Some(link) = &self.link {
-            self.proving.begin(&link.bus, &self.queue);
-        }
+        self.begin_proving();
         self.tell_permissions(now)
+    }
+
+    /// Asks everything anew, on the bus that there is.
+    pub(super) fn begin_proving(&mut self) {
+        let Some(link) = &self.link else { return };
+        let waiting = self.host.apps().filter(|app| app.awaits_proof()).map(|app| app.name().clone());
+        self.proving.begin(&link.bus, &waiting.collect(), &self.queue);
     }
 
     /// What was proven.
     pub(super) fn take_proof(&mut self, now: Moment, findings: Findings) -> Effects {
         self.proving.findings = findings;
+        self.proving.answered = true;
         let orphans = self.proving.findings.orphans(&self.proving.needs);
         if orphans != self.proving.orphans {
             for text in &orphans {
@@ -164,7 +178,8 @@ impl Daemon {
         let mut news: Vec<(Subject, Option<crate::judge::Denial>)> = Vec::new();
         for app in self.host.apps() {
             let denial = denials.remove(app.name());
-            if app.denial() != denial.as_ref() || (denial.is_none() && app.awaits_proof()) {
+            let answered = denial.is_none() && proving.answered && app.awaits_proof();
+            if app.denial() != denial.as_ref() || answered {
                 news.push((app.name().clone(), denial));
             }
         }
@@ -174,7 +189,13 @@ impl Daemon {
 }
 
 /// Asks and asks again, until the bus is gone.
-async fn prove(bus: Bus, all: Vec<Question>, wakes: mpsc::Receiver<Wake>, to: mpsc::Sender<Happening>) {
+async fn prove(
+    bus: Bus,
+    all: Vec<Question>,
+    first: Vec<Question>,
+    wakes: mpsc::Receiver<Wake>,
+    to: mpsc::Sender<Happening>,
+) {
     let now = clock::now();
     let mut prover = Prover {
         bus,
@@ -187,7 +208,7 @@ async fn prove(bus: Bus, all: Vec<Question>, wakes: mpsc::Receiver<Wake>, to: mp
         asked: 0,
         hindered: None,
         whole: true,
-        urgent: Vec::new(),
+        urgent: first,
         pause: SOON,
         doubted: now,
         began: now,
@@ -360,7 +381,7 @@ mod tests {
     async fn stage(fake: Fake, questions: Vec<Question>) -> Stage {
         let (wake, wakes) = mpsc::channel(8);
         let (to, told) = mpsc::channel(8);
-        tokio::spawn(prove(fake.bus().await, questions, wakes, to));
+        tokio::spawn(prove(fake.bus().await, questions, Vec::new(), wakes, to));
         Stage { fake, wake, told }
     }
 

@@ -36,7 +36,7 @@ impl Daemon {
         self.link = Some(link);
         self.watch();
         self.hold(&bus);
-        self.proving.begin(&bus, &self.queue);
+        self.begin_proving();
         self.ask_whether_stopping(&bus);
         self.alerts.bus(Some(bus.clone()));
         if self.served.is_none() {
@@ -122,7 +122,7 @@ impl Daemon {
                 if let Some(link) = &self.link {
                     let bus = link.bus.clone();
                     self.hold(&bus);
-                    self.proving.begin(&bus, &self.queue);
+                    self.begin_proving();
                     self.ask_whether_stopping(&bus);
                 }
                 self.host.handle_all(now, &Event::SignalsLost)

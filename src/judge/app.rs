@@ -14,6 +14,7 @@ use super::companion::Companion;
 use super::effect::{Effect, Event, Pause, Request};
 use super::errands::Errands;
 use super::history::History;
+use super::inherited::Inherited;
 use super::judging::{ConditionState, Incident};
 use super::level::Level;
 use super::life::Life;
@@ -121,6 +122,7 @@ pub struct App {
     pub(super) verdict_since: Moment,
     pub(super) healthy_since: Option<Moment>,
     pub(super) conditions: BTreeMap<Condition, ConditionState>,
+    pub(super) inherited: Inherited,
     pub(super) incident: Option<Incident>,
     pub(super) incidents: u64,
     pub(super) stop_told: bool,
@@ -219,6 +221,7 @@ impl App {
             verdict_text: "not looked at yet".into(),
             verdict_since: now,
             healthy_since: None,
+            inherited: Inherited::of(memory.conditions.keys().copied(), now),
             conditions: memory.conditions,
             incident: memory.incident,
             incidents: memory.incidents,
@@ -319,7 +322,7 @@ impl App {
             incident: self.incident.clone(),
             incidents: self.incidents,
             pause: self.pause.clone(),
-            conditions: self.lasting_conditions(),
+            conditions: self.conditions.clone(),
             companion: self.companion.memory.clone(),
             owed_start: self.owed_start,
             tried_without: self.tried_without,

@@ -2,13 +2,12 @@
 //!
 //! What holds is decided in `surroundings`; what other members of the host know is handed in by it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::app::App;
 use super::effect::Effect;
 use super::errands::Seen;
-use super::judging::ConditionState;
+use super::judging::{BLIND_FOR, ConditionState};
 use super::level::Level;
 use super::mutation::{Mutation, active};
 use super::observation::{CheckKind, Detail, Finding, HostMemory, Observation};
@@ -18,9 +17,11 @@ use super::time::{Moment, Span};
 use super::unit::ActiveState;
 use super::verdict::{Condition, Verdict};
 
+/// Checks at a pace of their own that are told when they cannot be made for long.
+pub(super) const AROUND: [CheckKind; 4] =
+    [CheckKind::Disk, CheckKind::Database, CheckKind::Proxy, CheckKind::Public];
+
 const DAY: Duration = Duration::from_secs(86_400);
-/// How long a check may be impossible before it is told.
-const BLIND_FOR: Duration = Duration::from_secs(300);
 /// An app has found its usual size so long after its start, until it is seen for longer.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// Work waits for memory (PSI full) for more than so many percent of the time: the host is in need.
@@ -252,6 +253,7 @@ impl App {
             database_unit,
             often: self.loops.often(now),
             slow: self.slow(),
+            slow_before: self.may_still_hold(now, Condition::Slow),
             stopped_alert_after: self.policy.stopped_alert_after,
             held: held.collect(),
         }
@@ -343,7 +345,7 @@ impl App {
                 Level::Warn
             };
             let alerted = alert || (telling == Telling::AtEnd && !silenced);
-            let state = ConditionState { since: now, text, told: now, alerted, silenced };
+            let state = ConditionState { since: now, text, told: now, alerted, silenced, about: None };
             self.conditions.insert(what, state);
             self.tell_condition(out, what, EventKind::ConditionBegan, level, line, alert);
             return;
@@ -372,12 +374,6 @@ impl App {
         out.push(Effect::Record(Record { condition, ..self.record(event, level, text, alert) }));
     }
 
-    /// Those that are remembered over a restart of the monitor, so that they are not told again.
-    pub(super) fn lasting_conditions(&self) -> BTreeMap<Condition, ConditionState> {
-        let ours = self.conditions.iter().filter(|(what, _)| OURS.contains(what));
-        ours.map(|(what, state)| (*what, state.clone())).collect()
-    }
-
     /// What is known of a check, be it of a round or an errand.
     pub(super) fn last_seen(&self, kind: CheckKind) -> Option<&Observation> {
         let errand = || self.errands.seen(kind).map(|seen| &seen.observation);
@@ -386,7 +382,7 @@ impl App {
 
     /// An errand that cannot be made for so long that it has to be told.
     pub(super) fn blind_errand(&self, now: Moment) -> Option<String> {
-        [CheckKind::Disk, CheckKind::Database, CheckKind::Proxy, CheckKind::Public]
+        AROUND
             .into_iter()
             .filter(|kind| self.target.has(*kind))
             .filter_map(|kind| Some((kind, self.errands.seen(kind)?)))

@@ -98,7 +98,10 @@ impl Host {
         }
         self.absent.extend(before.into_iter().map(|(name, app)| (name, app.memory())));
         // Nobody follows them to their end; should the app come back, it is judged anew.
-        self.absent.values_mut().for_each(|memory| memory.incident = None);
+        for memory in self.absent.values_mut() {
+            memory.incident = None;
+            memory.conditions.clear();
+        }
         for app in self.apps.values_mut() {
             app.stopping = self.stopping;
         }
@@ -127,9 +130,10 @@ impl Host {
         self.apps.values().flat_map(|app| app.conditions.keys().map(|what| (&app.target.unit, *what)))
     }
 
-    /// What was to be told of the incidents that are open.
+    /// What was to be told of the incidents that are open, and of the conditions that hold.
     pub fn open_tellings(&self) -> Vec<Record> {
-        self.apps.values().filter_map(App::open_telling).collect()
+        let apps = self.apps.values();
+        apps.flat_map(|app| app.open_telling().into_iter().chain(app.held_tellings())).collect()
     }
 
     /// The apps, in the order of their names.

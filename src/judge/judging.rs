@@ -11,7 +11,7 @@ use super::errands::Seen;
 use super::level::Level;
 use super::mutation::{Mutation, active};
 use super::observation::{CheckKind, Finding};
-use super::record::EventKind;
+use super::record::{EventKind, Record};
 use super::time::{Moment, Span};
 use super::unit::{ActiveState, UnitReading};
 use super::verdict::{Condition, Verdict};
@@ -23,7 +23,7 @@ const OURS_ON_TOP: Duration = Duration::from_secs(30);
 /// Where a unit's own timeout is infinite.
 const INFINITE: Duration = Duration::from_secs(600);
 /// Blindness that lasts so long is told.
-const BLIND_FOR: Duration = Duration::from_secs(300);
+pub(super) const BLIND_FOR: Duration = Duration::from_secs(300);
 /// A unit that was not started is given so long: at boot, its turn may still come.
 const NOT_STARTED_FOR: Duration = Duration::from_secs(10);
 
@@ -40,6 +40,9 @@ pub struct ConditionState {
     pub alerted: bool,
     /// Another app of the host has told the same.
     pub silenced: bool,
+    /// The signature of the check that it is about, where it is about one.
+    #[serde(default)]
+    pub about: Option<u64>,
 }
 
 /// Something that somebody has to be told about, from its beginning to its end.
@@ -462,7 +465,13 @@ impl App {
         // That it is down for a while says nothing new about it, but for what a start needs.
         if up || self.never_good.contains_key(&CheckKind::Preflight) {
             let never = self.never_healthy();
-            self.note(now, Condition::NeverHealthy, never, out);
+            let about = never.as_ref().map(|(kind, _)| self.target.signature(*kind));
+            self.note(now, Condition::NeverHealthy, never.map(|(_, text)| text), out);
+            if let Some(state) = self.conditions.get_mut(&Condition::NeverHealthy)
+                && about.is_some()
+            {
+                state.about = about;
+            }
         }
 
         // Oddities of an app that answers; while it is suspected, what is odd may be the fault itself.
@@ -507,7 +516,7 @@ impl App {
     }
 
     /// A check that fails and was never good, once that is sure.
-    fn never_healthy(&self) -> Option<String> {
+    fn never_healthy(&self) -> Option<(CheckKind, String)> {
         // What is there or is not, is sure at once.
         let enough = |kind| if kind == CheckKind::Preflight { 1 } else { self.policy.failures };
         let (kind, _) = self
@@ -516,33 +525,46 @@ impl App {
             .rev()
             .find(|(kind, times)| **times >= enough(**kind) && !self.was_ever_good(**kind))?;
         let seen = self.last_seen(*kind)?;
-        Some(format!("never healthy since it was configured: {}; check the configuration", seen.text))
+        let text = format!("never healthy since it was configured: {}; check the configuration", seen.text);
+        Some((*kind, text))
     }
 
     /// Notes that a condition holds (with its evidence) or does not.
     pub(super) fn note(&mut self, now: Moment, what: Condition, text: Option<String>, out: &mut Vec<Effect>) {
-        match (text, self.conditions.get_mut(&what)) {
-            (Some(text), Some(state)) => state.text = text,
+        if text.is_none() && self.may_still_hold(now, what) {
+            return;
+        }
+        self.inherited.decide(what);
+        let (event, level, line) = match (text, self.conditions.get_mut(&what)) {
+            (Some(text), Some(state)) => {
+                state.text = text;
+                return;
+            }
             (Some(text), None) => {
                 let level = if what.alerts() { Level::Warn } else { Level::Info };
                 let line = format!("{what}: {text}");
-                self.conditions.insert(
-                    what,
-                    ConditionState { since: now, text, told: now, alerted: what.alerts(), silenced: false },
-                );
-                self.tell_all(out, EventKind::ConditionBegan, level, line, what.alerts());
+                let alerted = what.alerts();
+                let state =
+                    ConditionState { since: now, text, told: now, alerted, silenced: false, about: None };
+                self.conditions.insert(what, state);
+                (EventKind::ConditionBegan, level, line)
             }
             (None, Some(state)) => {
                 let line = format!("{what} is over after {}", Span(now.since(state.since)));
                 self.conditions.remove(&what);
-                self.tell_all(out, EventKind::ConditionEnded, Level::Info, line, what.alerts());
+                (EventKind::ConditionEnded, Level::Info, line)
             }
-            (None, None) => {}
-        }
+            (None, None) => return,
+        };
+        self.dirty = true;
+        let record = self.record(event, level, line, what.alerts());
+        let incident = self.incident.as_ref().map(|incident| incident.id.clone());
+        let step = self.step_report.clone();
+        out.push(Effect::Record(Record { incident, step, condition: Some(what), ..record }));
     }
 
     /// When the state that the unit is in lasts longer than its own timeouts allow.
-    fn overdue_at(&self) -> Option<Moment> {
+    pub(super) fn overdue_at(&self) -> Option<Moment> {
         let unit = self.unit.as_ref()?;
         let own = if unit.auto_restarting() {
             unit.restart_delay.unwrap_or(INFINITE) + unit.timeout_start.unwrap_or(INFINITE)
@@ -577,6 +599,7 @@ impl App {
             due.extend(self.grace_ends());
         }
         due.extend(self.calm_due());
+        due.extend(self.inherited_due());
         if self.verdict == Verdict::NotStarted && self.incident.is_none() {
             due.push(self.verdict_since + NOT_STARTED_FOR);
         }

@@ -45,7 +45,7 @@ pub struct AppMemory {
     pub incidents: u64,
     /// The pause that holds.
     pub pause: Option<Pause>,
-    /// Conditions of its surroundings that were told and hold.
+    /// Conditions that hold: their beginning is not told again, and their end is.
     pub conditions: BTreeMap<Condition, ConditionState>,
     /// What is remembered of a unit that apps lean on.
     pub companion: CompanionMemory,

@@ -15,6 +15,7 @@ mod effect;
 mod errands;
 mod history;
 mod host;
+mod inherited;
 mod instances;
 mod judging;
 mod leaning;

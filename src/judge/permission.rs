@@ -50,6 +50,7 @@ impl App {
         if denial.is_none() && self.awaits_proof() && self.permission.refusals > BELIEVED {
             return;
         }
+        self.inherited.decide(Condition::MayNotAct);
         if denial.is_none() && (self.awaits_proof() || self.permission.denial.is_some()) {
             self.hold_until = None;
         }
@@ -66,6 +67,7 @@ impl App {
     /// A step was carried out that could have been refused.
     pub(super) fn take_consent(&mut self, now: Moment, out: &mut Vec<Effect>) {
         self.permission.refusals = 0;
+        self.inherited.decide(Condition::MayNotAct);
         self.forget_refusal(now, out);
     }
 

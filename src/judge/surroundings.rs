@@ -154,6 +154,8 @@ pub(super) struct Surroundings<'a> {
     pub often: Option<String>,
     /// Good, but slow: by what it shows, and since when.
     pub slow: Option<(&'a str, Moment)>,
+    /// It was slow, and nothing was seen of it since.
+    pub slow_before: bool,
     /// How long somebody's stop may last before it is told.
     pub stopped_alert_after: Option<Duration>,
     /// What has held so far, with its evidence.
@@ -203,6 +205,9 @@ pub(super) fn conditions(s: &Surroundings<'_>) -> Vec<Holds> {
     if let Some((text, since)) = s.slow {
         let telling = Telling::At(since + SLOW_FOR);
         out.push(Holds { what: Condition::Slow, text: text.to_owned(), telling });
+    }
+    if s.slow.is_none() && s.slow_before {
+        out.extend(as_before(s, Condition::Slow, Telling::Never));
     }
     if let Some(text) = &s.often {
         out.push(at_once(Condition::RestartsOften, text.clone()));

@@ -6,74 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
+use crate::receiver::{
+    HOOK, LONG, asked, incident, install_receiver, messages, receive, receive_encrypted, told, wait_told,
+    webhook,
+};
 use crate::support::{SOON, UNIT, as_nobody, config, count, let_pass, quick, table, watch};
-
-const RECEIVER: &str = include_str!("app/receiver.js");
-/// Where it is, with what nobody is to see.
-const HOOK: &str = "http://127.0.0.1:9000/hook/geheim-t0ken";
-/// The waits between tries grow, and this one is behind three of them.
-const LONG: Duration = Duration::from_secs(90);
-
-fn webhook(more: &str) -> String {
-    format!("[alerts.hook]\nkind = \"webhook\"\nurl = \"{HOOK}\"\n{more}\n")
-}
-
-/// Somebody who can be told; not yet there.
-fn install_receiver(m: &Machine) {
-    m.write("/srv/receiver/receiver.js", RECEIVER);
-    m.write(
-        "/etc/systemd/system/receiver.service",
-        "[Service]\nExecStart=/usr/bin/node /srv/receiver/receiver.js\n",
-    );
-    m.must("systemctl daemon-reload");
-}
-
-/// There it is, in that mood.
-fn receive(m: &Machine, mode: &str) {
-    m.write("/srv/receiver/mode", "ok");
-    m.must("systemctl start receiver");
-    m.wait_for(SOON, "it listens", || {
-        m.run("curl -s -o /dev/null -X PUT http://127.0.0.1:9000/up").ok().then_some(())
-    });
-    m.write("/srv/receiver/mode", mode);
-}
-
-/// Every request to the hook so far.
-fn asked(m: &Machine) -> Vec<Value> {
-    let log = m.read("/srv/receiver/log").unwrap_or_default();
-    let all = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    all.filter(|one| one["url"].as_str().is_some_and(|url| url.starts_with("/hook"))).collect()
-}
-
-/// The messages that were taken.
-fn messages(m: &Machine) -> Vec<Value> {
-    let taken = asked(m).into_iter().filter(|one| one["taken"] == true);
-    taken.map(|one| serde_json::from_str(one["body"].as_str().unwrap_or("")).expect("JSON")).collect()
-}
-
-/// What was told, in its order: `incident-opened web-1`.
-fn told(m: &Machine) -> Vec<String> {
-    let of = |message: &Value| message["alerts"].as_array().cloned().unwrap_or_default();
-    let one = |alert: Value| {
-        let word = |key: &str| alert[key].as_str().unwrap_or_default().to_owned();
-        let again = if alert["repeated"] == true { " again" } else { "" };
-        format!("{} {}{again}", word("event"), word("incident"))
-    };
-    messages(m).iter().flat_map(of).map(one).collect()
-}
-
-#[track_caller]
-fn wait_told(m: &Machine, within: Duration, expected: &[&str]) {
-    m.wait_for(within, &format!("{expected:?} is told"), || (told(m).len() >= expected.len()).then_some(()));
-    assert_eq!(told(m), expected);
-}
-
-/// A crash and its end.
-fn incident(m: &Machine) -> Duration {
-    let at = m.fault("web", "crash");
-    m.wait_event(SOON, "web", "incident-closed", at);
-    at
-}
 
 const BOTH: [&str; 2] = ["incident-opened web-1", "incident-closed web-1"];
 
@@ -108,14 +45,6 @@ fn alerts_get_through_to_a_receiver_that_refuses_asks_for_time_and_fails() {
         let_pass(Duration::from_secs(5));
         assert_eq!(told(m), BOTH);
     });
-}
-
-/// A receiver that proves who it is with a certificate for that name.
-fn receive_encrypted(m: &Machine, name: &str, validity: &str) {
-    m.certify(name, validity);
-    m.must("install -m 0600 /srv/tls/site.pem /srv/tls/site.key /srv/receiver && systemctl restart receiver");
-    let up = "curl -s -k -o /dev/null -X PUT https://127.0.0.1:9000/up";
-    m.wait_for(SOON, "it listens", || m.run(up).ok().then_some(()));
 }
 
 #[test]
@@ -442,5 +371,64 @@ fn alerts_heartbeat_goes_out_while_the_monitor_works() {
         assert!(asked(m).len() <= stopped + 1, "a monitor that hangs has no heart");
         m.must(&format!("systemctl kill --signal=CONT {UNIT}"));
         m.wait_for(SOON, "it beats again", || (asked(m).len() > stopped + 2).then_some(()));
+    });
+}
+
+#[test]
+fn alerts_that_are_too_many_for_the_queue_are_bounded_and_the_beginnings_get_through() {
+    scenario("alert-overflow", |m| {
+        const APPS: usize = 60;
+        install_receiver(m);
+        receive(m, "429");
+        m.write(
+            "/etc/systemd/system/sleeper@.service",
+            "[Service]\nExecStart=/usr/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
+        );
+        m.must(&format!("systemctl daemon-reload; systemctl start $(seq -f sleeper@%g {APPS})"));
+        let app = |number: usize| format!("[app.app{number}]\nunit = \"sleeper@{number}.service\"\n");
+        let apps: String = (1..=APPS).map(app).collect();
+        let tables = format!(
+            "max_parallel = 20\n{}",
+            quick(&format!("{apps}{}", webhook("events = [\"incident-opened\", \"incident-closed\"]")))
+        );
+        m.configure(&tables);
+        let listed = || -> Value {
+            let text = m.run("app-monitor alerts --json").stdout;
+            serde_json::from_str::<Value>(&text).unwrap_or_default()[0].clone()
+        };
+        let figure = |name: &str| listed()[name].as_u64().unwrap_or(0);
+        m.wait_verdict(SOON, "app60", "healthy", Duration::ZERO);
+        for round in 1..=2 {
+            let at = now();
+            m.must("systemctl kill --signal=KILL 'sleeper@*'");
+            m.wait_for(LONG, &format!("round {round} is over"), || {
+                (count(m, "", "incident-closed", at) >= APPS).then_some(())
+            });
+            assert_eq!(count(m, "", "incident-opened", at), APPS);
+            // A restart loses neither what waits nor what is missing.
+            m.must(&format!("systemctl restart {UNIT}"));
+            m.wait_for(SOON, "it is back", || (figure("waiting") > 0).then_some(()));
+        }
+        let missing = 4 * APPS - 200;
+        assert_eq!((figure("waiting"), figure("missing")), (200, missing as u64), "{}", listed());
+        assert_eq!(m.run("app-monitor alerts").status, 1, "a channel that fails needs attention");
+        let size: usize = m.must("stat -c %s /var/lib/app-monitor/alerts.json").parse().expect("a size");
+        assert!(size < 256 << 10, "{size} bytes");
+
+        m.write("/srv/receiver/mode", "ok");
+        m.wait_for(LONG, "what waits is told", || (told(m).len() >= 200).then_some(()));
+        let_pass(Duration::from_secs(5));
+        let told = told(m);
+        let of = |event: &str| told.iter().filter(|one| one.starts_with(event)).count();
+        assert_eq!((of("incident-opened"), of("incident-closed")), (2 * APPS, 2 * APPS - missing));
+        let each: std::collections::BTreeSet<&String> = told.iter().collect();
+        assert_eq!(each.len(), told.len(), "each once");
+        let messages = messages(m);
+        let gone: u64 = messages.iter().filter_map(|message| message["missing"].as_u64()).sum();
+        assert_eq!(gone, missing as u64, "it is said how many are missing, once");
+        let first = messages[0]["text"].as_str().unwrap_or_default();
+        assert!(first.contains(&format!("{missing} earlier messages are missing")), "{first}");
+        assert!(messages.len() < 40, "{} messages", messages.len());
+        assert_eq!((figure("waiting"), figure("missing")), (0, 0), "{}", listed());
     });
 }

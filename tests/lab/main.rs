@@ -13,6 +13,7 @@
 mod admin;
 mod alerts;
 mod answers;
+mod away;
 mod budget;
 mod commands;
 mod configuration;
@@ -36,6 +37,7 @@ mod polkit;
 mod privileges;
 mod proof;
 mod reaction;
+mod receiver;
 mod service;
 mod smoke;
 mod state;

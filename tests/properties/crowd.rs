@@ -537,6 +537,9 @@ proptest! {
             crowd.apps[app].answer = Answer::Well(20);
             crowd.strike(app, Luck::Mask(false));
         }
+        // As the daemon has it: a monitor that goes on from a refusal asks whether it may act by now.
+        let effects = crowd.host.handle_all(crowd.now, &Event::Permission(None));
+        crowd.carry_out(effects);
         crowd.run_for(seconds(4_000));
         crowd.distances()?;
         for app in crowd.apps.iter().filter(|app| app.stopped.is_none()) {

@@ -67,7 +67,7 @@ pub fn of_records() -> &'static [OfRecords] {
     &[
         ("an incident is told once", incidents),
         ("the breaker is told once", breakers),
-        ("conditions begin before they end", conditions),
+        ("a condition is told once, and its end once", conditions),
         ("the journal is not flooded", flood),
     ]
 }
@@ -445,6 +445,12 @@ fn conditions(world: &World, member: M, record: &Record) -> Holds {
     let known = &world.ledger.members[member];
     let holds_now = record.condition.is_some_and(|condition| known.conditions.contains(&condition));
     match record.event {
+        // What lasts is told again in other words.
+        EventKind::ConditionBegan
+            if record.condition.is_some_and(|what| record.text.starts_with(&format!("{what}: "))) =>
+        {
+            holds(!holds_now, || format!("{} began twice", record.text))
+        }
         EventKind::ConditionEnded if record.condition.is_some() => {
             holds(holds_now, || format!("{} never began", record.text))
         }

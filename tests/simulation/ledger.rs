@@ -187,7 +187,10 @@ pub struct Known {
     pub breaker_told: [bool; 2],
     /// The last recovery that ended was for memory's sake.
     pub last_was_memory: bool,
+    /// Conditions whose beginning was told, and whose end was not.
     pub conditions: Vec<app_monitor::judge::Condition>,
+    /// The monitor was killed between writing and telling.
+    pub cut_off: bool,
     /// Alerts that were told of the incident that is open.
     pub alerts: u32,
     pub records: VecDeque<i64>,
@@ -239,6 +242,7 @@ impl Ledger {
             breaker_told: [false; 2],
             last_was_memory: false,
             conditions: Vec::new(),
+            cut_off: false,
             alerts: 0,
             records: VecDeque::new(),
             recoveries: Vec::new(),
@@ -341,7 +345,14 @@ impl World {
             known.unsure = false;
             known.healthy_since = None;
             known.verdict = Verdict::Unknown;
-            known.conditions = kept.map(|kept| kept.conditions.keys().copied().collect()).unwrap_or_default();
+            let held =
+                kept.map(|kept| kept.conditions.keys().copied().collect::<Vec<_>>()).unwrap_or_default();
+            if lost || stale || std::mem::take(&mut known.cut_off) {
+                known.conditions = held;
+            } else {
+                let new: Vec<_> = held.into_iter().filter(|what| !known.conditions.contains(what)).collect();
+                known.conditions.extend(new);
+            }
             for budget in [&mut known.budget, &mut known.memory_budget] {
                 budget.allowed = budget.allowed.min(allowed);
             }
@@ -785,7 +796,10 @@ impl World {
                 known.breaker_told = [false; 2];
                 forgive_if_healthy(known, at, policy);
             }
-            EventKind::ConditionBegan => known.conditions.extend(record.condition),
+            EventKind::ConditionBegan => {
+                let new = record.condition.filter(|what| !known.conditions.contains(what));
+                known.conditions.extend(new);
+            }
             EventKind::ConditionEnded => {
                 known.conditions.retain(|other| Some(*other) != record.condition);
             }

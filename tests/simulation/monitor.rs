@@ -204,6 +204,7 @@ impl World {
             if let Some(left) = &mut self.monitor.dies_in {
                 if *left == 0 {
                     self.kill_monitor();
+                    self.ledger.members.iter_mut().for_each(|known| known.cut_off = true);
                     let away = self.chance.length(50, 20_000);
                     self.later(away, Coming::MonitorStarts);
                     return;

@@ -38,6 +38,13 @@ impl World {
             if view.recovery.is_some() {
                 continue;
             }
+            let told = &self.ledger.members[member].conditions;
+            let unended =
+                told.iter().find(|told| view.conditions.iter().all(|held| held.condition != told.word()));
+            if let Some(what) = unended {
+                wrong = Some(format!("{name}: {what} does not hold, and its end was not told"));
+                break;
+            }
             let asked = self.asks_for(member).filter(|_| !self.goes_round_by_law(member, view.verdict));
             if asked.is_some_and(|verdict| verdict != view.verdict) {
                 let truth = asked.map_or("", Verdict::word);

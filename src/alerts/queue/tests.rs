@@ -97,6 +97,10 @@ fn again(queue: &mut Queue, alerts: Vec<Alert>, now: &Clocks, open: &[Record]) -
     queue
 }
 
+fn low(app: &str) -> Record {
+    record(app, EventKind::ConditionBegan, None, "disk-low: 1 M free")
+}
+
 #[test]
 fn one_when_it_begins_and_one_when_it_is_over() {
     let mut queue = queue(vec![alert("a")]);
@@ -294,6 +298,32 @@ fn what_fell_between_two_writes_is_made_up_for() {
     // A reload is no restart: what is not watched any more is not repeated, and that is all.
     restarted.keep_only(at(110), &BTreeSet::new());
     assert_eq!(restarted.due(), None);
+}
+
+#[test]
+fn the_end_of_a_condition_and_its_beginning_are_made_up_for_too() {
+    let mut queue = queue(vec![alert("a")]);
+    queue.take(at(0), WALL, &low("web"));
+    queue.take(at(0), WALL, &low("api"));
+    sent(&mut queue, 3);
+    // That of web ended, and that of db began.
+    let open = [low("api"), low("db")];
+    let now = clocks("a", 101, WALL);
+    let deaf = Alert { events: vec![EventKind::ConditionBegan], ..alert("a") };
+    let mut restarted = again(&mut queue, vec![deaf], &now, &open);
+    assert_eq!(sent(&mut restarted, 104), [["db: disk-low: 1 M free"]], "who wants no ends hears of none");
+    let mut restarted = again(&mut queue, vec![alert("a")], &now, &open);
+    let texts = sent(&mut restarted, 104);
+    assert_eq!(
+        texts,
+        [["web: disk-low is over; it ended while the monitor was restarted", "db: disk-low: 1 M free"]]
+    );
+    let mut restarted = again(&mut restarted, vec![alert("a")], &clocks("a", 201, WALL), &open);
+    assert_eq!(restarted.due(), None, "each once");
+    // And those that the judge still holds end as usual.
+    let end = |app| record(app, EventKind::ConditionEnded, None, "disk-low is over after 5 min");
+    restarted.take(at(210), WALL, &end("api"));
+    assert_eq!(sent(&mut restarted, 213), [["api: disk-low is over after 5 min"]]);
 }
 
 #[test]

@@ -634,6 +634,7 @@ fn nothing_is_begun_on_a_reading_that_does_not_come() {
 }
 
 mod harm;
+mod inherited;
 mod permission;
 
 #[test]

@@ -56,7 +56,10 @@ const server = http.createServer((request, response) => {
     response.writeHead(302, { location: '/api/health' });
     return response.end();
   }
-  if (request.url === '/private') return json(response, 401, { error: 'who are you?' });
+  if (request.url === '/private') {
+    if (fs.existsSync('public')) return response.end('welcome\n');
+    return json(response, 401, { error: 'who are you?' });
+  }
   if (request.url === '/') return response.end('hello\n');
   return json(response, 404, { error: 'not here' });
 });

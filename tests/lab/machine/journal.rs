@@ -89,8 +89,11 @@ impl Machine {
     /// All events of an app in this boot, oldest first; of every app when `app` is empty.
     #[track_caller]
     pub fn events(&self, app: &str) -> Vec<Event> {
-        let wanted =
-            if app.is_empty() { "_COMM=app-monitor".to_owned() } else { format!("APP_MONITOR_APP={app}") };
+        let wanted = if app.is_empty() {
+            "SYSLOG_IDENTIFIER=app-monitor".to_owned()
+        } else {
+            format!("APP_MONITOR_APP={app}")
+        };
         self.entries(&format!("-b {wanted}"))
             .into_iter()
             .filter_map(|fields| {
