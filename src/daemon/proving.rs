@@ -156,8 +156,9 @@ impl Daemon {
             }
             self.proving.orphans = orphans;
         }
-        // polkit was slow for this, too.
+        // polkit was slow for these, too.
         self.hold_again.notify_one();
+        self.restore_swap();
         self.tell_permissions(now)
     }
 

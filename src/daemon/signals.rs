@@ -40,11 +40,21 @@ impl Daemon {
         self.ask_whether_stopping(&bus);
         self.alerts.bus(Some(bus.clone()));
         if self.served.is_none() {
-            tokio::spawn(restore_swap(bus.clone()));
+            self.restore_swap();
         }
         self.served =
             Some(service::Served::start(&bus, self.queue.clone(), self.app_names(), self.remarks.clone()));
         self.host.handle_all(now, &Event::SignalsLost)
+    }
+
+    /// A monitor before us may have ended between turning a swap off and on, and polkit may have gone: then
+    /// it is on again as soon as it may be. Not while a recovery may be between the two itself.
+    pub(super) fn restore_swap(&self) {
+        if let Some(link) = &self.link
+            && self.performances.is_empty()
+        {
+            tokio::spawn(restore_swap(link.bus.clone()));
+        }
     }
 
     pub(super) fn app_names(&self) -> Vec<AppName> {
@@ -176,11 +186,11 @@ impl Daemon {
     }
 }
 
-/// A monitor before us may have ended between turning a swap off and on.
+/// Turns a swap on that a monitor before us, or polkit, kept off.
 async fn restore_swap(bus: Bus) {
     match recovery::restore_swap(&bus, &Places::default(), &Deadlines::default()).await {
         Some(Outcome::Told(text)) => telling::say(Level::Info, text),
-        Some(Outcome::Failed(why)) => telling::say(Level::Error, why),
+        Some(Outcome::Failed(why) | Outcome::Hindered(why)) => telling::say(Level::Error, why),
         _ => {}
     }
 }

@@ -11,6 +11,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::job::Kind;
+use super::outcome::of_error;
 use super::{Deadlines, On, Places, aside, untold};
 use crate::files::read_plain;
 use crate::judge::{Outcome, UnitName};
@@ -32,8 +33,10 @@ pub(super) struct Swap {
 
 /// Cycles the swaps that fit.
 pub(super) async fn reclaim(on: On<'_>) -> Outcome {
-    if let Some(Outcome::Failed(why)) = restore(on.bus, on.places, on.deadlines).await {
-        return Outcome::Failed(why);
+    if let Some(not @ (Outcome::Failed(_) | Outcome::Hindered(_))) =
+        restore(on.bus, on.places, on.deadlines).await
+    {
+        return not;
     }
     let swaps = match read(&on.places.proc.join("swaps")) {
         Ok(text) => swaps(&text),
@@ -55,7 +58,7 @@ pub async fn restore(bus: &Bus, places: &Places, deadlines: &Deadlines) -> Optio
     let unit: UnitName = std::str::from_utf8(&unit).ok()?.trim().parse().ok()?;
     Some(match start(&unit, bus, places, deadlines).await {
         Ok(()) => Outcome::Told(format!("{unit}, which was stopped by us, is on again")),
-        Err(why) => Outcome::Failed(why),
+        Err(outcome) => outcome,
     })
 }
 
@@ -87,7 +90,7 @@ async fn cycle(swap: &Swap, on: On<'_>) -> Result<String, Outcome> {
     let stop = Deadlines { margin: deadlines.swapoff, ..*deadlines };
     let stopped = aside(Kind::Stop, &unit, bus, &stop, &mut untold()).await;
     // Whatever became of the stop.
-    start(&unit, bus, places, deadlines).await.map_err(Outcome::Failed)?;
+    start(&unit, bus, places, deadlines).await?;
     match stopped {
         Ok(Outcome::Done | Outcome::AlreadySo) => Ok(format!("{mib} MiB are back from {}", swap.path)),
         Ok(other) => alone(&words(other)),
@@ -108,8 +111,8 @@ fn words(outcome: Outcome) -> String {
 }
 
 /// Starts it and takes the note away. A stop that is still under way refuses the start, so it is tried
-/// for a while.
-async fn start(unit: &UnitName, bus: &Bus, places: &Places, deadlines: &Deadlines) -> Result<(), String> {
+/// for a while. Where polkit is away it is for later, by the note.
+async fn start(unit: &UnitName, bus: &Bus, places: &Places, deadlines: &Deadlines) -> Result<(), Outcome> {
     let mut why = String::new();
     for _ in 0..3 {
         match aside(Kind::Start, unit, bus, deadlines, &mut untold()).await {
@@ -118,11 +121,14 @@ async fn start(unit: &UnitName, bus: &Bus, places: &Places, deadlines: &Deadline
                 return Ok(());
             }
             Ok(outcome) => why = words(outcome),
-            Err(error) => why = error.to_string(),
+            Err(error) => match of_error(error) {
+                Outcome::Hindered(why) => return Err(Outcome::Hindered(format!("{unit}: {why}"))),
+                outcome => why = words(outcome),
+            },
         }
         tokio::time::sleep(deadlines.poll).await;
     }
-    Err(format!("{unit} could not be started again: {why}; systemctl start {unit}"))
+    Err(Outcome::Failed(format!("{unit} could not be started again: {why}; systemctl start {unit}")))
 }
 
 fn note(places: &Places) -> PathBuf {

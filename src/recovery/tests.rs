@@ -589,3 +589,22 @@ async fn a_swap_that_a_killed_monitor_left_off_is_started_before_all_else() {
     assert_eq!(run.end().await, Outcome::AlreadySo);
     assert!(!folder.path().join("swap-stopped").exists());
 }
+
+#[tokio::test]
+async fn a_swap_that_polkit_keeps_off_is_noted_and_on_again_when_it_is_back() {
+    let fake = with(failed());
+    fake.set(SWAP, FakeUnit::default());
+    let folder = swapping(102_400, 1_000_000);
+    let run = Run::begin_in(&fake, Step::ReclaimSwap, quick(), Arc::clone(&folder)).await;
+    fake.called("StopUnit", 1).await;
+    fake.silence("StartUnit?");
+    swap_job(&fake, "StopUnit", 1, "inactive").await;
+    assert_eq!(run.end().await, Outcome::Hindered(format!("{SWAP}: polkit does not answer")));
+    assert!(folder.path().join("swap-stopped").exists(), "it is not forgotten");
+    fake.speak_again();
+    let (bus, held) = (fake.bus().await, Arc::clone(&folder));
+    let restored = tokio::spawn(async move { restore_swap(&bus, &places(held.path()), &quick()).await });
+    swap_job(&fake, "StartUnit", 1, "active").await;
+    assert!(matches!(restored.await.unwrap(), Some(Outcome::Told(_))));
+    assert!(!folder.path().join("swap-stopped").exists());
+}
