@@ -43,9 +43,14 @@ fn property(m: &Machine, name: &str) -> Value {
 
 /// Listens to our signals from here on.
 fn listen(m: &Machine) {
-    m.must("systemd-run --quiet --unit=listen busctl monitor --json=short --match=\"type='signal',sender='org.appmonitor1'\"");
+    m.must(
+        "systemd-run --quiet --unit=listen busctl monitor --json=short \
+         --match=\"type='signal',sender='org.appmonitor1'\" --match=\"interface='org.example.Probe'\"",
+    );
+    // Since systemd 257 it does not say when it begins.
     m.wait_for(SOON, "somebody listens", || {
-        m.journal_of("listen.service").contains("Monitoring bus").then_some(())
+        m.must("busctl emit /probe org.example.Probe Heard");
+        m.journal_of("listen.service").contains("org.example.Probe").then_some(())
     });
 }
 
