@@ -143,6 +143,8 @@ pub struct Known {
     /// A run of this boot was seen, and it is written down that one was.
     pub read_run: bool,
     pub kept_run: bool,
+    /// When it went down, as far as that was read, and who asked for it is written down.
+    pub kept_down: Option<Moment>,
     /// A job that was seen since it was last up, and of whose end nothing was told.
     pub unheard: Option<JobId>,
     pub jobs_begun: VecDeque<JobId>,
@@ -214,6 +216,7 @@ impl Ledger {
             seen_run: None,
             read_run: false,
             kept_run: false,
+            kept_down: None,
             unheard: None,
             jobs_begun: VecDeque::new(),
             jobs_ended: VecDeque::new(),
@@ -296,6 +299,14 @@ impl Known {
         }
     }
 
+    /// Systemd forgets a unit that somebody stopped, and nobody saw all of it: what was found of its end
+    /// before stays known, and says nothing of who wanted it if it is that of another run, or if what it
+    /// needs went down in the same moment.
+    pub fn loses_stop(&self, says: &UnitReading) -> bool {
+        let down = self.reading.as_ref().filter(|seen| seen.active.is_down());
+        down.is_some_and(|seen| seen.inactive_enter != says.inactive_enter || fell_together(seen))
+    }
+
     pub fn is_masked(&self) -> bool {
         self.reading.as_ref().is_some_and(|seen| seen.load == LoadState::Masked)
     }
@@ -337,7 +348,8 @@ impl World {
             known.blind = None;
             known.kept_run &= !lost;
             (known.read_run, known.seen_run) = (known.kept_run, None);
-            let seen = known.reading.take().filter(|seen| seen.active.is_down() && !lost && !stale);
+            let kept_down = known.kept_down.filter(|_| !lost && !stale);
+            known.reading = None;
             known.down_since = None;
             known.jobs_begun.clear();
             known.jobs_ended.clear();
@@ -411,7 +423,8 @@ impl World {
             let wish = unit.wish;
             let unknown = lost || stale || another_boot || !known.kept_run;
             let unknown = unknown || intent.is_some_and(|intent| intent.run.is_none());
-            let seen = seen.is_some_and(|seen| seen.inactive_enter == unit.says.inactive_enter);
+            // What was read and not written down any more is as good as not seen.
+            let seen = kept_down.is_some() && kept_down == unit.says.inactive_enter;
             // What took it down was stopped once more since, or it is still on its way down.
             let went = if unit.is_down() { unit.says.inactive_enter } else { unit.says.active_exit };
             if let Wish::StoppedWith(other) = wish
@@ -424,6 +437,15 @@ impl World {
             // like that, too.
             let was_up = unit.says.active_exit >= unit.says.inactive_exit;
             if matches!(wish, Wish::Stopped { .. }) && !seen && !was_up && unit.says.result == "timeout" {
+                unit.wish = Wish::Forgotten;
+            }
+            // A stop of ours was at that run, and went on by itself: one of somebody's that joined or replaced it
+            // while nobody watched left no trace.
+            let ours = intent.is_some_and(|intent| {
+                let stops = matches!(intent.steps.get(intent.next), Some(Step::Stop { .. }));
+                stops && intent.before == unit.says.invocation
+            });
+            if matches!(wish, Wish::Stopped { .. }) && !seen && ours {
                 unit.wish = Wish::Forgotten;
             }
             if unknown && unit.says.inactive_enter.is_none() && matches!(unit.wish, Wish::Stopped { .. }) {
@@ -441,9 +463,14 @@ impl World {
 
     /// What the monitor knows is written down.
     pub fn ledger_keeps(&mut self) {
+        let now = self.now;
         self.ledger.stale = false;
         for known in &mut self.ledger.members {
             known.kept_run |= known.read_run;
+            // Who asked for an end is known some moments after it was read.
+            let settled = known.down_since.is_some_and(|since| now.since(since) > millis(100));
+            let down = known.reading.as_ref().filter(|seen| seen.active.is_down() && settled);
+            known.kept_down = down.and_then(|seen| seen.inactive_enter);
         }
     }
 
@@ -469,7 +496,7 @@ impl World {
             }
             known.broke_loop = known.broke_loop.map(|at| at - believed_longer);
             known.paused_until = known.paused_until.map(|at| at - believed_longer);
-            (known.read_run, known.kept_run) = (false, false);
+            (known.read_run, known.kept_run, known.kept_down) = (false, false, None);
             known.open = None;
         }
     }

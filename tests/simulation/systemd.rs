@@ -236,6 +236,11 @@ impl World {
             if let Some(merged) = merged {
                 if let Some(job) = &mut self.units[unit].job {
                     job.kind = merged;
+                    // Its id is returned to us as that of our own, and told of only then as far as anybody can
+                    // know: a stop of both is as good as ours, as it is when ours comes first.
+                    if (kind, who) == (Kind::Stop, Who::Us) {
+                        job.who = who;
+                    }
                 }
                 return Ok(job.id);
             }
@@ -638,8 +643,12 @@ impl World {
 
     /// systemd knows nothing of it any more but what its file says.
     fn forget(&mut self, unit: U) {
+        let says = &self.units[unit].says;
+        let watching = (0..self.members.len()).filter(|member| self.members[*member].unit == unit);
+        let loses = watching.into_iter().any(|member| self.ledger.members[member].loses_stop(says));
         let sim = &mut self.units[unit];
-        if matches!(sim.wish, Wish::Up | Wish::StoppedWith(_)) {
+        let stopped = matches!(sim.wish, Wish::Stopped { .. });
+        if matches!(sim.wish, Wish::Up | Wish::StoppedWith(_)) || stopped && loses {
             sim.wish = Wish::Forgotten;
         }
         let fresh = nothing();
