@@ -294,13 +294,17 @@ impl App {
         recovery.intent.next += 1;
         recovery.step_since = now;
         recovery.again = None;
-        let down = self.unit.as_ref().is_some_and(|unit| unit.active.is_down() && !unit.auto_restarting());
+        let unit = self.unit.as_ref();
+        let down = unit.is_some_and(|unit| unit.active.is_down() && !unit.auto_restarting());
         if recovery.current().is_some() && down && recovery.stops_it_yet() && !recovery.stopped_it() {
             // It was up when this began: it fell, or somebody stopped it, which its timestamps tell.
             self.give_way(now, "it went down meanwhile", out);
         } else if recovery.current().is_some() && self.life.interfered() {
             // Between two steps of ours; whether it was a start or a stop, it takes the place of ours.
             self.give_way(now, "somebody else decided", out);
+        } else if recovery.current().is_some() && recovery.stopped_it() && another_run(recovery, unit) {
+            // All that is left had it to be down; nothing may have been told of whoever started it.
+            self.give_way(now, "somebody started it meanwhile", out);
         } else if recovery.current().is_some() && self.pause.is_some() && recovery.may_be_left() {
             self.give_way(now, "paused", out);
         } else if recovery.current().is_some() && self.load_bad_since.is_some() {
@@ -404,6 +408,12 @@ impl App {
             .any(|step| matches!(step, Step::Stop { .. }));
         stopped_by_us.then_some(LastWill { kill: matches!(step, Step::Stop { .. }) })
     }
+}
+
+/// It runs, and that is not the run which this recovery was for: a reading that is older than our stop shows
+/// that one still.
+fn another_run(recovery: &Recovery, unit: Option<&UnitReading>) -> bool {
+    unit.is_some_and(|unit| unit.active == ActiveState::Active && unit.invocation != recovery.intent.before)
 }
 
 #[cfg(test)]

@@ -119,9 +119,11 @@ impl Errands {
         let Some((_, began)) = errand.under_way.filter(|(round, _)| *round == id) else { return false };
         errand.under_way = None;
         let before = errand.seen.take();
+        // No answer after a wrong one is found anew: whoever vouches for the app has to do so once more.
         let same = before.as_ref().is_some_and(|before| {
             std::mem::discriminant(&before.observation.finding)
                 == std::mem::discriminant(&observation.finding)
+                && before.observation.finding.is_silence() == observation.finding.is_silence()
         });
         let row = before.as_ref().map_or(0, |before| before.bad_in_a_row);
         let bad_in_a_row = match observation.finding {
@@ -224,7 +226,7 @@ impl App {
         match last {
             None => Some(Moment::default()),
             // What began to press a moment ago has not been asked since.
-            Some(last) if pressing && self.trouble_since.is_some_and(|since| last < since) => Some(last),
+            Some(last) if pressing && self.asked_since().is_some_and(|since| last < since) => Some(last),
             Some(last) => Some(last + pace),
         }
     }
@@ -247,11 +249,42 @@ impl App {
         self.errand_awaited_until(kind).is_some_and(|until| now < until)
     }
 
+    /// An answer has to be younger than that: the trouble, and where rounds are bad, the first of those in a
+    /// row. An app that fails now and then may be in trouble for long, and its database is not as it was then.
+    fn asked_since(&self) -> Option<Moment> {
+        self.trouble_since.map(|since| self.history.bad_since().map_or(since, |bad| bad.max(since)))
+    }
+
     /// Until when it is awaited.
     pub(super) fn errand_awaited_until(&self, kind: CheckKind) -> Option<Moment> {
-        let since = self.trouble_since.filter(|_| self.target.has(kind))?;
+        let since = self.asked_since().filter(|_| self.target.has(kind))?;
         let most = self.errand_timeout(kind) + Duration::from_secs(1);
         let asked = self.errands.voided.map_or(since, |voided| voided.max(since));
         self.errands.seen_since(kind, asked).is_none().then(|| asked + most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::observation::Fault;
+    use super::*;
+
+    #[test]
+    fn no_answer_after_a_wrong_one_is_found_anew() {
+        let mut errands = Errands::default();
+        let mut sees = |second: i64, fault| {
+            let now = Moment::from_micros(second * 1_000_000);
+            let errand = errands.errands.entry(CheckKind::Proxy).or_default();
+            errand.under_way = Some((RoundId(7), now));
+            assert!(errands.take(now, RoundId(7), CheckKind::Proxy, Observation::bad(fault, "bad")));
+            let seen = errands.seen(CheckKind::Proxy).unwrap();
+            (seen.since, seen.bad_in_a_row)
+        };
+        let at = |second: i64| Moment::from_micros(second * 1_000_000);
+        assert_eq!(sees(1, Fault::Upstream), (at(1), 1));
+        assert_eq!(sees(2, Fault::Upstream), (at(1), 2));
+        assert_eq!(sees(3, Fault::Unanswered), (at(3), 3));
+        assert_eq!(sees(4, Fault::Refused), (at(3), 4));
+        assert_eq!(sees(5, Fault::WrongAnswer), (at(5), 5));
     }
 }

@@ -121,11 +121,13 @@ impl Life {
         Self { memory, ..Self::default() }
     }
 
-    /// Knows the jobs that were followed until now, under another configuration of the same unit.
+    /// Knows the jobs that were followed until now, under another configuration of the same unit, and what
+    /// goes down with it: its way down may be a long one.
     pub fn goes_on(&mut self, before: Self) {
         (self.ours, self.past) = (before.ours, before.past);
         (self.foreign, self.foreign_gone) = (before.foreign, before.foreign_gone);
         self.foreign_done = before.foreign_done;
+        self.taken_down = before.taken_down;
     }
 
     /// What has to be kept.

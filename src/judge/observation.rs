@@ -144,6 +144,12 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// Nobody answered at all.
+    #[must_use]
+    pub fn is_silence(self) -> bool {
+        matches!(self, Self::Bad(Fault::Refused | Fault::Unanswered))
+    }
+
     /// As `status` shows it.
     #[must_use]
     pub fn word(self) -> &'static str {

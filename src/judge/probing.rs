@@ -233,9 +233,14 @@ impl App {
     /// Begins confirming: the first round at once, the next ones at `confirm_interval`. The unit is
     /// read as well, so that its state is fresh when it is decided.
     fn suspect(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        if self.probing.suspicion.is_none() && !self.verdict.opens_incident() {
+        if self.probing.suspicion.is_some() {
+            return;
+        }
+        // What it leans on is asked also where there is nothing left to confirm: while somebody works on it,
+        // or its unit is masked, its answers are found bad all the same, and count as soon as that is over.
+        self.trouble_since.get_or_insert(now);
+        if !self.verdict.opens_incident() {
             self.probing.suspicion = Some(now);
-            self.trouble_since.get_or_insert(now);
             self.ask_reading(now, out);
         }
     }

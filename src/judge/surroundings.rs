@@ -234,7 +234,7 @@ fn has_held(s: &Surroundings<'_>, what: Condition) -> bool {
 }
 
 fn is_silence(fault: Fault) -> bool {
-    matches!(fault, Fault::Refused | Fault::Unanswered)
+    Finding::Bad(fault).is_silence()
 }
 
 fn proxy_down(s: &Surroundings<'_>) -> Option<Holds> {

@@ -3,7 +3,6 @@
 use app_monitor::judge::{ActId, EventKind, GiveUp, Mode, Record, Role, Step, Subject, UnitReading, Verdict};
 
 use crate::ledger::{Budget, Said};
-use crate::process::Mood;
 use crate::surroundings::Proxy;
 use crate::systemd::{Kind, Who, Wish};
 use crate::world::{M, World, seconds};
@@ -168,11 +167,11 @@ fn proxy(world: &World, deed: &Deed<'_>) -> Holds {
     let unit = &world.units[world.members[deed.member].unit];
     let known = &world.ledger.members[deed.member];
     let well = world.around.proxy != Proxy::Silent && deed.at - world.around.proxy_since > 180_000_000;
-    let touches = deed.begins && unit.is_up() && *deed.step != Step::Start;
+    // What was read of it before the monitor was stalled may call for its start, which does nothing then.
+    let harmless = matches!(deed.step, Step::Start | Step::ResetFailed);
+    let touches = deed.begins && unit.is_up() && !harmless;
     let up_for = world.now.since(unit.says.active_enter.unwrap_or(world.now));
-    // One that works its queue off may answer us by luck, and nobody behind the proxy.
-    let luck = world.units.iter().any(|unit| unit.process.mood == Mood::Overloaded);
-    if touches && well && up_for > seconds(180) && !luck {
+    if touches && well && up_for > seconds(180) && !world.answers_by_luck() {
         return Err("it answers".into());
     }
     holds(!interrupts(deed.step) || known.reload_worked == Some(true), || {
@@ -210,8 +209,10 @@ fn waits_for_people(world: &World, member: M, at: i64) -> bool {
     // Nobody can see it for as long as it had to show that it is well again.
     let policy = &world.members[member].policy;
     let had = i64::try_from(policy.verify_within.unwrap_or(policy.startup_grace).as_micros()).unwrap();
-    let blind = known.blind.map(|(since, _)| since).zip(known.recoveries.last());
-    let unseen = blind.is_some_and(|(since, began)| at - since.max(*began) >= had);
+    // One that the monitor before this one had begun is among them.
+    let began = known.open.as_ref().map(|open| open.began);
+    let blind = known.blind.map(|(since, _)| since).zip(began);
+    let unseen = blind.is_some_and(|(since, began)| at - since.max(began) >= had);
     let stopped = unit.is_down() && matches!(unit.wish, Wish::Stopped { .. });
     // Somebody's job is pending as far as was told.
     let told = known.unheard.is_some() && world.monitor.works[member].is_none();
@@ -220,6 +221,10 @@ fn waits_for_people(world: &World, member: M, at: i64) -> bool {
         || stopped
         || told
         || unit.frozen.is_some()
+        // That it was let go sends no signal, and that systemd answers again is news of that unit only which
+        // was read since.
+        || known.reading.as_ref().is_some_and(|seen| seen.frozen)
+        || known.unreadable
         || unit.foreign_job().is_some()
         || world.around.hung
 }

@@ -136,6 +136,8 @@ pub struct Known {
     /// The latest reading that reached the judge, and when that was so (absolute).
     pub reading: Option<UnitReading>,
     pub looked: i64,
+    /// The last attempt to read it came to nothing.
+    pub unreadable: bool,
     /// Since when it is known to be down as it is now.
     pub down_since: Option<Moment>,
     /// The run that was last seen up.
@@ -166,8 +168,9 @@ pub struct Known {
     /// Since when it cannot be checked, as far as the judge was told, and when the latest round began
     /// that said so.
     pub blind: Option<(i64, Moment)>,
-    /// Checks that were good once.
+    /// Checks that were good once, and those of which that is written down.
     pub proven: Vec<CheckKind>,
+    kept_proven: Vec<CheckKind>,
     pub asked: bool,
     pub open: Option<Open>,
     pub budget: Budget,
@@ -212,6 +215,7 @@ impl Ledger {
         let known = Known {
             reading: None,
             looked: 0,
+            unreadable: false,
             down_since: None,
             seen_run: None,
             read_run: false,
@@ -230,6 +234,7 @@ impl Ledger {
             good_since_start: false,
             blind: None,
             proven: Vec::new(),
+            kept_proven: Vec::new(),
             asked: false,
             open: None,
             budget: Budget::new(u32::MAX),
@@ -317,10 +322,13 @@ impl Known {
 fn fell_together(seen: &UnitReading) -> bool {
     let Some(until) = seen.inactive_enter else { return false };
     let from = seen.active_exit.max(seen.inactive_exit).unwrap_or(until);
-    let near = |left: Moment| {
-        [from, until].iter().any(|moment| left + millis(50) >= *moment && left <= *moment + millis(5))
-    };
+    let near = |left: Moment| is_near(left, from) || is_near(left, until);
     seen.dependencies.iter().any(|other| other.left.map_or(other.active.is_down(), near))
+}
+
+/// What left `active` then may have gone together with what went, or was down, at that moment.
+fn is_near(left: Moment, moment: Moment) -> bool {
+    left + millis(50) >= moment && left <= moment + millis(5)
 }
 
 fn bounded(list: &mut VecDeque<JobId>, id: JobId) {
@@ -355,6 +363,7 @@ impl World {
             known.jobs_ended.clear();
             known.jobs_on_down.clear();
             known.unsure = false;
+            known.unreadable = false;
             known.healthy_since = None;
             known.verdict = Verdict::Unknown;
             let held =
@@ -412,8 +421,11 @@ impl World {
                 }
             }
             if lost {
-                known.proven.clear();
-                known.database_good = false;
+                known.kept_proven.clear();
+            }
+            if lost || stale {
+                known.proven.clone_from(&known.kept_proven);
+                known.database_good = known.proven.contains(&CheckKind::Database);
             }
             let unit = &mut self.units[self.members[member].unit];
             if (lost || stale) && acting && !unit.is_up() {
@@ -425,11 +437,12 @@ impl World {
             let unknown = unknown || intent.is_some_and(|intent| intent.run.is_none());
             // What was read and not written down any more is as good as not seen.
             let seen = kept_down.is_some() && kept_down == unit.says.inactive_enter;
-            // What took it down was stopped once more since, or it is still on its way down.
-            let went = if unit.is_down() { unit.says.inactive_enter } else { unit.says.active_exit };
+            // What took it down was stopped once more since, be it while this one was on its way down still.
+            let down = unit.says.inactive_enter.filter(|_| unit.is_down());
+            let went = unit.says.active_exit.max(unit.says.inactive_exit);
             if let Wish::StoppedWith(other) = wish
                 && !seen
-                && left[other].zip(went).is_some_and(|(left, went)| left > went + millis(5))
+                && left[other].is_some_and(|left| !went.into_iter().chain(down).any(|at| is_near(left, at)))
             {
                 unit.wish = Wish::Forgotten;
             }
@@ -471,6 +484,7 @@ impl World {
             let settled = known.down_since.is_some_and(|since| now.since(since) > millis(100));
             let down = known.reading.as_ref().filter(|seen| seen.active.is_down() && settled);
             known.kept_down = down.and_then(|seen| seen.inactive_enter);
+            known.kept_proven.clone_from(&known.proven);
         }
     }
 
@@ -525,6 +539,7 @@ impl World {
         } else if known.reading.as_ref().is_none_or(|seen| seen.inactive_enter != reading.inactive_enter) {
             known.down_since = Some(self.now);
         }
+        known.unreadable = false;
         known.reading = Some(reading.clone());
     }
 
@@ -727,6 +742,8 @@ impl World {
         }
         self.ordeal_begins(member, at, counted);
         let outages = self.around.outages;
+        // What it is owed once the database is back belongs to the outage before, if the next one has begun.
+        let owed = cause == Verdict::Crashed && !self.database_accepts();
         let known = &mut self.ledger.members[member];
         known.recoveries.push(at);
         if counted {
@@ -734,7 +751,7 @@ impl World {
             budget.attempts.push(at);
             budget.since_healthy += 1;
             budget.last = Some(at);
-        } else if matches!(cause, Verdict::DatabaseDown | Verdict::Crashed) && !asked {
+        } else if matches!(cause, Verdict::DatabaseDown | Verdict::Crashed) && !asked && !owed {
             let times = if known.outage.0 == outages { known.outage.1 } else { 0 };
             known.outage = (outages, times + 1);
         }
@@ -770,6 +787,20 @@ impl World {
             if !known {
                 self.units[other].wish = Wish::Forgotten;
             }
+        }
+    }
+
+    /// Somebody makes systemd forget that it failed: who has not seen that it did, be it by the start limit
+    /// after the pause before Restart=, finds it as if it had been stopped in that pause.
+    pub fn ledger_failure_reset(&mut self, unit: U) {
+        let sim = &self.units[unit];
+        let seen = (0..self.members.len()).any(|member| {
+            let read = self.ledger.members[member].reading.as_ref();
+            self.members[member].unit == unit
+                && read.is_some_and(|read| read.inactive_enter == sim.says.inactive_enter)
+        });
+        if sim.says.active == ActiveState::Failed && !seen && sim.wish == Wish::Up {
+            self.units[unit].wish = Wish::Forgotten;
         }
     }
 

@@ -125,7 +125,10 @@ impl World {
                 let up = self.units[unit].is_up();
                 self.units[unit].frozen = (frozen && up).then_some(at);
             }
-            Deed::ResetFailed(unit) => drop(self.reset_failed(unit)),
+            Deed::ResetFailed(unit) => {
+                self.ledger_failure_reset(unit);
+                self.reset_failed(unit);
+            }
             Deed::Ask(member, request) => self.ask(member, request),
             Deed::Database(state) => {
                 self.around.database = state;

@@ -371,6 +371,7 @@ impl World {
                 self.ledger_reading(member, reading);
             }
             Event::UnitUnreadable(_) => {
+                self.ledger.members[member].unreadable = true;
                 self.monitor.readings[member] = self.monitor.readings[member].saturating_sub(1);
             }
             Event::Check(round, kind, seen) => {

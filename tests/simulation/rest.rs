@@ -45,7 +45,9 @@ impl World {
                 wrong = Some(format!("{name}: {what} does not hold, and its end was not told"));
                 break;
             }
-            let asked = self.asks_for(member).filter(|_| !self.goes_round_by_law(member, view.verdict));
+            let by_law =
+                self.goes_round_by_law(member, view.verdict) || self.starts_by_law(member, view.verdict);
+            let asked = self.asks_for(member).filter(|_| !by_law);
             if asked.is_some_and(|verdict| verdict != view.verdict) {
                 let truth = asked.map_or("", Verdict::word);
                 wrong = Some(format!("{name} is {truth}, and called {}: {}", view.verdict, view.text));
@@ -94,7 +96,7 @@ impl World {
         if target.role != Role::App {
             // What is wrong with the answers of a proxy shows by the apps behind it alone.
             let proxy = matches!(target.role, Role::Proxy { .. });
-            let well = !proxy || self.around.proxy != Proxy::Silent;
+            let well = !proxy || self.around.proxy != Proxy::Silent && !self.answers_by_luck();
             return well.then_some(Verdict::Healthy);
         }
         let leaks = sim.process.leak > 0 && (target.max_memory.is_some() || target.min_available > 0);
@@ -115,6 +117,15 @@ impl World {
         // The grace is ten minutes at most.
         let lately = says.active_enter.is_some_and(|up| self.now.since(up) < seconds(600));
         verdict == Verdict::CrashLooping && says.restarts > 3 && lately
+    }
+
+    /// What is wrong with it is forgiven for as long as the grace lasts, and that may be longer than it has
+    /// been quiet.
+    fn starts_by_law(&self, member: M, verdict: Verdict) -> bool {
+        let Member { unit, policy, .. } = &self.members[member];
+        let grace = policy.startup_grace.max(seconds(600));
+        let up = self.units[*unit].says.active_enter;
+        verdict == Verdict::Starting && up.is_some_and(|up| self.now.since(up) < grace)
     }
 
     fn asks_for_down(&self, member: M, sim: &Unit) -> Option<Verdict> {
@@ -205,7 +216,8 @@ impl World {
             (
                 Condition::CertificateExpiring,
                 public && reached && !silent && around.certificate < 14 * 86_400,
-                !around.tls || around.certificate < 14 * 86_400,
+                // While nobody gets there, the one that was seen last stands.
+                !around.tls || around.certificate < 14 * 86_400 || !reached || silent,
             ),
         ];
         must_and_may.into_iter().find_map(|(condition, must, may)| {

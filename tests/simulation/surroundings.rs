@@ -56,6 +56,8 @@ pub struct Surroundings {
     pub proxy: Proxy,
     /// Since when it is so (absolute).
     pub proxy_since: i64,
+    /// When it last asked an app that works its queue off (absolute).
+    pub overloaded_at: Option<i64>,
     pub network: bool,
     pub resolver: bool,
     pub tls: bool,
@@ -93,6 +95,7 @@ impl Surroundings {
             proxy_unit: None,
             proxy: Proxy::Well,
             proxy_since: 0,
+            overloaded_at: None,
             network: true,
             resolver: true,
             tls: true,
@@ -122,6 +125,7 @@ impl Surroundings {
             outages: self.outages,
             needs: std::mem::take(&mut self.needs),
             proxy_unit: self.proxy_unit,
+            overloaded_at: self.overloaded_at,
             ..well
         };
     }
@@ -159,6 +163,13 @@ impl World {
             self.around.proxy = Proxy::Well;
             self.around.proxy_since = self.absolute();
         }
+    }
+
+    /// One that works its queue off may answer us by luck, and nobody behind the proxy: now, or when that was
+    /// found to be silent.
+    pub fn answers_by_luck(&self) -> bool {
+        let lately = self.around.overloaded_at.is_some_and(|at| self.absolute() - at < 180_000_000);
+        lately || self.units.iter().any(|unit| unit.process.mood == Mood::Overloaded)
     }
 
     /// It would answer its health check well now.
@@ -205,7 +216,12 @@ impl World {
                 bad(seconds(5), Fault::DatabaseDown, "unanswered")
             }
             CheckKind::Database => bad(millis(2), Fault::DatabaseDown, "does not accept"),
-            CheckKind::Proxy | CheckKind::Public | CheckKind::Egress => self.sees_public(unit, kind, timeout),
+            CheckKind::Proxy | CheckKind::Public | CheckKind::Egress => {
+                if kind != CheckKind::Egress && self.behaves(unit) == Some(Mood::Overloaded) {
+                    self.around.overloaded_at = Some(self.absolute());
+                }
+                self.sees_public(unit, kind, timeout)
+            }
             CheckKind::Preflight if self.around.config => good("everything is there"),
             CheckKind::Preflight => bad(millis(30), Fault::ConfigMissing, "DATABASE_URL is not set"),
         }

@@ -413,14 +413,23 @@ impl World {
         }
         sim.starts.retain(|at| now.since(*at) < seconds(10));
         if sim.starts.len() >= sim.start_limit {
+            // What was down before is down since then.
+            let was_down = sim.is_down();
+            let stopped = matches!(sim.wish, Wish::Stopped { .. } | Wish::StoppedWith(_));
             sim.says.active = ActiveState::Failed;
             sim.says.sub = "failed".into();
             if sim.says.result == "success" {
                 sim.says.result = "start-limit-hit".into();
             }
-            sim.says.inactive_enter = Some(now);
+            if !was_down {
+                sim.says.inactive_enter = Some(now);
+            }
             self.entered(unit, "failed (start limit)");
             self.end_job(unit, JobResult::Failed);
+            if was_down && stopped && self.units[unit].wish == Wish::Up && !self.monitor.is_up() {
+                // Who was not there knows of the stop, and nothing tells that it was taken back.
+                self.units[unit].wish = Wish::Forgotten;
+            }
             return;
         }
         sim.starts.push_back(now);

@@ -157,6 +157,20 @@ fn after_a_stop_of_which_nobody_knows_nothing_is_done_that_needs_it_down() {
 }
 
 #[test]
+fn who_starts_what_we_stopped_takes_the_place_of_what_is_left() {
+    let steps =
+        vec![Step::Stop { kill_after: Duration::from_secs(5) }, Step::Reap, Step::ClearCaches, Step::Start];
+    let (mut app, _) = taken_over_with(Policy::default(), steps, 0, Duration::from_secs(2), up(1));
+    let later = Moment::from_micros(3_000_000);
+    let effects = app.handle(later, Event::StepEnded(ActId(4), Outcome::Done));
+    assert_eq!(performed(&effects), [Step::Reap], "what was read last is older than the stop");
+    let _ = app.handle(later, Event::Unit(Box::new(up(2))));
+    let effects = app.handle(later, Event::StepEnded(ActId(4), Outcome::AlreadySo));
+    assert_eq!(performed(&effects), [], "it may use its caches");
+    assert!(!app.is_acting());
+}
+
+#[test]
 fn a_stop_between_two_steps_cancels_the_start() {
     let steps = vec![Step::ResetFailed, Step::Start];
     let soon = Duration::from_secs(2);

@@ -322,6 +322,23 @@ fn what_was_seen_while_it_went_down_says_more_than_timestamps() {
     }
 }
 
+#[test]
+fn what_went_down_together_is_known_over_a_reload() {
+    let mut life = Life::default();
+    let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+    life.job_new(JobId(7));
+    let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(7)), ..up(1) };
+    let _ = life.read(&needs(ActiveState::Deactivating, going.clone()), false, true);
+    let mut anew = Life::restore(life.memory().clone());
+    anew.goes_on(life);
+    // What it needs was started and stopped once more meanwhile.
+    let _ = anew.read(&needs_that_left(ActiveState::Active, 30_000_000, going), false, true);
+    anew.job_removed(JobId(7), JobResult::Done);
+    let fallen = needs_that_left(ActiveState::Active, 30_000_000, stopped());
+    let with = Ending::StoppedWith("db.service".parse().unwrap());
+    assert_eq!(anew.read(&fallen, false, true), Some(Change::Ended(with)));
+}
+
 /// A look takes its time, and what it needs is read last: gone by then, after an app that took long to stop.
 #[test]
 fn what_began_to_go_while_it_was_looked_at_took_it_down() {

@@ -1,6 +1,7 @@
 //! Apps that lean on something, go round, leak, or are late: what is done, and what is left alone.
 
 use super::super::effect::{ActId, Event, RoundId};
+use super::super::history::RoundResult;
 use super::super::memory::AppMemory;
 use super::super::observation::{CheckKind, Detail, Fault, Observation};
 use super::super::plan::{Outcome, Step};
@@ -10,7 +11,7 @@ use super::super::target::{
     DatabasePlace, DatabaseProtocol, DatabaseTarget, HttpTarget, PreflightTarget, Target,
 };
 use super::super::testing::{self, down, up};
-use super::super::unit::{Exit, InvocationId, JobId, JobResult};
+use super::super::unit::{Exit, InvocationId, JobId, JobResult, LoadState};
 use super::super::verdict::Condition;
 use super::*;
 
@@ -284,6 +285,33 @@ fn a_database_that_never_accepted_proves_nothing() {
     stage.pass(5);
     assert_eq!(stage.steps, [Step::ResetFailed, Step::Start]);
     assert!(!stage.verdicts().contains(&Verdict::DatabaseDown));
+}
+
+#[test]
+fn a_database_that_fell_while_the_unit_was_masked_is_known_when_it_is_not() {
+    let mut stage = Stage::new(leaning(), Policy::default());
+    stage.unit.load = LoadState::Masked;
+    stage.send(Event::Changed);
+    stage.pass(60);
+    assert_eq!(stage.app.verdict, Verdict::Masked);
+    stage.answer(database_is_down);
+    stage.pass(60);
+    stage.unit.load = LoadState::Loaded;
+    stage.send(Event::Changed);
+    stage.pass(30);
+    assert_eq!((stage.app.verdict, &stage.steps[..]), (Verdict::DatabaseDown, &[][..]));
+}
+
+#[test]
+fn what_the_database_answered_before_the_app_failed_again_is_too_old() {
+    let mut stage = Stage::new(leaning(), Policy::default());
+    let (trouble, fails) = (stage.now - Duration::from_secs(60), stage.now + Duration::from_secs(1));
+    stage.app.trouble_since = Some(trouble);
+    assert!(!stage.app.errand_pending(stage.now, CheckKind::Database));
+    let bad = RoundResult::Bad(Fault::WrongAnswer, "answers 500".into());
+    let policy = stage.app.policy.clone();
+    stage.app.history.enter(fails, bad, &policy);
+    assert!(stage.app.errand_pending(fails, CheckKind::Database));
 }
 
 #[test]
