@@ -119,8 +119,9 @@ fn left_alone_when_changing(world: &World, deed: &Deed<'_>) -> Holds {
         return Ok(());
     }
     // The first job in the pause before a restart of systemd's own, as far as was read, is taken for that
-    // restart; where it is somebody's, what a person asks of us is refused by systemd, and does no harm.
-    if deed.asked && deed.begins && known.reading.as_ref().is_some_and(UnitReading::auto_restarting) {
+    // restart; where it is somebody's, what a person asks of us is refused by systemd, or joins it, and does
+    // no harm.
+    if deed.asked && known.reading.as_ref().is_some_and(UnitReading::auto_restarting) {
         return Ok(());
     }
     // Whose a job is that is merely found there, no monitor knows that goes on with a step of another.

@@ -529,6 +529,10 @@ impl World {
                     }
                     _ => Outcome::Canceled,
                 };
+                // Nothing was told of how it ended: its start half may have failed by what the unit needs, or
+                // somebody's stop have taken its place. Both leave the same behind.
+                let restart = matches!(work.step, Step::Restart { .. });
+                self.ledger.members[member].unsure |= restart && !anew && outcome == Outcome::Canceled;
                 self.later(millis(60), again(Work::End(outcome)));
             }
             Work::Call => self.call(member, work, unit),
