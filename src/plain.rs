@@ -49,9 +49,57 @@ pub fn cut(text: &str, most: usize) -> String {
     out
 }
 
+/// A word as a shell reads it: nothing in it is expanded or ends it.
+#[must_use]
+pub fn in_shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// A line for a shell, with these words in the places of `{}`. It is a comment where one of them would be
+/// shown as another than it is, or be taken for an option.
+#[must_use]
+pub fn command(line: &str, words: &[&str]) -> String {
+    let mut parts = line.split("{}");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for (part, word) in parts.zip(words) {
+        out.push_str(&in_shell(word));
+        out.push_str(part);
+    }
+    if words.iter().any(|word| word.starts_with('-') || word.contains(is_hidden)) {
+        return format!("# by hand, with the name as it really is: {}", on_one_line(&out));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_a_shell() {
+        for (word, expected) in [
+            ("/srv/web/50%off.js", "/srv/web/50%off.js"),
+            ("web@1.service", "web@1.service"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("`reboot`$(reboot);\"", "'`reboot`$(reboot);\"'"),
+            ("it's", "'it'\\''s'"),
+            ("~root", "'~root'"),
+            ("a\\x2db.service", "'a\\x2db.service'"),
+            ("#x", "'#x'"),
+        ] {
+            assert_eq!(in_shell(word), expected);
+        }
+        assert_eq!(command("chmod +x {} {}  # so", &["/a", "/b c"]), "chmod +x /a '/b c'  # so");
+        for word in ["/a\nreboot", "-H.service", "/a\u{202e}b"] {
+            let line = command("systemctl stop {}", &[word]);
+            assert!(line.starts_with("# ") && !line.contains(is_hidden), "{line}");
+        }
+    }
 
     #[test]
     fn nothing_hidden_is_left() {

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use super::processes::{Place, Process, place};
-use crate::judge::ActiveState;
+use crate::judge::{ActiveState, UnitName};
+use crate::plain::command as in_shell;
 use crate::systemd::{ServiceReading, TimerReading};
 
 /// Something that restarts.
@@ -57,14 +58,14 @@ fn of_timer(root: &Path, reading: &TimerReading, services: &[ServiceReading]) ->
     }
     let command = restarts(&text)?;
     let place = format!("{timer} (which starts {starts})");
-    Some(Restarter { kind: "timer", place, end: ending(timer.as_str(), fragment.as_deref()), command, text })
+    Some(Restarter { kind: "timer", place, end: ending(timer, fragment.as_deref()), command, text })
 }
 
 /// How a unit is ended for good. One without a file of its own is gone when it is stopped.
-fn ending(unit: &str, fragment: Option<&Path>) -> String {
+fn ending(unit: &UnitName, fragment: Option<&Path>) -> String {
     match fragment {
-        Some(path) if !path.starts_with("/run") => format!("systemctl disable --now {unit}"),
-        _ => format!("systemctl stop {unit}"),
+        Some(path) if !path.starts_with("/run") => in_shell("systemctl disable --now {}", &[unit.as_str()]),
+        _ => in_shell("systemctl stop {}", &[unit.as_str()]),
     }
 }
 
@@ -108,7 +109,7 @@ fn cron(root: &Path, unseen: &mut Vec<String>, found: &mut Vec<Restarter>) {
             let whole = with_scripts(root, line);
             if let Some(command) = restarts(&whole) {
                 let place = format!("{file}, line {}", at + 1);
-                let end = format!("sed -i '{}s/^/#/' {file}", at + 1);
+                let end = in_shell(&format!("sed -i '{}s/^/#/' {{}}", at + 1), &[&file]);
                 found.push(Restarter { kind: "cron", place, end, command, text: whole });
             }
         }
@@ -144,10 +145,15 @@ fn loops(
             .split(|c: char| !c.is_ascii_alphanumeric())
             .any(|word| matches!(word, "while" | "until" | "for"));
         if let Some(command) = restarts(&text).filter(|_| loops) {
-            let of = |unit: &String| services.iter().find(|service| service.unit.as_str() == unit);
-            let end = match self::place(&process.cgroup) {
-                Place::Service(unit) => ending(&unit, of(&unit).and_then(|unit| unit.fragment.as_deref())),
-                _ => format!("kill {}", process.pid),
+            let of = |unit: &UnitName| services.iter().find(|service| service.unit == *unit);
+            // Whoever a cgroup is left to names what is below it, and not as units are named.
+            let unit = match self::place(&process.cgroup) {
+                Place::Service(unit) => unit.parse::<UnitName>().ok(),
+                _ => None,
+            };
+            let end = match unit {
+                Some(unit) => ending(&unit, of(&unit).and_then(|unit| unit.fragment.as_deref())),
+                None => format!("kill {}", process.pid),
             };
             found.push(Restarter { kind: "loop", place, end, command, text });
         }
@@ -281,6 +287,38 @@ mod tests {
         assert!(!mends(&other, "web", &[3000]));
         let transient = of("web.service", "x", Some("/run/systemd/transient/heal.timer")).unwrap();
         assert_eq!(transient.end, "systemctl stop heal.timer");
+    }
+
+    /// A name below a cgroup that was left to somebody is his own choice.
+    #[test]
+    fn what_ends_a_loop() {
+        for (group, expected) in [
+            ("/system.slice/watch.service", "systemctl stop watch.service"),
+            ("/system.slice/a\\x2db.service", "systemctl stop 'a\\x2db.service'"),
+            ("/system.slice/web.service/x;reboot;.service", "kill 9"),
+            ("/system.slice/web.service/$(reboot).service", "kill 9"),
+            ("/user.slice/user-0.slice/session-3.scope", "kill 9"),
+        ] {
+            let line = "bash -c while\u{a0}true;do\u{a0}systemctl\u{a0}restart\u{a0}web;done";
+            let process = Process {
+                pid: 9,
+                parent: 1,
+                name: "bash".into(),
+                args: line.split(' ').map(|word| word.replace('\u{a0}', " ")).collect(),
+                user: "root".into(),
+                cgroup: group.into(),
+                cwd: None,
+                exe: None,
+            };
+            let mut found = all(Path::new("/nonexistent"), &[process], &[], &[], &mut Vec::new());
+            assert_eq!(found.pop().map(|found| found.end).as_deref(), Some(expected), "{group}");
+        }
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("etc/cron.d");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("my heal"), "* * * * * root systemctl restart web\n").unwrap();
+        let found = all(root.path(), &[], &[], &[], &mut Vec::new());
+        assert_eq!(found[0].end, "sed -i '1s/^/#/' '/etc/cron.d/my heal'");
     }
 
     #[test]

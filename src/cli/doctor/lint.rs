@@ -78,9 +78,14 @@ impl Notes<'_> {
         self.all.push(Finding { app, unit, severity, finding, what, why, mend });
     }
 
+    /// A command with its unit in the place of `{}`.
+    fn of_unit(&self, line: &str) -> String {
+        crate::plain::command(line, &[self.patient.service.unit.as_str()])
+    }
+
     /// Lines of a drop-in.
     fn edit(&self, section: &str, lines: &[&str]) -> Vec<String> {
-        let mut all = vec![format!("systemctl edit {}", self.patient.service.unit), format!("[{section}]")];
+        let mut all = vec![self.of_unit("systemctl edit {}"), format!("[{section}]")];
         all.extend(lines.iter().map(|line| (*line).to_owned()));
         all
     }

@@ -27,7 +27,7 @@ pub fn health(notes: &mut Notes<'_>) {
     let asked = match health.first {
         Ok(asked) => asked,
         Err(why) => {
-            let mend = better(notes).unwrap_or_else(|| vec![format!("app-monitor check {}", name(notes))]);
+            let mend = better(notes).unwrap_or_else(|| vec![check(notes)]);
             notes.add(
                 Severity::Problem,
                 "health-unanswered",
@@ -105,9 +105,12 @@ pub fn health(notes: &mut Notes<'_>) {
     }
 }
 
-/// Whom `check` knows.
-fn name(notes: &Notes<'_>) -> String {
-    notes.patient.table.clone().unwrap_or_else(|| format!("--unit {}", notes.patient.service.unit))
+/// The command that asks it.
+fn check(notes: &Notes<'_>) -> String {
+    match &notes.patient.table {
+        Some(table) => format!("app-monitor check {table}"),
+        None => notes.of_unit("app-monitor check --unit {}"),
+    }
 }
 
 fn none_would_do() -> Vec<String> {

@@ -2,6 +2,8 @@
 
 use super::{Finding, Notes, Severity};
 use crate::config::size;
+use crate::judge::UnitName;
+use crate::plain::command;
 use crate::server::{Keeper, Server, Stray, mends};
 
 /// A host with less than that is small.
@@ -35,8 +37,18 @@ fn stray_mend(stray: &Stray, advice: &str) -> Vec<String> {
     match &stray.keeper {
         Keeper::Pm2 => mend.push(stray.leave_pm2()),
         Keeper::Container(id) => mend.push(format!("docker update --restart=no {id}")),
+        // Names below a user's manager are the user's choice.
         Keeper::User(user, unit) if !unit.is_empty() => {
-            mend.push(format!("systemctl --user --machine={user}@ disable --now {unit}"));
+            mend.push(match (user.parse::<u32>(), unit.parse::<UnitName>()) {
+                (Ok(uid), Ok(unit)) => {
+                    let line = format!("systemctl --user --machine={uid}@ disable --now {{}}");
+                    command(&line, &[unit.as_str()])
+                }
+                _ => format!(
+                    "# what it is part of has no name of a unit; systemctl status {} shows it",
+                    stray.pid
+                ),
+            });
         }
         Keeper::User(..) | Keeper::Session => mend.push(format!("kill {}", stray.pid)),
     }
