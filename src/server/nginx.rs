@@ -282,17 +282,53 @@ impl Reader {
 fn told(text: &str, variables: &[(String, String)]) -> String {
     let mut text = text.to_owned();
     for (name, value) in variables.iter().rev() {
-        if text.len() > LONGEST_WORD || value.contains('$') {
-            break;
-        }
-        text = text.replace(&format!("${{{name}}}"), value);
-        if let Some(rest) = text.strip_prefix(&format!("${name}"))
-            && !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-        {
-            text = format!("{value}{rest}");
-        }
+        // What is left of a `$` says that the whole is not known.
+        let Some(more) = with(&text, name, value) else { break };
+        text = more;
     }
     text
+}
+
+/// A text with a value for `$name` and `${name}`; none where it becomes too long. A value may name others,
+/// which were set before it.
+fn with(text: &str, name: &str, value: &str) -> Option<String> {
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut parts = text.split('$');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let braced = part.strip_prefix('{').and_then(|rest| rest.strip_prefix(name)?.strip_prefix('}'));
+        let bare = || part.strip_prefix(name).filter(|rest| !rest.starts_with(of_a_name));
+        match braced.or_else(bare) {
+            Some(rest) => out.extend([value, rest]),
+            None => out.extend(["$", part]),
+        }
+        if out.len() > LONGEST_WORD {
+            return None;
+        }
+    }
+    Some(out)
+}
+
+/// Whether a text names that host and port, and every `sed` that replaces them between the ends of words
+/// would replace nothing else.
+#[must_use]
+pub fn spells(text: &str, host: &str, port: u16) -> bool {
+    let wanted = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let of_a_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut found = false;
+    for (at, part) in text.match_indices(&wanted) {
+        let before = text[..at].chars().next_back();
+        if text[at + part.len()..].starts_with(of_a_word)
+            || (!host.contains(':') && before.is_some_and(of_a_word))
+        {
+            continue;
+        }
+        if matches!(before, Some('-' | '.')) {
+            return false;
+        }
+        found = true;
+    }
+    found
 }
 
 /// `host`, `host:port`, `[::1]:port`, `unix:/path`, with or without a path behind it. None where it is
@@ -525,6 +561,12 @@ mod tests {
         for (text, expected) in [
             ("set $up http://127.0.0.1:5; location / { proxy_pass $up; }", 1),
             ("set $up 127.0.0.1; location / { proxy_pass http://${up}:5; }", 1),
+            ("set $up 127.0.0.1; location / { proxy_pass http://$up:5; }", 1),
+            ("set $up 127.0.0.1; set $proto $scheme; location / { proxy_pass http://$up:5; }", 1),
+            ("set $up 127.0.0.1; set $at $up:5; location / { proxy_pass http://$at/x; }", 1),
+            ("set $up 192.0.2.1; set $up 127.0.0.1; location / { proxy_pass http://$up:5; }", 1),
+            ("set $up 127.0.0.1; location / { proxy_pass http://$upper:5; }", 0),
+            ("set $up $up$up; set $up $up$up; location / { proxy_pass http://$up:5; }", 0),
             ("set $up $host; location / { proxy_pass http://${up}:5; }", 0),
             ("set $up http://127.0.0.1:5; location / { proxy_pass $upper; }", 0),
             ("location / { proxy_pass http://$host:5; }", 0),
@@ -536,6 +578,28 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn nothing_grows_without_end() {
+        let double = "set $a $a$a$a$a;".repeat(60);
+        assert_eq!(sites(&format!("server {{ {double} location / {{ proxy_pass http://$a:5; }} }}")), []);
+    }
+
+    #[test]
+    fn what_a_file_spells() {
+        for (text, expected) in [
+            ("proxy_pass http://localhost:3000;", true),
+            ("server localhost:3000 weight=2; server localhost:30001;", true),
+            ("proxy_pass http://localhost:30001;", false),
+            ("proxy_pass http://localhost;", false),
+            ("proxy_pass http://mylocalhost:3000;", false),
+            ("proxy_pass http://localhost:3000; proxy_pass http://my-localhost:3000;", false),
+            ("proxy_pass http://app;", false),
+        ] {
+            assert_eq!(spells(text, "localhost", 3000), expected, "{text}");
+        }
+        assert!(spells("proxy_pass http://[::1]:3000/;", "::1", 3000));
     }
 
     #[test]
