@@ -37,6 +37,10 @@ pub struct ServiceReading {
     pub control_group: Option<String>,
     /// `User=`, empty for root.
     pub user: String,
+    /// `Group=`, a name or a number; empty for that of the user.
+    pub group: String,
+    /// `SupplementaryGroups=`.
+    pub groups: Vec<String>,
     /// `WorkingDirectory=`, where it is an absolute path.
     pub working_directory: Option<PathBuf>,
     /// That may be missing (`WorkingDirectory=-`).
@@ -112,6 +116,10 @@ fn reading(
         Some(Value::Text(text)) => text,
         _ => String::new(),
     };
+    let texts = |side: &HashMap<&str, Variant<'_>>, name: &str| match side.get(name).and_then(plain) {
+        Some(Value::Texts(texts)) => texts,
+        _ => Vec::new(),
+    };
     let number = |side: &HashMap<&str, Variant<'_>>, name: &str| match side.get(name).and_then(plain) {
         Some(Value::Number(number)) => number,
         _ => 0,
@@ -129,6 +137,8 @@ fn reading(
         main_pid: u32::try_from(number(service_side, "MainPID")).ok().filter(|pid| *pid != 0),
         control_group: Some(text(service_side, "ControlGroup")).filter(|group| !group.is_empty()),
         user: text(service_side, "User"),
+        group: text(service_side, "Group"),
+        groups: texts(service_side, "SupplementaryGroups"),
         // One that may be missing is marked so.
         working_directory: path(text(service_side, "WorkingDirectory").trim_start_matches('!').to_owned()),
         directory_optional: text(service_side, "WorkingDirectory").starts_with('!'),
@@ -139,10 +149,7 @@ fn reading(
         limit_action: text(unit_side, "StartLimitAction"),
         failure_action: text(unit_side, "FailureAction"),
         timeout_stop: length(service_side, "TimeoutStopUSec"),
-        after: match unit_side.get("After").and_then(plain) {
-            Some(Value::Texts(names)) => names,
-            _ => Vec::new(),
-        },
+        after: texts(unit_side, "After"),
         fragment: path(text(unit_side, "FragmentPath")),
         commands: service_side.get("ExecStart").map(commands).unwrap_or_default(),
         lines: service_side.get("ExecStart").map(command_lines).unwrap_or_default(),
@@ -181,6 +188,8 @@ mod tests {
         let service_side: HashMap<&str, Variant<'_>> = [
             ("MainPID", Variant::from(4711_u32)),
             ("WorkingDirectory", Variant::from("!/srv/web")),
+            ("Group", Variant::from("web")),
+            ("SupplementaryGroups", Variant::from(vec!["adm", "1000"])),
             ("TimeoutStopUSec", Variant::from(u64::MAX)),
             ("RestartUSec", Variant::from(100_000_u64)),
             ("ExecMainStatus", Variant::from(203_i32)),
@@ -192,6 +201,10 @@ mod tests {
         assert_eq!((read.timeout_stop, read.restart_delay), (None, Some(Duration::from_millis(100))));
         assert_eq!((read.limit_interval, read.limit_burst), (Some(Duration::from_secs(10)), 5));
         assert_eq!(read.limit_action, "reboot");
+        assert_eq!(
+            (read.group.as_str(), read.groups.as_slice()),
+            ("web", &["adm".into(), "1000".into()][..])
+        );
         assert_eq!(read.after, ["network.target", "basic.target"]);
         let nothing = reading(&"web.service".parse().unwrap(), &HashMap::new(), &HashMap::new());
         assert_eq!((nothing.main_pid, nothing.control_group, nothing.fragment), (None, None, None));

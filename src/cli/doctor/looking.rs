@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::access;
 use crate::checks::{first_answer, redirected_to, whole_health_check};
 use crate::config::Member;
-use crate::judge::{Address, DatabasePlace, HttpTarget, Policy, Secret, Target};
+use crate::judge::{ActiveState, Address, DatabasePlace, HttpTarget, Policy, Secret, Target};
+use crate::server::nginx::{Upstream, spells};
 use crate::server::{self, Asked, FoundApp, Listening, Server, usual_paths};
 use crate::systemd::ServiceReading;
 
@@ -32,6 +33,8 @@ pub struct Patient {
     pub unexecutable: Vec<Unexecutable>,
     /// What is the matter with the working directory.
     pub homeless: Option<Homeless>,
+    /// Where nginx's file names a host and a port in these very letters: file, host, port.
+    pub spelled: Vec<(String, String, u16)>,
     /// The host of its database, where that is not this one.
     pub remote: Option<String>,
     /// A user's manager knows a unit of this name, and the system's does not.
@@ -97,7 +100,8 @@ pub fn look(member: &Member, service: &ServiceReading, server: &Server) -> Patie
         name,
         table,
         unexecutable: service.commands.iter().filter_map(|path| unexecutable(path)).collect(),
-        homeless: homeless(service),
+        homeless: homeless(Path::new("/"), service),
+        spelled: spelled(found.as_ref()),
         remote: remote(target, found.as_ref()),
         of_a_user,
         found,
@@ -122,15 +126,33 @@ fn unexecutable(path: &Path) -> Option<Unexecutable> {
     path.is_absolute().then(|| Unexecutable { path: path.to_owned(), there, instead })
 }
 
-fn homeless(service: &ServiceReading) -> Option<Homeless> {
+pub fn homeless(root: &Path, service: &ServiceReading) -> Option<Homeless> {
     let path = service.working_directory.as_ref().filter(|_| !service.directory_optional)?;
-    match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => {
-            access::closed_to(Path::new("/"), path, &service.user).map(Homeless::Closed)
-        }
+    // Who runs there is let in, by whatever it is.
+    let failed = service.result == "exit-code" && matches!(service.status, 200 | 203);
+    let runs = service.active == ActiveState::Active && !failed;
+    match root.join(path.strip_prefix("/").unwrap_or(path)).metadata() {
+        Ok(metadata) if metadata.is_dir() && runs => None,
+        Ok(metadata) if metadata.is_dir() => access::closed_to(root, path, service).map(Homeless::Closed),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
         _ => Some(Homeless::Missing),
     }
+}
+
+/// Which hosts and ports that its sites pass to stand in their files in these very letters.
+fn spelled(found: Option<&FoundApp>) -> Vec<(String, String, u16)> {
+    let mut all = Vec::new();
+    for (site, _) in found.iter().flat_map(|found| &found.sites) {
+        let Ok(text) = crate::config::env_file::read_bounded(Path::new(&site.file)) else { continue };
+        for to in site.passes.iter().flat_map(|pass| &pass.to) {
+            let Upstream::Host(host, port) = to else { continue };
+            let one = (site.file.clone(), host.clone(), *port);
+            if spells(&text, host, *port) && !all.contains(&one) {
+                all.push(one);
+            }
+        }
+    }
+    all
 }
 
 /// The host of a database that is not on this one.

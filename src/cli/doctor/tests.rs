@@ -51,6 +51,7 @@ fn sound() -> Patient {
         better: None,
         unexecutable: vec![],
         homeless: None,
+        spelled: vec![],
         remote: Some("db.example.org".into()),
         of_a_user: false,
     }
@@ -397,20 +398,114 @@ fn one_family_is_enough_for_who_names_it() {
     use crate::server::nginx::{Pass, Site, Upstream};
     for (host, expected, mend) in [
         ("127.0.0.1", vec![], ""),
-        ("localhost", vec!["one-family"], "s/localhost:3000/127.0.0.1:3000/"),
-        ("::1", vec!["one-family"], "s/\\[::1\\]:3000/127.0.0.1:3000/"),
+        ("localhost", vec!["one-family"], "'s/\\blocalhost:3000\\b/127.0.0.1:3000/g' '/etc/nginx/my site'"),
+        ("::1", vec!["one-family"], "'s/\\[::1\\]:3000\\b/127.0.0.1:3000/g' '/etc/nginx/my site'"),
     ] {
         let findings = found(|p| {
             let Some(found) = &mut p.found else { return };
             found.listening[0].address = IpAddr::from([127, 0, 0, 1]);
             let passes = vec![Pass { location: "/".into(), to: vec![Upstream::Host(host.into(), 3000)] }];
-            let site = Site { file: String::new(), names: vec![], ports: vec![(80, false)], passes };
+            p.spelled = vec![("/etc/nginx/my site".into(), host.into(), 3000)];
+            let site =
+                Site { file: "/etc/nginx/my site".into(), names: vec![], ports: vec![(80, false)], passes };
             found.sites = vec![(site, Some(3000))];
         });
         assert_eq!(words(&findings), expected, "{host}");
         let line = findings.first().map(|finding| finding.mend[0].clone()).unwrap_or_default();
         assert!(line.contains(mend), "{line}");
     }
+    // What would replace nothing, or another server of the upstream, is no command.
+    let findings = found(|p| {
+        let Some(found) = &mut p.found else { return };
+        found.listening[0].address = IpAddr::from([127, 0, 0, 1]);
+        let to = [("localhost", 3000), ("::1", 3001), ("192.0.2.1", 3000)]
+            .map(|(host, port)| Upstream::Host(host.into(), port));
+        let passes = vec![Pass { location: "/".into(), to: to.into() }];
+        let site = Site { file: "/etc/nginx/x".into(), names: vec![], ports: vec![(80, false)], passes };
+        found.sites = vec![(site, Some(3000))];
+    });
+    assert_eq!(
+        findings[0].mend,
+        [
+            "# nginx, /etc/nginx/x: where it leads to localhost, port 3000, name 127.0.0.1:3000",
+            "# then: systemctl reload nginx"
+        ]
+    );
+}
+
+/// Who runs there is let in; who failed so is not, and nobody is told to open a folder to everybody.
+#[test]
+fn a_folder_that_is_closed() {
+    use crate::judge::ActiveState;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let root = tempfile::tempdir().unwrap();
+    let web = root.path().join("srv/my web");
+    std::fs::create_dir_all(&web).unwrap();
+    std::fs::create_dir_all(root.path().join("etc")).unwrap();
+    std::fs::set_permissions(&web, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let owner = web.metadata().unwrap();
+    let passwd = format!("me:x:{}:{}::/:/bin/sh\n", owner.uid() + 7, owner.gid() + 7);
+    std::fs::write(root.path().join("etc/passwd"), passwd).unwrap();
+    let closed = Some(Homeless::Closed("/srv/my web".into()));
+    for (active, result, status, expected) in [
+        (ActiveState::Active, "success", 0, None),
+        (ActiveState::Active, "exit-code", 1, None),
+        (ActiveState::Active, "exit-code", 200, closed.clone()),
+        (ActiveState::Active, "exit-code", 203, closed.clone()),
+        (ActiveState::Failed, "exit-code", 200, closed.clone()),
+        (ActiveState::Inactive, "success", 0, closed.clone()),
+    ] {
+        let service = ServiceReading {
+            user: "me".into(),
+            working_directory: Some("/srv/my web".into()),
+            result: result.into(),
+            active,
+            status,
+            ..ServiceReading::running("web.service", 7)
+        };
+        assert_eq!(looking::homeless(root.path(), &service), expected, "{active:?} {result} {status}");
+    }
+    let findings = found(|p| {
+        p.homeless = closed;
+        p.service.user = "me".into();
+        p.service.working_directory = Some("/srv/my web".into());
+    });
+    assert_eq!(
+        findings[0].mend,
+        [
+            "namei -l '/srv/my web'  # shows whom each of these lets in",
+            "# let me in to /srv/my web: chgrp to a group of the unit and chmod g+x, or setfacl -m u:me:x"
+        ]
+    );
+}
+
+/// What root is to paste holds no commands of others.
+#[test]
+fn names_of_strangers_stay_names() {
+    let mut server = crowded();
+    let mut mend = |user: &str, unit: &str| {
+        server.strays[2].keeper = Keeper::User(user.into(), unit.into());
+        lint::host(&server).into_iter().find(|one| one.finding == "under-user").unwrap().mend
+    };
+    assert_eq!(
+        mend("1000", "a\\x2db.service").last().map(String::as_str),
+        Some("systemctl --user --machine=1000@ disable --now 'a\\x2db.service'")
+    );
+    for (user, unit) in [
+        ("1000", "x;reboot;"),
+        ("1000", "$(reboot).service"),
+        ("1000", "a\nreboot.service"),
+        ("1000", "-Hme.service"),
+        (";reboot;", "a.service"),
+    ] {
+        let mend = mend(user, unit);
+        assert!(mend.iter().all(|line| line.starts_with('#') && !line.contains('\n')), "{mend:?}");
+    }
+    let findings = found(|p| {
+        let path = "/srv/$(reboot)/it's.sh".into();
+        p.unexecutable = vec![Unexecutable { path, there: true, instead: None }];
+    });
+    assert_eq!(findings[0].mend, ["chmod +x '/srv/$(reboot)/it'\\''s.sh'"]);
 }
 
 fn crowded() -> Server {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::{Notes, Severity, toml};
 use crate::judge::Address;
+use crate::plain::{command, on_one_line};
 use crate::server::nginx::Upstream;
 
 pub fn online(notes: &mut Notes<'_>) {
@@ -36,9 +37,19 @@ pub fn families(notes: &mut Notes<'_>) {
         let mut mend = Vec::new();
         for (site, _) in notes.patient.found.iter().flat_map(|found| &found.sites) {
             for to in site.passes_to(port).flat_map(|pass| &pass.to) {
-                let Upstream::Host(host, _) = to else { continue };
+                let Upstream::Host(host, at) = to else { continue };
+                let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+                // Others of the same upstream are elsewhere.
+                if *at != port || !here {
+                    continue;
+                }
                 passed = true;
-                let line = (!same(host)).then(|| renamed(&site.file, host, port, v4));
+                let line = (!same(host)).then(|| {
+                    let spelled = notes.patient.spelled.iter();
+                    let spelled =
+                        spelled.filter(|one| (&one.0, &one.1, one.2) == (&site.file, host, port)).count();
+                    renamed(&site.file, host, port, v4, spelled > 0)
+                });
                 mend.extend(line.filter(|line| !mend.contains(line)));
             }
         }
@@ -46,7 +57,10 @@ pub fn families(notes: &mut Notes<'_>) {
             continue;
         }
         if passed {
-            mend.push("systemctl reload nginx".to_owned());
+            let by_hand = mend.iter().all(|line| line.starts_with('#'));
+            mend.push(
+                if by_hand { "# then: systemctl reload nginx" } else { "systemctl reload nginx" }.to_owned(),
+            );
         } else if matches!(notes.patient.target.address, Address::Ip(_)) {
             // Whoever says where it listens knows it.
             continue;
@@ -69,12 +83,19 @@ pub fn families(notes: &mut Notes<'_>) {
     }
 }
 
-/// The command that has nginx name an address of the right family.
-fn renamed(file: &str, host: &str, port: u16, v4: bool) -> String {
-    let (from, to) = match host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(_)) => (format!("\\[{host}\\]"), "127.0.0.1"),
-        Ok(_) => (host.replace('.', "\\."), "[::1]"),
-        Err(_) => (host.replace('.', "\\."), if v4 { "127.0.0.1" } else { "[::1]" }),
+/// The command that has nginx name an address of the right family; a comment where its file does not name the
+/// host and the port together: the port is implied, or either stands in a variable or in another file.
+fn renamed(file: &str, host: &str, port: u16, v4: bool, spelled: bool) -> String {
+    let to = if v4 { "127.0.0.1" } else { "[::1]" };
+    if !spelled {
+        return on_one_line(&format!(
+            "# nginx, {file}: where it leads to {host}, port {port}, name {to}:{port}"
+        ));
+    }
+    // Where a word begins and ends, so that other ports and hosts stay what they are.
+    let from = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(_)) => format!("\\[{host}\\]"),
+        _ => format!("\\b{}", host.replace('.', "\\.")),
     };
-    format!("sed -i --follow-symlinks 's/{from}:{port}/{to}:{port}/' {file}")
+    command(&format!("sed -i --follow-symlinks 's/{from}:{port}\\b/{to}:{port}/g' {{}}"), &[file])
 }

@@ -6,6 +6,7 @@ use super::super::looking::Homeless;
 use super::{Notes, Severity};
 use crate::config::duration;
 use crate::judge::{ActiveState, LoadState};
+use crate::plain::{command, is_hidden, on_one_line};
 use crate::server::{Keeper, Server};
 
 /// Recoveries never come quicker one after the other.
@@ -26,19 +27,19 @@ pub fn unknown(notes: &mut Notes<'_>) {
              session (unless lingering).",
             vec![
                 "# as its user, then as root, with User= added to it:".into(),
-                format!("systemctl --user disable --now {unit}"),
-                format!("mv ~/.config/systemd/user/{unit} /etc/systemd/system/"),
-                format!("systemctl daemon-reload && systemctl enable --now {unit}"),
+                notes.of_unit("systemctl --user disable --now {}"),
+                notes.of_unit("mv ~/.config/systemd/user/{} /etc/systemd/system/"),
+                notes.of_unit("systemctl daemon-reload && systemctl enable --now {}"),
             ],
         );
         return;
     }
     let (word, mend) = match notes.patient.service.load {
-        LoadState::Masked => ("it is masked", format!("systemctl unmask {unit}")),
+        LoadState::Masked => ("it is masked", notes.of_unit("systemctl unmask {}")),
         LoadState::BadSetting | LoadState::Error => {
-            ("it cannot read its file", format!("systemd-analyze verify {unit}  # tells the line"))
+            ("it cannot read its file", notes.of_unit("systemd-analyze verify {}  # tells the line"))
         }
-        _ => ("there is no such file", format!("systemctl edit --force --full {unit}")),
+        _ => ("there is no such file", notes.of_unit("systemctl edit --force --full {}")),
     };
     notes.add(
         Severity::Problem,
@@ -69,7 +70,7 @@ pub fn keepers(notes: &mut Notes<'_>, server: &Server) {
     if by("pm2") || unit.starts_with("pm2-") {
         let mend = vec![
             "app-monitor init  # shows a unit for each app under PM2, to be written and started".to_owned(),
-            format!("systemctl disable --now {unit}"),
+            notes.of_unit("systemctl disable --now {}"),
         ];
         notes.add(
             Severity::Problem,
@@ -92,7 +93,8 @@ pub fn keepers(notes: &mut Notes<'_>, server: &Server) {
         let engine = if by("docker") { "docker" } else { "podman" };
         let line = notes.patient.service.lines.join(" ");
         let mut words = line.split([' ', '=']).skip_while(|word| *word != "--name");
-        let name = words.nth(1).unwrap_or("NAME").to_owned();
+        // What only the shell or systemd at a start knows is left to the person.
+        let name = words.nth(1).filter(|name| !name.contains('$')).unwrap_or("NAME").to_owned();
         notes.add(
             Severity::Warning,
             "container",
@@ -100,7 +102,7 @@ pub fn keepers(notes: &mut Notes<'_>, server: &Server) {
             "Its processes are not in the unit's cgroup, so that their memory and their ports are not seen, and a \
              restart policy of the container would work against recoveries.",
             vec![
-                format!("{engine} update --restart=no {name}"),
+                command(&format!("{engine} update --restart=no {{}}"), &[&name]),
                 "# and where its memory and port are to be seen: run the app itself, without a container".into(),
             ],
         );
@@ -120,25 +122,29 @@ pub fn start(notes: &mut Notes<'_>) {
         let (what, mend) = match &bad {
             Some(bad) if bad.there => (
                 format!("{} is not marked as executable (203/EXEC)", bad.path.display()),
-                vec![format!("chmod +x {}", bad.path.display())],
+                vec![command("chmod +x {}", &[&bad.path.to_string_lossy()])],
             ),
             Some(bad) => {
                 let path = bad.path.display().to_string();
                 let line = bad.instead.as_ref().and_then(|instead| {
                     let line = service.lines.iter().find(|line| line.starts_with(&path))?;
                     // What may be a secret is not repeated.
-                    let plain = !line.contains(['=', '"', '\'', '$', '%', '\\']) && !line.contains("://");
+                    let plain = !line.contains(['=', '"', '\'', '$', '%', '\\'])
+                        && !line.contains("://")
+                        && !line.contains(is_hidden);
                     plain.then(|| format!("ExecStart={}{}", instead.display(), &line[path.len()..]))
                 });
                 let mend = match (line, &bad.instead) {
                     (Some(line), _) => notes.edit("Service", &["ExecStart=", &line]),
-                    (None, Some(instead)) => vec![format!("ln -s {} {path}", instead.display())],
+                    (None, Some(instead)) => {
+                        vec![command("ln -s {} {}", &[&instead.to_string_lossy(), &path])]
+                    }
                     (None, None) => vec![
-                        format!(
+                        command(
                             "# put the program there, or name the one that is: command -v {}",
-                            name_of(&path)
+                            &[name_of(&path)],
                         ),
-                        format!("systemctl edit --full {}", service.unit),
+                        notes.of_unit("systemctl edit --full {}"),
                     ],
                 };
                 (format!("{path} does not exist (203/EXEC)"), mend)
@@ -146,8 +152,8 @@ pub fn start(notes: &mut Notes<'_>) {
             None => (
                 format!("{first} could not be executed (203/EXEC)"),
                 vec![
-                    format!("namei -l {first}  # its user has to be let in to it"),
-                    format!("head -1 {first}  # of a script: #! and a program that exists"),
+                    command("namei -l {}  # its user has to be let in to it", &[&first]),
+                    command("head -1 {}  # of a script: #! and a program that exists", &[&first]),
                 ],
             ),
         };
@@ -168,17 +174,26 @@ pub fn start(notes: &mut Notes<'_>) {
             let owner = if service.user.is_empty() { "root" } else { service.user.as_str() };
             Some((
                 format!("its working directory {directory} does not exist (200/CHDIR)"),
-                format!("install -d -o {owner} {directory}"),
+                vec![command("install -d -o {} {}", &[owner, &directory])],
             ))
         }
         Some(Homeless::Closed(at)) => Some((
             format!("{} is not let in to {} (200/CHDIR)", service.user, at.display()),
-            format!("chmod o+x {}", at.display()),
+            // Who else is to be let in is a decision, and everybody is seldom right.
+            vec![
+                command("namei -l {}  # shows whom each of these lets in", &[&directory]),
+                on_one_line(&format!(
+                    "# let {} in to {}: chgrp to a group of the unit and chmod g+x, or setfacl -m u:{}:x",
+                    service.user,
+                    at.display(),
+                    service.user
+                )),
+            ],
         )),
         None => no_chdir.then(|| {
             (
                 format!("its working directory {directory} could not be entered (200/CHDIR)"),
-                format!("namei -l {directory}  # its user has to be let in to all of these"),
+                vec![command("namei -l {}  # its user has to be let in to all of these", &[&directory])],
             )
         }),
     };
@@ -188,7 +203,7 @@ pub fn start(notes: &mut Notes<'_>) {
             "chdir",
             what,
             "WorkingDirectory= has to be there, and its user has to be let in to it and to all above it.",
-            vec![mend],
+            mend,
         );
     }
     let restart = notes.patient.service.restart.clone();
