@@ -58,22 +58,27 @@ impl Item {
     }
 
     /// That it is over, where nobody was there to see how: which event that is, and what it says. None
-    /// where its end is told in another way.
+    /// where its end is told in another way. `key`: the name under which it lasted, as [`bound`] gave it.
     #[must_use]
-    pub fn over(&self) -> Option<(EventKind, String)> {
-        let (event, what) = match self.event {
+    pub(super) fn over(&self, key: &str) -> Option<(EventKind, String)> {
+        let (event, whose, what) = match self.event {
             EventKind::IncidentOpened => {
                 let what = self.incident.as_ref().map_or("that", String::as_str);
-                (EventKind::IncidentClosed, format!("incident {what}"))
+                (EventKind::IncidentClosed, self.app.as_str(), format!("incident {what}"))
             }
             EventKind::ConditionBegan => {
-                let text = self.text.strip_prefix(self.app.as_str()).unwrap_or(&self.text);
-                (EventKind::ConditionEnded, condition_in(text.trim_start_matches([':', ' '])).to_owned())
+                let what = key.rsplit(' ').next().unwrap_or_default();
+                // An instance, or a unit that apps lean on, is named before it.
+                let whose =
+                    self.text.split_once(&format!(": {what}")).map_or(self.app.as_str(), |(lead, _)| lead);
+                (EventKind::ConditionEnded, whose, what.to_owned())
             }
             _ => return None,
         };
-        let text = format!("{}: {what} is over; it ended while the monitor was restarted", self.app);
-        Some((event, text))
+        Some((
+            event,
+            cut(&format!("{whose}: {what} is over; it ended while the monitor was restarted"), LONGEST),
+        ))
     }
 
     /// As it may be kept, whatever a file said.

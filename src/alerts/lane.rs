@@ -327,13 +327,13 @@ impl Lane {
             // That an app is given up ends with a line of its own, and is not repeated.
             let stays = lasts(key) || lasting.item.event == EventKind::BreakerOpened;
             if !stays && lasting.told.is_some() {
-                ended.push(lasting.item.clone());
+                ended.push((key.clone(), lasting.item.clone()));
             }
             stays
         });
         if let Some(make) = told {
-            for item in ended {
-                let Some((event, text)) = item.over() else { continue };
+            for (key, item) in ended {
+                let Some((event, text)) = item.over(&key) else { continue };
                 if let Some((id, time)) = make(event) {
                     self.push(now, Item { id, time, event, text, repeated: false, ..item });
                 }

@@ -72,10 +72,11 @@ fn answer(app: &str, healthy: bool, last: Result<(Verdict, String), Failure>) ->
 /// The app is none of these.
 struct NoSuchApp(Vec<AppName>);
 
-/// Looks again and again. `last`: how it looked last; once something was seen of it, a daemon that does
-/// not answer is no news.
+/// Looks again and again. `last`: how it looked last, or why that could not be seen. An instance is waited
+/// for with its app.
 async fn until_healthy(app: &str, last: &mut Result<(Verdict, String), Failure>) -> Result<(), NoSuchApp> {
     const PACE: Duration = Duration::from_millis(250);
+    let app = app.split_once('@').map_or(app, |(app, _)| app);
     loop {
         match async { Client::connect().await?.views().await }.await {
             Ok(views) => {
@@ -88,8 +89,7 @@ async fn until_healthy(app: &str, last: &mut Result<(Verdict, String), Failure>)
                 }
             }
             // It may be starting itself: that is what waiting is for.
-            Err(failure) if last.is_err() => *last = Err(failure),
-            Err(_) => {}
+            Err(failure) => *last = Err(failure),
         }
         tokio::time::sleep(PACE).await;
     }

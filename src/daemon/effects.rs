@@ -169,6 +169,7 @@ impl Daemon {
         };
         let unit = target.unit.clone();
         let evidence = self.gathering.under_way(&app);
+        self.gathering.too_late(&app);
         let again = self.host.app(&app).and_then(App::acts_again);
         let performance = performing::perform(
             step,

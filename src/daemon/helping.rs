@@ -93,6 +93,11 @@ impl Gathering {
         self.under_way.get(app).cloned()
     }
 
+    /// Whoever waits for its turn is stopped or started now: afterwards there is nothing of this fault to see.
+    pub fn too_late(&mut self, app: &Subject) {
+        self.waiting.retain(|(waiting, _)| waiting != app);
+    }
+
     /// It is there, or will not come.
     pub fn ended(&mut self, app: &Subject) {
         self.under_way.remove(app);

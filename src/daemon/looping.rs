@@ -99,6 +99,8 @@ pub(super) struct Daemon {
     pub(super) remarks: Arc<[String]>,
     pub(super) gathering: Gathering,
     pub(super) performances: BTreeMap<Subject, Performance>,
+    /// A swap may be off that should be on, and steps were under way when it could have been looked after.
+    pub(super) swap_owed: bool,
     /// Checks under way.
     pub(super) checks: BTreeMap<Subject, Vec<(RoundId, AbortHandle)>>,
     pub(super) alerts: alerts::Desk,
@@ -165,6 +167,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         remarks: odd.iter().map(|remark| on_lines(remark)).take(MOST_REMARKS).collect(),
         gathering: Gathering::default(),
         performances: BTreeMap::new(),
+        swap_owed: false,
         checks: BTreeMap::new(),
         notifier: Notifier::new(),
         reported: (Moment::default(), true),
@@ -271,6 +274,7 @@ impl Daemon {
                     if self.performances.remove(&app).is_some_and(|performance| performance.aside.is_some()) {
                         self.watch();
                     }
+                    self.restore_owed_swap();
                     if let (Outcome::Refused(_) | Outcome::Hindered(_), Some(target)) =
                         (outcome, self.targets.get(&app))
                     {

@@ -48,11 +48,19 @@ impl Daemon {
     }
 
     /// A monitor before us may have ended between turning a swap off and on, and polkit may have gone: then
-    /// it is on again as soon as it may be. Not while a recovery may be between the two itself.
-    pub(super) fn restore_swap(&self) {
+    /// it is on again as soon as it may be. A recovery that may be between the two itself is waited for.
+    pub(super) fn restore_swap(&mut self) {
+        self.swap_owed = true;
+        self.restore_owed_swap();
+    }
+
+    /// The same, where it is owed still.
+    pub(super) fn restore_owed_swap(&mut self) {
         if let Some(link) = &self.link
+            && self.swap_owed
             && self.performances.is_empty()
         {
+            self.swap_owed = false;
             tokio::spawn(restore_swap(link.bus.clone()));
         }
     }

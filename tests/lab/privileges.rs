@@ -18,7 +18,7 @@ fn as_daemon(m: &Machine, line: &str) -> Output {
 /// A call on systemd's manager.
 fn call(member: &str, arguments: &str) -> String {
     format!(
-        "busctl call --timeout=10 org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+        "busctl call --timeout=30 org.freedesktop.systemd1 /org/freedesktop/systemd1 \
          org.freedesktop.systemd1.Manager {member} {arguments}"
     )
 }
@@ -128,7 +128,7 @@ fn privileges_allow_what_a_recovery_needs_and_no_other_unit_or_verb() {
         }
         refused(
             m,
-            "busctl call --timeout=10 org.freedesktop.systemd1 /org/freedesktop/systemd1/unit/ssh_2eservice \
+            "busctl call --timeout=30 org.freedesktop.systemd1 /org/freedesktop/systemd1/unit/ssh_2eservice \
              org.freedesktop.systemd1.Unit Stop s replace",
         );
         // Helpers for nobody that is configured, by names that could lead elsewhere.

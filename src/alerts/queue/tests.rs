@@ -327,6 +327,28 @@ fn the_end_of_a_condition_and_its_beginning_are_made_up_for_too() {
 }
 
 #[test]
+fn whose_condition_is_over_is_said_of_instances_and_of_what_apps_lean_on() {
+    let mut queue = queue(vec![alert("a")]);
+    let never = "never-healthy: not one good answer";
+    let of = |subject: &str, app: &str, text| {
+        let record = record(app, EventKind::ConditionBegan, None, text);
+        let unit = format!("{}.service", subject.trim_end_matches(".service")).parse().unwrap();
+        Record { subject: subject.parse().unwrap(), unit, ..record }
+    };
+    queue.take(at(0), WALL, &of("web@1", "web", never));
+    queue.take(at(0), WALL, &of("nginx.service", "shop", "may-not-act: no rule allows it"));
+    sent(&mut queue, 3);
+    let mut restarted = again(&mut queue, vec![alert("a")], &clocks("a", 101, WALL), &[]);
+    let mut texts = sent(&mut restarted, 104).concat();
+    texts.sort();
+    let ended = "is over; it ended while the monitor was restarted";
+    assert_eq!(
+        texts,
+        [format!("shop: nginx.service: may-not-act {ended}"), format!("web@1: never-healthy {ended}")]
+    );
+}
+
+#[test]
 fn channels_that_are_gone_take_what_waits_with_them() {
     let mut queue = queue(vec![alert("a"), alert("b")]);
     queue.take(at(0), WALL, &opened("web"));
