@@ -69,7 +69,9 @@ pub fn command(line: &str, words: &[&str]) -> String {
         out.push_str(&in_shell(word));
         out.push_str(part);
     }
-    if words.iter().any(|word| word.starts_with('-') || word.contains(is_hidden)) {
+    // U+FFFD stands where bytes were no text.
+    let other = |word: &&str| word.starts_with('-') || word.contains(|c| is_hidden(c) || c == '\u{fffd}');
+    if words.iter().any(other) {
         return format!("# by hand, with the name as it really is: {}", on_one_line(&out));
     }
     out
@@ -95,7 +97,7 @@ mod tests {
             assert_eq!(in_shell(word), expected);
         }
         assert_eq!(command("chmod +x {} {}  # so", &["/a", "/b c"]), "chmod +x /a '/b c'  # so");
-        for word in ["/a\nreboot", "-H.service", "/a\u{202e}b"] {
+        for word in ["/a\nreboot", "-H.service", "/a\u{202e}b", "/a\u{fffd}b"] {
             let line = command("systemctl stop {}", &[word]);
             assert!(line.starts_with("# ") && !line.contains(is_hidden), "{line}");
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::incidents::day_and_time;
-use crate::judge::{AppName, AppView, Mode, NO_APP, Span, Verdict};
+use crate::judge::{AppName, AppView, Mode, NO_APP, Span, UnitName, Verdict};
+use crate::plain::in_shell;
 
 use super::client::{Client, Failure};
 use super::terminal::{Terminal, Tone};
@@ -289,9 +290,14 @@ fn advice(view: &AppView) -> Option<String> {
     if let Some(incident) = incident {
         return Some(format!("more: app-monitor incidents {incident}"));
     }
+    // The daemon names units only, but it is asked, not believed.
+    let unit = match view.unit.parse::<UnitName>() {
+        Ok(unit) => unit.in_shell(),
+        Err(_) => in_shell(&view.unit),
+    };
     match view.verdict {
-        Verdict::StoppedByAdmin => Some(format!("to start it: systemctl start {}", view.unit)),
-        Verdict::Masked => Some(format!("to unmask it: systemctl unmask {}", view.unit)),
+        Verdict::StoppedByAdmin => Some(format!("to start it: systemctl start {unit}")),
+        Verdict::Masked => Some(format!("to unmask it: systemctl unmask {unit}")),
         _ => None,
     }
 }
@@ -402,6 +408,29 @@ mod tests {
             "    to end the pause: app-monitor resume web\n",
         ] {
             assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_typed_is_one_word_of_a_shell() {
+        for (verdict, unit, line) in [
+            (Verdict::StoppedByAdmin, "web@1.service", "    to start it: systemctl start web@1.service\n"),
+            (
+                Verdict::StoppedByAdmin,
+                "a\\x2db.service",
+                "    to start it: systemctl start 'a\\x2db.service'\n",
+            ),
+            (Verdict::Masked, "a\\x2db.service", "    to unmask it: systemctl unmask 'a\\x2db.service'\n"),
+            (Verdict::Masked, "-x.service", "    to unmask it: systemctl unmask -- -x.service\n"),
+            // No daemon of ours names such a one.
+            (Verdict::Masked, "x; reboot", "    to unmask it: systemctl unmask 'x; reboot'\n"),
+        ] {
+            let text = render(
+                &[AppView { verdict, unit: unit.into(), incident: None, ..view() }],
+                Terminal::PLAIN,
+                WALL,
+            );
+            assert!(text.ends_with(line), "{text}");
         }
     }
 

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, Notice};
 use super::origin::Origin;
 use super::raw::LineIndex;
+use crate::plain::command;
 
 /// Most that a file may hold, in bytes.
 pub const LARGEST_FILE: u64 = 1 << 20;
@@ -174,7 +175,7 @@ fn check_owner(root: &Path, shown: &Path, metadata: &Metadata) -> Result<(), Str
 /// Who could have written it? A group that may counts whichever it is: its bits are also those of the
 /// mask of an access control list (acl(5)).
 fn only_root_writes(shown: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), String> {
-    let (shown, mode) = (shown.display(), mode & 0o7777);
+    let mode = mode & 0o7777;
     let who = if uid != 0 {
         format!("belongs to uid {uid} (mode {mode:04o})")
     } else if mode & 0o002 != 0 {
@@ -185,10 +186,12 @@ fn only_root_writes(shown: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), S
         return Ok(());
     };
     let remedy = match (uid, mode & 0o022) {
-        (0, _) => format!("chmod go-w {shown}"),
-        (_, 0) => format!("chown root {shown}"),
-        _ => format!("chown root {shown} && chmod go-w {shown}"),
+        (0, _) => "chmod go-w {}",
+        (_, 0) => "chown root {}",
+        _ => "chown root {} && chmod go-w {}",
     };
+    let shown = shown.to_string_lossy();
+    let remedy = command(remedy, &[&shown, &shown]);
     Err(format!("{who}, and whoever writes it decides over the units named in it; {remedy}"))
 }
 
@@ -213,6 +216,8 @@ pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
@@ -248,5 +253,17 @@ mod tests {
         ] {
             assert_eq!(check(uid, gid, mode), Err(why));
         }
+        // Whoever may write names of files there must not have a command with them.
+        for (name, end) in [
+            ("/etc/conf.d/a b.toml", "; chmod go-w '/etc/conf.d/a b.toml'"),
+            ("/etc/conf.d/a;reboot;.toml", "; chmod go-w '/etc/conf.d/a;reboot;.toml'"),
+            ("/etc/conf.d/$(reboot)'.toml", "; chmod go-w '/etc/conf.d/$(reboot)'\\''.toml'"),
+        ] {
+            let why = only_root_writes(Path::new(name), 0, 0, 0o100_666).unwrap_err();
+            assert!(why.ends_with(end), "{why}");
+        }
+        let name = std::ffi::OsStr::from_bytes(b"/etc/conf.d/\xff\n.toml");
+        let why = only_root_writes(Path::new(name), 0, 0, 0o100_666).unwrap_err();
+        assert!(why.contains("; # by hand, "), "{why}");
     }
 }

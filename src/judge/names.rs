@@ -132,6 +132,14 @@ impl UnitName {
         &self.0
     }
 
+    /// As a shell has to read it, behind the name of a command: of what a name may hold, a backslash has to be
+    /// quoted, and a hyphen at its beginning would make it an option.
+    #[must_use]
+    pub fn in_shell(&self) -> String {
+        let end = if self.0.starts_with('-') { "-- " } else { "" };
+        if self.0.contains('\\') { format!("{end}'{}'", self.0) } else { format!("{end}{}", self.0) }
+    }
+
     /// The name without its suffix: `web` of `web.service`.
     #[must_use]
     pub fn stem(&self) -> &str {
@@ -245,6 +253,22 @@ mod tests {
         }
         for bad in ["", "web@", "web@0", "web@01", "web@+1", "web@65536", "@1", "a@b@1", "Web@1", "../x"] {
             assert!(bad.parse::<Subject>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn unit_names_reach_a_command_as_they_are() {
+        for (name, expected) in [
+            ("web@1.service", "web@1.service"),
+            ("a\\x2db.service", "'a\\x2db.service'"),
+            ("-.slice", "-- -.slice"),
+            ("-a\\x2db.service", "-- '-a\\x2db.service'"),
+        ] {
+            let unit: UnitName = name.parse().unwrap();
+            assert_eq!(unit.in_shell(), expected);
+            // What a name may hold and a shell reads in its own way is quoted everywhere alike.
+            let quoted = crate::plain::in_shell(name);
+            assert_eq!(unit.in_shell().trim_start_matches("-- "), quoted);
         }
     }
 

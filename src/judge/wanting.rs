@@ -91,7 +91,7 @@ impl App {
         if self.unit.as_ref().is_some_and(|unit| unit.load == LoadState::Masked) {
             return Some(format!(
                 "its unit is masked; systemctl unmask {} is how to wish it otherwise",
-                self.target.unit
+                self.target.unit.in_shell()
             ));
         }
         // The pause is ours to overrule, what somebody does meanwhile is not.
@@ -100,7 +100,7 @@ impl App {
             if down && matches!(self.life.ending(), Some(Ending::Stopped | Ending::Unloaded)) {
                 return Some(format!(
                     "somebody stopped it; systemctl start {} is how to wish it otherwise",
-                    self.target.unit
+                    self.target.unit.in_shell()
                 ));
             }
             if self.life.foreign_job().is_some() {
@@ -114,7 +114,7 @@ impl App {
             Verdict::StoppedByAdmin => Some(format!(
                 "{}; systemctl start {} is how to wish it otherwise",
                 self.headline(),
-                self.target.unit
+                self.target.unit.in_shell()
             )),
             _ if self.end_is_unclear() => {
                 Some("it went down this moment, and who asked is not clear yet".into())

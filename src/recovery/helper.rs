@@ -4,6 +4,7 @@ use super::job::Kind;
 use super::{On, Removals, aside, untold};
 use crate::helpers::result::{self, Ending, Helper, Report};
 use crate::judge::{Outcome, UnitName};
+use crate::plain::in_shell;
 use crate::systemd::Error;
 
 /// A start that met an earlier run under way merged into it, whose result is not ours: once more.
@@ -53,7 +54,7 @@ async fn follow(helper: Helper, on: On<'_>, removed: &mut Removals) -> Result<Re
             Err(why) => return Err(unknown(&format!("cannot read what it left: {why}"))),
         }
     }
-    Err(unknown(&format!("it left no result; journalctl -u {unit}")))
+    Err(unknown(&format!("it left no result; journalctl -u {}", in_shell(unit.as_str()))))
 }
 
 /// One that failed before starts as well: systemd forgets it at once (CollectMode=), and counts no

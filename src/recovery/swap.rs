@@ -128,7 +128,8 @@ async fn start(unit: &UnitName, bus: &Bus, places: &Places, deadlines: &Deadline
         }
         tokio::time::sleep(deadlines.poll).await;
     }
-    Err(Outcome::Failed(format!("{unit} could not be started again: {why}; systemctl start {unit}")))
+    let how = unit.in_shell();
+    Err(Outcome::Failed(format!("{unit} could not be started again: {why}; systemctl start {how}")))
 }
 
 fn note(places: &Places) -> PathBuf {

@@ -303,6 +303,17 @@ fn a_database_that_fell_while_the_unit_was_masked_is_known_when_it_is_not() {
 }
 
 #[test]
+fn what_a_person_is_told_to_type_is_one_word_of_a_shell() {
+    let named = Target { unit: "web\\x2dshop.service".parse().unwrap(), ..leaning() };
+    let mut stage = Stage::new(named, Policy::default());
+    stage.unit.load = LoadState::Masked;
+    stage.send(Event::Changed);
+    stage.pass(60);
+    let refused = stage.app.refuses_recovery().unwrap();
+    assert!(refused.contains("systemctl unmask 'web\\x2dshop.service' is"), "{refused}");
+}
+
+#[test]
 fn what_the_database_answered_before_the_app_failed_again_is_too_old() {
     let mut stage = Stage::new(leaning(), Policy::default());
     let (trouble, fails) = (stage.now - Duration::from_secs(60), stage.now + Duration::from_secs(1));
