@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::checks::{Limits, Pool, Probe, World, observe};
-use crate::config::{Member, Settings, Sources, load, resolved};
+use crate::config::{Member, Settings, Shown, Sources, load, resolved};
 use crate::judge::{ActiveState, AppName, Fault, Finding, LoadState, NO_APP, Observation, Role, UnitReading};
 use crate::systemd::Bus;
 
@@ -136,7 +136,12 @@ fn option_names(text: &str) -> String {
 /// All apps, or that one, which has to be there. What apps lean on has no checks of its own; it is asked
 /// for by the apps' checks.
 pub(super) fn configured_apps(name: Option<&str>) -> Result<Vec<Member>, u8> {
-    let settings = configured()?;
+    Ok(configured_apps_as_shown(name)?.0)
+}
+
+/// The same, and every value with its place.
+pub(super) fn configured_apps_as_shown(name: Option<&str>) -> Result<(Vec<Member>, Vec<Shown>), u8> {
+    let (settings, shown) = configured()?;
     let known = settings.apps();
     if let Some(name) = name.filter(|name| known.iter().all(|app| app.as_str() != *name)) {
         complain(no_such_app(name, known.into_iter().map(AppName::as_str)));
@@ -147,16 +152,16 @@ pub(super) fn configured_apps(name: Option<&str>) -> Result<Vec<Member>, u8> {
         (None, _) => true,
     };
     let apps = settings.members.iter().filter(|member| member.target.role == Role::App && is_it(member));
-    Ok(apps.cloned().collect())
+    Ok((apps.cloned().collect(), shown))
 }
 
 /// What is in force; where nothing is, what the files say.
-fn configured() -> Result<Settings, u8> {
+fn configured() -> Result<(Settings, Vec<Shown>), u8> {
     let outcome = match resolved::read(Path::new(resolved::DIRECTORY)) {
-        Ok(resolved) => resolved.outcome,
+        Ok(resolved) => resolved.outcome.map(|settings| (settings, resolved.shown)),
         Err(_) => {
             let environment = crate::config::environment::of_this_process();
-            load(&Sources { root: "/".into(), environment }).map(|loaded| loaded.settings)
+            load(&Sources { root: "/".into(), environment }).map(|loaded| (loaded.settings, loaded.shown))
         }
     };
     outcome.map_err(|errors| {

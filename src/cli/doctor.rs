@@ -4,13 +4,14 @@
 mod access;
 mod lint;
 mod looking;
+mod says;
 
 use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
 
-use crate::config::load_text;
+use crate::config::{Member, Shown, load_text};
 use crate::judge::UnitName;
 use crate::server::{self, Server};
 use crate::systemd::Bus;
@@ -47,8 +48,8 @@ struct Answer {
 
 /// Looks. Exit status 1 when something was found.
 pub async fn run(command: &Doctor) -> u8 {
-    let mut members = match members(command) {
-        Ok(members) => members,
+    let (mut members, shown_values) = match members(command) {
+        Ok(found) => found,
         Err(status) => return status,
     };
     members.truncate(1000);
@@ -64,7 +65,7 @@ pub async fn run(command: &Doctor) -> u8 {
             return ATTENTION;
         }
     };
-    let answer = examine(&members, &bus, &server).await;
+    let answer = examine(&members, &shown_values, &bus, &server).await;
     if command.json {
         print_text(&json_text(&answer));
     } else {
@@ -73,8 +74,8 @@ pub async fn run(command: &Doctor) -> u8 {
     if answer.findings.is_empty() { OK } else { ATTENTION }
 }
 
-/// The apps of the configuration, or the unit that was named.
-fn members(command: &Doctor) -> Result<Vec<crate::config::Member>, u8> {
+/// The apps of the configuration, or the unit that was named; and what the configuration says where.
+fn members(command: &Doctor) -> Result<(Vec<Member>, Vec<Shown>), u8> {
     if let Some(unit) = &command.unit {
         let name = if unit.contains('.') { unit.clone() } else { format!("{unit}.service") };
         let parsed = name.parse::<UnitName>().map_err(|error| {
@@ -86,17 +87,17 @@ fn members(command: &Doctor) -> Result<Vec<crate::config::Member>, u8> {
             complain(errors);
             USAGE
         })?;
-        return Ok(loaded.settings.members);
+        return Ok((loaded.settings.members, Vec::new()));
     }
-    check::configured_apps(command.app.as_deref())
+    check::configured_apps_as_shown(command.app.as_deref())
 }
 
-async fn examine(members: &[crate::config::Member], bus: &Bus, server: &Server) -> Answer {
+async fn examine(members: &[Member], shown: &[Shown], bus: &Bus, server: &Server) -> Answer {
     let (mut findings, mut unseen) = (Vec::new(), server.unseen.clone());
     for member in members {
         match bus.read_service(&member.target.unit).await {
             Ok(service) => {
-                let patient = looking::look(member, &service, server);
+                let patient = looking::look(member, shown, &service, server);
                 findings.extend(lint::app(&patient, server));
             }
             Err(error) => unseen.push(format!("{}: {error}", member.target.unit)),

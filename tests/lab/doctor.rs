@@ -357,6 +357,41 @@ fn doctor_is_silent_when_what_it_said_is_done() {
 }
 
 #[test]
+fn doctor_names_the_key_that_counts() {
+    scenario("doctor-instances", |m| {
+        keep_the_journal(m);
+        m.write(
+            "/srv/two.js",
+            "require('http').createServer((q, r) => { r.writeHead(q.url === '/health' ? 200 : 404); r.end('ok'); })\n\
+             .listen(+process.argv[2]);\n",
+        );
+        m.write(
+            "/etc/systemd/system/two@.service",
+            "[Service]\nExecStart=/usr/bin/node /srv/two.js %i\nRestart=always\nRestartSec=1s\n",
+        );
+        m.must("systemctl daemon-reload && systemctl start two@4001 two@4002");
+        let instances = |own: &str| {
+            m.configure(&format!(
+                "[app.two]\nmode = \"watch\"\nhttp = \"/gone\"\ninstances = [\n\
+                 {{ unit = \"two@4001\", port = 4001{own} }},\n{{ unit = \"two@4002\", port = 4002 }},\n]\n"
+            ));
+            m.wait_for(SOON, "they listen", || {
+                m.run("curl -sf localhost:4001/health && curl -sf localhost:4002/health").ok().then_some(())
+            });
+            m.run("app-monitor doctor two").stdout
+        };
+        let said = instances(", http = \"/lost\"");
+        assert!(
+            said.contains("# in its instances, where unit is two@4001.service: http = \"/health\""),
+            "{said}"
+        );
+        assert_eq!(said.matches("\n      http = \"/health\"").count(), 1, "{said}");
+        let said = instances("");
+        assert_eq!(said.matches("\n      http = \"/health\"").count(), 2, "{said}");
+    });
+}
+
+#[test]
 fn doctor_asks_as_the_daemon_does() {
     scenario("doctor-asks", |m| {
         keep_the_journal(m);

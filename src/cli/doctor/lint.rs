@@ -90,12 +90,22 @@ impl Notes<'_> {
         all
     }
 
-    /// A line of the app's table; where it has none yet, it is to be made first.
-    fn table(&self, line: String) -> Vec<String> {
-        match &self.patient.table {
-            Some(table) => vec![format!("[app.{table}]"), line],
-            None => vec!["app-monitor init --write".to_owned(), format!("# and there: {line}")],
-        }
+    /// A key of the app's table; where it has none yet, it is to be made first. An instance's own key counts
+    /// before it, and so does a variable.
+    fn table(&self, key: &str, value: &str) -> Vec<String> {
+        let line = format!("{key} = {value}");
+        let Some(table) = &self.patient.table else {
+            return vec!["app-monitor init --write".to_owned(), format!("# and there: {line}")];
+        };
+        let says = &self.patient.says;
+        let place = match (says.own_http.as_ref().filter(|_| key == "http"), says.variable(key)) {
+            (Some(unit), _) => format!("# in its instances, where unit is {unit}: {line}"),
+            (None, Some(variable)) => {
+                format!("# the environment of app-monitor.service says it, with {variable}; there: {line}")
+            }
+            (None, None) => line,
+        };
+        vec![format!("[app.{table}]"), crate::plain::on_one_line(&place)]
     }
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::access;
+use super::says::Says;
 use crate::checks::{first_answer, redirected_to, whole_health_check};
-use crate::config::Member;
+use crate::config::{Member, Shown};
 use crate::judge::{ActiveState, Address, DatabasePlace, HttpTarget, Policy, Secret, Target};
 use crate::server::nginx::{Upstream, spells};
 use crate::server::{self, Asked, FoundApp, Listening, Server, usual_paths};
@@ -20,6 +21,8 @@ pub struct Patient {
     pub name: String,
     /// The name of its table; none where it is not configured.
     pub table: Option<String>,
+    /// What counts before that table.
+    pub says: Says,
     pub service: ServiceReading,
     pub policy: Policy,
     pub target: Target,
@@ -82,7 +85,7 @@ pub const SLOW: Duration = Duration::from_millis(500);
 /// Where programs are.
 const BIN: [&str; 5] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/usr/local/sbin"];
 
-pub fn look(member: &Member, service: &ServiceReading, server: &Server) -> Patient {
+pub fn look(member: &Member, shown: &[Shown], service: &ServiceReading, server: &Server) -> Patient {
     let target = &member.target;
     let found = server.apps.iter().find(|app| app.service.unit == service.unit).cloned();
     let table = member.subject.app().map(ToString::to_string).filter(|app| app != super::UNCONFIGURED);
@@ -98,6 +101,7 @@ pub fn look(member: &Member, service: &ServiceReading, server: &Server) -> Patie
         better: if fine { None } else { better(target, found.as_ref()) },
         health,
         name,
+        says: if table.is_some() { Says::of(&member.subject, shown) } else { Says::default() },
         table,
         unexecutable: service.commands.iter().filter_map(|path| unexecutable(path)).collect(),
         homeless: homeless(Path::new("/"), service),

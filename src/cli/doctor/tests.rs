@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::tests::shapes::assert_shape;
 use super::lint::{Finding, Severity};
 use super::looking::{Health, Homeless, Patient, Unexecutable};
+use super::says::Says;
 use super::*;
 use crate::judge::LoadState;
 use crate::server::{Asked, FoundApp, Keeper, Listening, Restarter, Stray};
@@ -43,6 +44,7 @@ fn sound() -> Patient {
     Patient {
         name: "web".into(),
         table: Some("web".into()),
+        says: Says::default(),
         service: ServiceReading { after: vec!["network-online.target".into()], ..service },
         policy: member.policy,
         target: member.target,
@@ -311,6 +313,26 @@ fn what_a_health_path_answers() {
         p.better = Some("/up".into());
     });
     assert_eq!(findings[0].mend, ["[app.web]", "http = \"/up\""]);
+}
+
+#[test]
+fn the_key_that_counts_is_named() {
+    let better = |says: Says| {
+        let findings = found(|p| {
+            p.health = Some(answering(500, 5, &[]));
+            p.better = Some("/up".into());
+            p.says = says;
+        });
+        findings[0].mend.join("\n")
+    };
+    let own = Says { own_http: Some("web@1.service".into()), ..Says::default() };
+    assert_eq!(better(own), "[app.web]\n# in its instances, where unit is web@1.service: http = \"/up\"");
+    let variable = vec![("http".to_owned(), "APP_MONITOR_APP_WEB__HTTP".to_owned())];
+    assert_eq!(
+        better(Says { variables: variable, ..Says::default() }),
+        "[app.web]\n# the environment of app-monitor.service says it, with APP_MONITOR_APP_WEB__HTTP; there: \
+         http = \"/up\""
+    );
 }
 
 /// What is configured beside the path stays, and secrets stay where they are.

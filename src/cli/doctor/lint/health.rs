@@ -165,7 +165,7 @@ fn line(notes: &Notes<'_>, http: &HttpTarget, path: &str, headers: &[(&'static s
         parts.push(format!("headers = {{ {} }}", added.join(", ")));
     }
     let value = if parts.len() == 1 { toml(path) } else { format!("{{ {} }}", parts.join(", ")) };
-    notes.table(format!("http = {value}"))
+    notes.table("http", &value)
 }
 
 /// Whether it looks like a page to log in.

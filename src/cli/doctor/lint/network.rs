@@ -67,7 +67,7 @@ pub fn families(notes: &mut Notes<'_>) {
         } else {
             let address = if v4 { "127.0.0.1" } else { "::1" };
             mend = vec!["# let it listen without naming a host, or say that it is meant so:".to_owned()];
-            mend.extend(notes.table(format!("address = {}", toml(address))));
+            mend.extend(notes.table("address", &toml(address)));
         }
         let shown: Vec<String> = at.iter().map(|at| at.shown()).collect();
         notes.add(

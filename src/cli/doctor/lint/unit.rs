@@ -302,7 +302,7 @@ pub fn stop(notes: &mut Notes<'_>, server: &Server) {
         }
         Some(theirs) if theirs > ours && server.usual_stop != Some(theirs) => {
             let mend = if notes.patient.table.is_some() && theirs <= LONGEST_STOP {
-                notes.table(format!("stop_timeout = \"{}\"", duration::show(theirs)))
+                notes.table("stop_timeout", &format!("\"{}\"", duration::show(theirs)))
             } else {
                 notes.edit("Service", &as_ours)
             };
