@@ -13,7 +13,7 @@ use crate::judge::{ActiveState, AppName, Fault, Finding, LoadState, NO_APP, Obse
 use crate::systemd::Bus;
 
 use super::terminal::{Terminal, Tone};
-use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain, json_text, no_such_app, print_text, say};
+use super::{ATTENTION, OK, USAGE, complain, json_text, no_such_app, print_text, say, status_of};
 
 /// `check`.
 #[derive(Debug, Args)]
@@ -165,8 +165,8 @@ fn configured() -> Result<(Settings, Vec<Shown>), u8> {
         }
     };
     outcome.map_err(|errors| {
-        complain(errors);
-        BAD_CONFIGURATION
+        complain(&errors);
+        status_of(&errors)
     })
 }
 

@@ -13,7 +13,7 @@ use crate::config::resolved::{self, ReadError, Resolved};
 use crate::config::{Errors, Origin, Shown, Sources, counted};
 use crate::judge::{AppName, NO_APP};
 
-use super::{json_text, no_such_app};
+use super::{json_text, no_such_app, status_of};
 
 /// `app-monitor config …`.
 #[derive(Clone, Debug, Subcommand)]
@@ -83,7 +83,6 @@ impl Surroundings {
 
 const OK: u8 = 0;
 const REFUSED: u8 = 1;
-const BAD_CONFIGURATION: u8 = 78;
 
 /// Carries the command out and returns the exit status. What cannot be printed (a closed pipe) is
 /// nobody's loss.
@@ -96,7 +95,7 @@ pub fn run(command: &Config, around: &Surroundings, out: &mut dyn Write, err: &m
 
 fn run_check(check: &Check, around: &Surroundings, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let resolved = around.load(err);
-    let status = if resolved.outcome.is_ok() { OK } else { BAD_CONFIGURATION };
+    let status = resolved.outcome.as_ref().map_or_else(status_of, |_| OK);
     if check.json {
         let (apps, alerts, errors) = match &resolved.outcome {
             Ok(settings) => (settings.apps().len(), settings.alerts.len(), Vec::new()),
@@ -150,6 +149,8 @@ fn run_show(show: &Show, around: &Surroundings, out: &mut dyn Write, err: &mut d
                 out,
                 &json!({ "in_force": false, "values": [], "errors": errors_json(errors), "notices": [] }),
             );
+        } else if errors.are_of_permission() {
+            let _ = writeln!(err, "{errors}");
         } else {
             let _ = writeln!(
                 err,
@@ -158,7 +159,7 @@ fn run_show(show: &Show, around: &Surroundings, out: &mut dyn Write, err: &mut d
             );
             let _ = writeln!(err, "{errors}");
         }
-        return BAD_CONFIGURATION;
+        return status_of(errors);
     }
     let mut values: Vec<&Shown> = resolved.shown.iter().collect();
     if let Some(app) = &show.app {

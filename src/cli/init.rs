@@ -19,7 +19,7 @@ use crate::plain::on_one_line;
 use crate::server::{self, FoundApp, Server, Stray};
 use crate::systemd::Bus;
 
-use super::{ATTENTION, BAD_CONFIGURATION, OK, complain, json_text, print_text};
+use super::{ATTENTION, OK, complain, json_text, print_text, status_of};
 use proposal::{Around, Line, Proposal};
 
 /// `init`.
@@ -104,8 +104,13 @@ pub async fn run(command: &Init) -> u8 {
         Err(errors) => {
             if command.write {
                 complain(&errors);
-                complain("nothing is written beside a configuration with errors");
-                return BAD_CONFIGURATION;
+                complain(if errors.are_of_permission() {
+                    "nothing is written by a user who may not see what is configured already; \
+                     run it as root: sudo app-monitor init --write"
+                } else {
+                    "nothing is written beside a configuration with errors"
+                });
+                return status_of(&errors);
             }
             server.unseen.push("what is configured already: app-monitor config check tells why".to_owned());
             Settings::default()

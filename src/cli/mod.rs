@@ -30,7 +30,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::nearest;
+use crate::config::{Errors, nearest};
 use crate::helpers::result::Helper;
 use crate::helpers::{Request, oneshot, resolve};
 use crate::judge::Subject;
@@ -46,6 +46,12 @@ pub const USAGE: u8 = 2;
 pub const NO_DAEMON: u8 = 3;
 /// Bad configuration (sysexits.h, EX_CONFIG).
 pub const BAD_CONFIGURATION: u8 = 78;
+
+/// The exit status for what is wrong with a configuration. One that this user may not read need not be a bad
+/// one.
+fn status_of(errors: &Errors) -> u8 {
+    if errors.are_of_permission() { ATTENTION } else { BAD_CONFIGURATION }
+}
 
 /// Keeps the web applications of this server alive, through systemd.
 #[derive(Debug, Parser)]

@@ -15,7 +15,7 @@ use crate::judge::{AppName, EventKind, NO_APP, Role, Subject};
 use crate::replay::{Script, Told, play};
 
 use super::terminal::Terminal;
-use super::{ATTENTION, BAD_CONFIGURATION, OK, USAGE, complain, json_text, no_such_app, print_text};
+use super::{ATTENTION, OK, USAGE, complain, json_text, no_such_app, print_text, status_of};
 
 /// Incidents that are played, the latest ones.
 const MOST_INCIDENTS: usize = 50;
@@ -171,7 +171,7 @@ fn read(mut environment: Vec<(String, String)>, set: &[(String, String)]) -> Res
             text = text.replace(&format!("environment: {name}"), &option);
         }
         complain(text);
-        if set.is_empty() { BAD_CONFIGURATION } else { USAGE }
+        if set.is_empty() { status_of(&errors) } else { USAGE }
     })
 }
 

@@ -56,6 +56,15 @@ impl std::error::Error for ConfigError {}
 #[serde(transparent)]
 pub struct Errors(pub Vec<ConfigError>);
 
+impl Errors {
+    /// Nothing is known to be wrong: this user may not read the configuration, or not all of it, and what he
+    /// may read is right.
+    #[must_use]
+    pub fn are_of_permission(&self) -> bool {
+        self.0.iter().all(super::files::is_denied)
+    }
+}
+
 impl fmt::Display for Errors {
     /// One line per error.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -195,15 +195,21 @@ fn only_root_writes(shown: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), S
     Err(format!("{who}, and whoever writes it decides over the units named in it; {remedy}"))
 }
 
+/// Why somebody without the right to cannot read it. That says nothing of what is in it.
+const DENIED: &str = "permission denied; only root and group app-monitor may: try it with sudo";
+
+/// Whether nothing is wrong but that this user may not read.
+pub(super) fn is_denied(error: &ConfigError) -> bool {
+    error.message.strip_prefix("cannot read it: ") == Some(DENIED)
+}
+
 /// The operating system's reason, in words.
 fn reason(error: &io::Error) -> String {
     if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
         return "its symbolic links lead in a circle".to_owned();
     }
     match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "permission denied; only root and group app-monitor may: try it with sudo".to_owned()
-        }
+        io::ErrorKind::PermissionDenied => DENIED.to_owned(),
         io::ErrorKind::NotADirectory => "not a directory".to_owned(),
         _ => error.to_string(),
     }
@@ -219,6 +225,16 @@ mod tests {
     use std::os::unix::ffi::OsStrExt as _;
 
     use super::*;
+
+    #[test]
+    fn what_may_not_be_read_is_told_from_what_is_wrong() {
+        let why = |kind: io::ErrorKind| {
+            ConfigError::at(Origin::Default, format!("cannot read it: {}", reason(&kind.into())))
+        };
+        let (denied, other) = (why(io::ErrorKind::PermissionDenied), why(io::ErrorKind::NotADirectory));
+        assert!(super::super::Errors(vec![denied.clone()]).are_of_permission());
+        assert!(!super::super::Errors(vec![denied, other]).are_of_permission());
+    }
 
     #[test]
     fn only_root_may_decide_over_units() {

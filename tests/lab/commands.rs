@@ -56,6 +56,12 @@ fn commands_tell_how_the_apps_are() {
         says(&as_nobody(m, "app-monitor wait web"), 0, &["web: healthy"]);
         says(&as_nobody(m, "app-monitor check --unit web --port 3000 --http /api/health"), 0, &["good"]);
         says(&as_nobody(m, "app-monitor config show"), 1, &["permission denied", "root"]);
+        // What one may not read need not be a bad configuration.
+        for line in ["config check", "check", "doctor", "simulate --faults '10:00 freeze 40s'"] {
+            let done = as_nobody(m, &format!("app-monitor {line}"));
+            says(&done, 1, &["permission denied; only root and group app-monitor may: try it with sudo"]);
+        }
+        says(&as_nobody(m, "app-monitor init --write"), 1, &["permission denied", "run it as root: sudo app"]);
         for act in ["pause web", "resume web", "recover web", "reset web", "pause --all"] {
             says(&as_nobody(m, &format!("app-monitor {act}")), 1, &["org.appmonitor1.control"]);
         }
