@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::database::DatabaseSpec;
 use super::database_url::{self, Found, Place};
-use super::env_file;
+use super::env_file::{self, Reader};
 use super::error::Notice;
 use super::files::below;
 use super::fragment::Gathered;
@@ -124,12 +124,11 @@ impl Places<'_> {
     fn look_up(&mut self, keys: &[String], env_file: Option<&Path>) -> Result<Place, String> {
         let mut reasons = Vec::new();
         let variables = match env_file {
-            Some(path) if path.is_absolute() => {
-                env_file::read(&below(self.root, path)).unwrap_or_else(|why| {
+            Some(path) if path.is_absolute() => env_file::read(&below(self.root, path), Reader::App)
+                .unwrap_or_else(|why| {
                     reasons.push(format!("{}: {why}", path.display()));
                     Vec::new()
-                })
-            }
+                }),
             Some(path) => {
                 reasons.push(format!(
                     "where {} is, is not known: set working_directory, or give its whole path",
@@ -164,6 +163,10 @@ impl Places<'_> {
             }
         }
         reasons.extend(service.unread.iter().cloned());
+        let ignored = |key: &&String| service.ignored.get(*key).filter(|_| value(key).is_none());
+        for (key, path) in keys.iter().filter_map(|key| Some((key, ignored(&key)?))) {
+            reasons.push(format!("{key}: {}", env_file::is_exported(path)));
+        }
         if reasons.is_empty() {
             let what = if given.is_empty() { "is set" } else { "holds the URL of a database" };
             reasons.push(format!("none of {} {what}", keys.join(", ")));

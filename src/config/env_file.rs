@@ -1,5 +1,6 @@
-//! Environment files, in the format that systemd reads (systemd.exec(5), `EnvironmentFile=`), with
-//! the `export ` that other readers take. What is read is secret, and kept as such.
+//! Environment files, in the format that systemd reads (systemd.exec(5), `EnvironmentFile=`). To systemd
+//! `export NAME` is no name, and it ignores the line; those that apps read such a file by (dotenv and its
+//! kin, a shell) take it. What is read is secret, and kept as such.
 //!
 //! Reads regular files alone: whoever may write the directory of one could put a device or a named
 //! pipe in its place, and opening that is an act already.
@@ -27,13 +28,44 @@ const MOST_HANGING: usize = 4;
 /// Why a file is not read that is not there.
 pub const NO_SUCH_FILE: &str = "no such file";
 
+/// Names and what they are set to.
+pub type Variables = Vec<(String, Secret)>;
+
+/// Who reads a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reader {
+    /// systemd, for a unit's `EnvironmentFile=`.
+    Systemd,
+    /// The app itself.
+    App,
+}
+
 /// Reads a file: its variables in the order in which they stand; one that stands twice holds what
 /// it is given last.
 ///
 /// # Errors
 /// Why it cannot be read, fit behind "cannot read it: ". Says nothing of what is in it.
-pub fn read(path: &Path) -> Result<Vec<(String, Secret)>, String> {
-    read_bounded(path).map(|text| parse(&text))
+pub fn read(path: &Path, by: Reader) -> Result<Variables, String> {
+    read_bounded(path).map(|text| parse(&text, by))
+}
+
+/// The file of a unit as systemd reads it, and the names that it ignores for the `export` before them.
+///
+/// # Errors
+/// As `read`.
+pub fn read_of_unit(path: &Path) -> Result<(Variables, Vec<String>), String> {
+    let text = read_bounded(path)?;
+    let variables = parse(&text, Reader::Systemd);
+    let is_set = |name: &String| variables.iter().any(|(known, _)| known == name);
+    let all = parse(&text, Reader::App).into_iter().map(|(name, _)| name);
+    let ignored = all.filter(|name| !is_set(name)).collect();
+    Ok((variables, ignored))
+}
+
+/// What a sentence says of a name that systemd ignores in that file.
+#[must_use]
+pub fn is_exported(path: &Path) -> String {
+    format!("{} has it behind `export`, a line that systemd ignores", path.display())
 }
 
 /// The text of a regular file of at most [`LARGEST`] bytes. What is no UTF-8 in it is replaced.
@@ -106,8 +138,8 @@ enum At {
 
 /// Reads the text of a file. Lines that assign nothing are passed over, as systemd does.
 #[must_use]
-pub fn parse(text: &str) -> Vec<(String, Secret)> {
-    let mut reader = Reader::default();
+pub fn parse(text: &str, by: Reader) -> Variables {
+    let mut reader = Lines::of(by);
     let mut at = At::Key;
     for c in text.chars() {
         let ends = matches!(c, '\n' | '\r');
@@ -154,7 +186,7 @@ pub fn parse(text: &str) -> Vec<(String, Secret)> {
                 '\\' => At::DoubleEscape,
                 _ => reader.take(c, At::Double),
             },
-            At::DoubleEscape if ends => At::Double,
+            At::DoubleEscape if c == '\n' => At::Double,
             At::DoubleEscape => {
                 if !matches!(c, '"' | '\\' | '`' | '$') {
                     reader.take('\\', At::Double);
@@ -169,16 +201,20 @@ pub fn parse(text: &str) -> Vec<(String, Secret)> {
     reader.all
 }
 
-#[derive(Default)]
-struct Reader {
+struct Lines {
+    by: Reader,
     key: String,
     value: String,
     /// Bytes of the value up to which it holds more than blanks.
     solid: usize,
-    all: Vec<(String, Secret)>,
+    all: Variables,
 }
 
-impl Reader {
+impl Lines {
+    fn of(by: Reader) -> Self {
+        Self { by, key: String::new(), value: String::new(), solid: 0, all: Vec::new() }
+    }
+
     fn take(&mut self, c: char, next: At) -> At {
         self.value.push(c);
         self.solid = self.value.len();
@@ -193,8 +229,13 @@ impl Reader {
     }
 
     fn end_line(&mut self) -> At {
-        let key = self.key.trim();
-        let key = key.strip_prefix("export ").map_or(key, str::trim);
+        let mut key = self.key.trim_ascii();
+        if self.by == Reader::App
+            && let Some(rest) = key.strip_prefix("export")
+            && rest.starts_with([' ', '\t'])
+        {
+            key = rest.trim_ascii();
+        }
         if super::list::is_key(key) {
             self.value.truncate(self.solid);
             let secret = Secret(std::mem::take(&mut self.value));
@@ -212,8 +253,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn shown_by(by: Reader, text: &str) -> Vec<String> {
+        parse(text, by).into_iter().map(|(key, value)| format!("{key}={}", value.0)).collect()
+    }
+
     fn shown(text: &str) -> Vec<String> {
-        parse(text).into_iter().map(|(key, value)| format!("{key}={}", value.0)).collect()
+        shown_by(Reader::Systemd, text)
     }
 
     #[test]
@@ -228,7 +273,8 @@ mod tests {
             ("A=\"one\ntwo\"\nB=1", &["A=one\ntwo", "B=1"]),
             ("A=one\\\n two\\ three\\  \n", &["A=one two three "]),
             ("A=it's \"so\"", &["A=it's \"so\""]),
-            ("export A=1\nexport\tB=2\n A =3", &["A=3"]),
+            ("A=1\n A =3", &["A=3"]),
+            ("A=\"one\\\ntwo\"", &["A=onetwo"]),
             ("A=\nB", &["A="]),
             ("1A=1\nA-B=1\n=1\nnonsense\nC=3", &["C=3"]),
             ("A=\"open", &["A=open"]),
@@ -240,7 +286,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_exported_counts_for_those_who_take_it_alone() {
+        for (text, systemd, app) in [
+            ("export A=1", &[] as &[&str], &["A=1"] as &[&str]),
+            ("export\tA=1\n  export   B = 2", &[], &["A=1", "B=2"]),
+            ("export A=1\nA=2", &["A=2"], &["A=2"]),
+            ("A=1\nexport A=2", &["A=1"], &["A=2"]),
+            (
+                "export A\nexport=1\nexportB=2\nexport A-B=1",
+                &["export=1", "exportB=2"],
+                &["export=1", "exportB=2"],
+            ),
+        ] {
+            assert_eq!(shown_by(Reader::Systemd, text), systemd, "{text}");
+            assert_eq!(shown_by(Reader::App, text), app, "{text}");
+        }
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("env");
+        std::fs::write(&path, "export A=1\nB=2\nexport B=3\n").unwrap();
+        let (variables, ignored) = read_of_unit(&path).unwrap();
+        assert_eq!(variables, [("B".to_owned(), Secret("2".to_owned()))]);
+        assert_eq!(ignored, ["A"]);
+    }
+
+    #[test]
     fn nothing_but_regular_files_is_read() {
+        let read = |path: &Path| read(path, Reader::App);
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
         std::fs::write(path("env"), "A=1\n").unwrap();
@@ -259,13 +330,13 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "([A-Z]|=|\"|'|\\\\|\n| |#|\\PC){0,40}") {
-            let _ = parse(&text);
+            let _ = (parse(&text, Reader::Systemd), parse(&text, Reader::App));
         }
 
         #[test]
         fn quoted_values_read_back(value in "\\PC{0,40}") {
             let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
-            prop_assert_eq!(&parse(&format!("A=\"{quoted}\""))[0].1.0, &value);
+            prop_assert_eq!(&parse(&format!("A=\"{quoted}\""), Reader::Systemd)[0].1.0, &value);
         }
     }
 }

@@ -102,7 +102,7 @@ pub(crate) fn url(text: &str) {
 
 /// An environment file.
 pub(crate) fn env_file(bytes: &[u8]) {
-    let all = env::parse(&String::from_utf8_lossy(bytes));
+    let all = env::parse(&String::from_utf8_lossy(bytes), env::Reader::App);
     let mut text = String::new();
     for (key, value) in &all {
         assert!(list::is_key(key), "{key:?}");
@@ -115,7 +115,7 @@ pub(crate) fn env_file(bytes: &[u8]) {
         });
         let _ = writeln!(text, "{key}=\"{value}\"");
     }
-    assert_eq!(env::parse(&text), all, "{text:?}");
+    assert_eq!(env::parse(&text, env::Reader::Systemd), all, "{text:?}");
 }
 
 /// A file of a unit.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::database_url::{self, Found, is_a_databases};
-use super::env_file;
+use super::env_file::{self, Reader};
 use super::files::below;
 use super::unit_files;
 use crate::judge::{DatabasePlace, DatabaseProtocol, Secret, UnitName};
@@ -52,7 +52,7 @@ pub fn named_databases(
     for name in ENV_FILES {
         let Some(directory) = working_directory else { break };
         let path = directory.join(name);
-        match env_file::read(&below(root, &path)) {
+        match env_file::read(&below(root, &path), Reader::App) {
             Ok(variables) => {
                 for (key, value) in &variables {
                     // What the unit sets counts more.

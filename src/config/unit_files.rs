@@ -21,6 +21,8 @@ const MOST_DROP_INS: usize = 256;
 pub(super) struct Service {
     /// The environment of its processes, as far as files tell.
     pub environment: BTreeMap<String, Secret>,
+    /// Names that an environment file exports, which means nothing to systemd, and that file.
+    pub ignored: BTreeMap<String, PathBuf>,
     /// An absolute path.
     pub working_directory: Option<PathBuf>,
     /// What could not be read, each with its path and its reason.
@@ -40,8 +42,11 @@ pub(super) fn read(root: &Path, unit: &UnitName) -> Service {
     service.working_directory = lines.working_directory;
     service.environment.extend(lines.environment);
     for (path, optional) in lines.files {
-        match env_file::read(&below(root, &path)) {
-            Ok(variables) => service.environment.extend(variables),
+        match env_file::read_of_unit(&below(root, &path)) {
+            Ok((variables, ignored)) => {
+                service.environment.extend(variables);
+                service.ignored.extend(ignored.into_iter().map(|name| (name, path.clone())));
+            }
             Err(why) if optional && why == env_file::NO_SUCH_FILE => {}
             Err(why) => service.unread.push(format!("{}: {why}", path.display())),
         }

@@ -240,6 +240,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_file_of_the_unit_exports_is_absent_and_said_to_be_so() {
+        let host = Host::new("[app.web]\nunit = \"web\"\n");
+        let mut target = target(&host, &[], &["TOKEN"], None);
+        fs::create_dir_all(host.folder.path().join("etc")).unwrap();
+        fs::write(host.folder.path().join("etc/web.env"), "export TOKEN=hunter2\n").unwrap();
+        let (request, start) = (host.request("web"), start(&[], &[("/etc/web.env", false)]));
+        assert_eq!(
+            ending(&look(&request, &target, Ok(&start))),
+            Ending::Failed(
+                "TOKEN is not set in the environment of web.service (/etc/web.env has it behind `export`, a \
+                 line that systemd ignores)"
+                    .to_owned()
+            )
+        );
+        // The app reads the same file itself.
+        target.preflight.env_file = Some("/etc/web.env".into());
+        assert_eq!(ending(&look(&request, &target, Ok(&start))), Ending::Nothing);
+    }
+
+    #[test]
     fn what_cannot_be_looked_at_is_not_absent() {
         let host = Host::new("[app.web]\nunit = \"web\"\n");
         let mut target = target(&host, &["a.js"], &["KEY"], None);

@@ -61,7 +61,11 @@ fn commands_tell_how_the_apps_are() {
             let done = as_nobody(m, &format!("app-monitor {line}"));
             says(&done, 1, &["permission denied; only root and group app-monitor may: try it with sudo"]);
         }
-        says(&as_nobody(m, "app-monitor init --write"), 1, &["permission denied", "run it as root: sudo app"]);
+        says(
+            &as_nobody(m, "app-monitor init --write"),
+            1,
+            &["permission denied", "run it as root: sudo app"],
+        );
         for act in ["pause web", "resume web", "recover web", "reset web", "pause --all"] {
             says(&as_nobody(m, &format!("app-monitor {act}")), 1, &["org.appmonitor1.control"]);
         }

@@ -143,6 +143,27 @@ fn another_monitor_goes_on_with_the_same_incident() {
     });
 }
 
+/// systemd takes no `export` in an environment file, and so the app goes without.
+#[test]
+fn keys_that_a_file_exports_are_missing_as_systemd_has_it() {
+    scenario("preflight-exported", |m| {
+        let mut app = AppSpec::new("web", 3000);
+        app.service_lines = "EnvironmentFile=/srv/web/.env".to_owned();
+        m.write("/srv/web/.env", "KEY=x\n");
+        watch(m, &app, "preflight = { keys = [\"KEY\"] }");
+        m.write("/srv/web/.env", "export KEY=hunter2\n");
+        let at = m.fault("web", "crash");
+        let found = m.wait_event(SOON, "web", "incident-opened", at);
+        assert_eq!(found.field("APP_MONITOR_VERDICT"), "config-missing", "{}", found.message);
+        let why = "KEY is not set in the environment of web.service (/srv/web/.env has it behind `export`";
+        assert!(found.message.contains(why), "{}", found.message);
+        m.must("systemctl restart web.service");
+        let environment = m.must("tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID web.service)/environ");
+        assert!(!environment.contains("KEY="), "{environment}");
+        assert!(!m.journal_of(UNIT).contains("hunter2"), "no value is shown");
+    });
+}
+
 /// Looked at by a unit of its own, as the app's user, and named without a value.
 #[test]
 fn files_and_keys_that_a_start_needs_are_named() {

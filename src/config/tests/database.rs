@@ -99,6 +99,12 @@ fn it_is_found_where_the_app_finds_it() {
             web("{ keys = \"A\", env_file = \"/srv/.env\" }").unit("web.service", "EnvironmentFile=/none"),
             "the database of [app.web] is not asked: /srv/.env: no such file; /none: no such file",
         ),
+        (
+            web("{ keys = \"A\" }")
+                .unit("web.service", "EnvironmentFile=/srv/env")
+                .any("/srv/env", "export A=postgres://h/"),
+            "the database of [app.web] is not asked: A: /srv/env has it behind `export`, a line that systemd ignores",
+        ),
     ] {
         assert_eq!(host.asked(), [expected]);
     }

@@ -2,10 +2,10 @@
 //! file that it reads itself.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{ABSENT, BLIND};
-use crate::config::env_file;
+use crate::config::env_file::{self, Reader};
 use crate::judge::Target;
 use crate::systemd::Setting;
 
@@ -18,8 +18,9 @@ pub fn lines(root: &Path, target: &Target, setting: Option<&Setting>) -> Vec<Str
     let mut lines = Vec::new();
     let mut blind = setting.is_none();
     let mut keys = Keys::new();
+    let mut exported = BTreeMap::new();
     if let Some(setting) = setting {
-        blind |= !of_unit(root, setting, &mut keys, &mut lines);
+        blind |= !of_unit(root, setting, &mut keys, &mut exported, &mut lines);
     }
     if preflight.keys.is_empty() {
         return lines;
@@ -28,7 +29,7 @@ pub fn lines(root: &Path, target: &Target, setting: Option<&Setting>) -> Vec<Str
     let mut place = format!("the environment of {}", target.unit);
     if let Some(path) = &preflight.env_file {
         place = path.display().to_string();
-        match env_file::read(&below(root, path)) {
+        match env_file::read(&below(root, path), Reader::App) {
             Ok(found) => own.extend(found.into_iter().map(|(key, value)| (key, !value.0.is_empty()))),
             // Its keys are what is absent then.
             Err(why) if why == env_file::NO_SUCH_FILE => {}
@@ -47,14 +48,23 @@ pub fn lines(root: &Path, target: &Target, setting: Option<&Setting>) -> Vec<Str
             (Some(false), None) if preflight.env_file.is_none() => {
                 lines.push(format!("{ABSENT}{key} is empty in {place}"));
             }
-            _ => lines.push(format!("{ABSENT}{key} is not set in {place}")),
+            _ => {
+                let why = exported.get(key).map(|path| format!(" ({})", env_file::is_exported(path)));
+                lines.push(format!("{ABSENT}{key} is not set in {place}{}", why.unwrap_or_default()));
+            }
         }
     }
     lines
 }
 
 /// What the unit is started with. False when not all of it can be seen.
-fn of_unit(root: &Path, setting: &Setting, keys: &mut Keys, lines: &mut Vec<String>) -> bool {
+fn of_unit(
+    root: &Path,
+    setting: &Setting,
+    keys: &mut Keys,
+    exported: &mut BTreeMap<String, PathBuf>,
+    lines: &mut Vec<String>,
+) -> bool {
     let mut whole = true;
     let assigned = setting.environment.iter().filter_map(|one| one.split_once('='));
     keys.extend(assigned.map(|(key, value)| (key.to_owned(), !value.is_empty())));
@@ -64,8 +74,11 @@ fn of_unit(root: &Path, setting: &Setting, keys: &mut Keys, lines: &mut Vec<Stri
             whole = false;
             continue;
         }
-        match env_file::read(&below(root, path)) {
-            Ok(found) => keys.extend(found.into_iter().map(|(key, value)| (key, !value.0.is_empty()))),
+        match env_file::read_of_unit(&below(root, path)) {
+            Ok((found, ignored)) => {
+                keys.extend(found.into_iter().map(|(key, value)| (key, !value.0.is_empty())));
+                exported.extend(ignored.into_iter().map(|key| (key, path.clone())));
+            }
             Err(why) if why == env_file::NO_SUCH_FILE => {
                 if !optional {
                     lines.push(format!("{ABSENT}{} (EnvironmentFile=) is missing", path.display()));
