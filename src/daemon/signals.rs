@@ -117,8 +117,8 @@ impl Daemon {
         match event {
             systemd::Event::UnitChanged(unit) => self.for_unit(now, &unit, &Event::Changed),
             systemd::Event::JobNew { id, unit } => {
-                let mut effects = self.for_main(now, &unit, &Event::JobNew(id));
-                effects.extend(self.for_unit(now, &unit, &Event::Changed));
+                let beside = Event::JobBeside(unit.clone(), id);
+                let mut effects = self.for_either(now, &unit, &Event::JobNew(id), &beside);
                 if unit.takes_host_down() {
                     effects.extend(self.set_stopping(now, true));
                 }
@@ -172,14 +172,16 @@ impl Daemon {
         if unit.takes_host_down() && result == JobResult::Canceled {
             return self.set_stopping(now, false);
         }
-        let mut effects = self.for_main(now, unit, &Event::JobRemoved(id, result));
-        effects.extend(self.for_unit(now, unit, &Event::Changed));
-        effects
+        self.for_either(now, unit, &Event::JobRemoved(id, result), &Event::JobBesideRemoved(id))
     }
 
-    /// To the app whose unit it is.
-    fn for_main(&mut self, now: Moment, unit: &UnitName, event: &Event) -> Effects {
-        self.for_apps(now, event, |app| app.target().unit == *unit)
+    /// The one to the app whose unit it is, the other to those that depend on it.
+    fn for_either(&mut self, now: Moment, unit: &UnitName, own: &Event, beside: &Event) -> Effects {
+        let mut effects = self.for_apps(now, own, |app| app.target().unit == *unit);
+        effects.extend(self.for_apps(now, beside, |app| {
+            app.target().unit != *unit && app.units().any(|other| other == *unit)
+        }));
+        effects
     }
 
     /// To the apps that it concerns, as their own unit or as one that they depend on.

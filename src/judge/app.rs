@@ -364,6 +364,14 @@ impl App {
                 self.heed(now, &mut out);
                 self.ask_reading(now, &mut out);
             }
+            Event::JobBeside(other, job) => {
+                self.life.job_beside(other, job);
+                self.ask_reading(now, &mut out);
+            }
+            Event::JobBesideRemoved(job) => {
+                self.life.job_beside_removed(job);
+                self.ask_reading(now, &mut out);
+            }
             Event::Check(round, kind, observation) => {
                 self.take_check(now, round, kind, observation, &mut out)
             }

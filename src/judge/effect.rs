@@ -38,6 +38,10 @@ pub enum Event {
     JobNew(JobId),
     /// A job on the unit ended.
     JobRemoved(JobId, JobResult),
+    /// A job was queued on that unit, which it depends on.
+    JobBeside(UnitName, JobId),
+    /// A job on what it depends on ended.
+    JobBesideRemoved(JobId),
     /// A check of a round was answered.
     Check(RoundId, CheckKind, Observation),
     /// The step under way was queued as that job, which is therefore ours.

@@ -13,6 +13,9 @@ use super::mutation::{Mutation, active};
 use super::names::UnitName;
 use super::time::Moment;
 use super::unit::{ActiveState, Dependency, Exit, InvocationId, JobId, JobResult, UnitReading};
+use alongside::Alongside;
+
+mod alongside;
 
 /// What takes a unit down leaves `active` no longer than that before the unit does, or is down,
 const BEFORE: Duration = Duration::from_millis(50);
@@ -110,6 +113,8 @@ pub struct Life {
     /// The run that was seen on its way down under a job that is not ours, the job, and what it depends on
     /// that was going down, or was about to, just then.
     taken_down: Option<(InvocationId, JobId, Vec<UnitName>)>,
+    /// Jobs on what it depends on.
+    alongside: Alongside,
     restarts: u32,
     looked: bool,
 }
@@ -128,6 +133,7 @@ impl Life {
         (self.foreign, self.foreign_gone) = (before.foreign, before.foreign_gone);
         self.foreign_done = before.foreign_done;
         self.taken_down = before.taken_down;
+        self.alongside = before.alongside;
     }
 
     /// What has to be kept.
@@ -165,6 +171,7 @@ impl Life {
         self.continuous = false;
         self.foreign = None;
         self.foreign_gone = None;
+        self.alongside = Alongside::default();
         // One that is known to be done stays so.
     }
 
@@ -234,7 +241,20 @@ impl Life {
         let healing = self.was_auto_restarting && self.healing_job.get_or_insert(job) == &job;
         if !self.ours.contains(&job) && !healing {
             self.foreign = Some(job);
+            self.alongside.joined();
         }
+    }
+
+    /// A job was queued on what it depends on.
+    pub fn job_beside(&mut self, other: UnitName, job: JobId) {
+        self.told = true;
+        self.alongside.queued(other, job);
+    }
+
+    /// A job on what it depends on ended.
+    pub fn job_beside_removed(&mut self, job: JobId) {
+        self.told = true;
+        self.alongside.removed(job);
     }
 
     /// A job on the unit ended.
@@ -371,6 +391,7 @@ impl Life {
             self.ran_without = down.map(|other| other.unit.clone()).collect();
             // A job that ended while it stayed up (a reload) explains no later end.
             self.pass();
+            self.alongside.passed();
             self.told = false;
             self.start_failed = false;
             self.memory.stopping = None;
@@ -498,6 +519,9 @@ impl Life {
             None if other.left.is_none() && other.active.is_down() => self.continuous,
             None => took_down(unit, other),
         };
+        let took = |other: &&Dependency| {
+            took(other) || self.alongside.came_with(&other.unit) && has_left_since(unit, other)
+        };
         let mut others = unit.dependencies.iter().filter(|other| !self.ran_without.contains(&other.unit));
         others.find(took).map_or(Ending::Stopped, |other| Ending::StoppedWith(other.unit.clone()))
     }
@@ -535,6 +559,12 @@ impl UnitReading {
     pub fn was_stopped(&self) -> bool {
         self.active.is_down() && stopped_by_job(self) == Some(true) && !is_systemds_doing(self)
     }
+}
+
+/// It left `active` as the unit did, or later, and not for a job of long before.
+fn has_left_since(unit: &UnitReading, other: &Dependency) -> bool {
+    let Some((left, from)) = other.left.zip(unit.active_exit) else { return false };
+    left + BEFORE >= from
 }
 
 /// It left `active` as soon as the unit was down, as what the unit is ordered after does when both are

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::support::{SOON, assert_none, assert_quiet, config, count, let_pass, watch};
+use crate::support::{SOON, UNIT, assert_none, assert_quiet, config, count, let_pass, watch};
 
 /// Something that the app needs. It comes up while /srv/db-ok exists, and stays up.
 const DB: &str = "[Unit]\nDescription=Fixture database\n[Service]\n\
@@ -52,6 +52,46 @@ fn goes_down_and_comes_back_with_its_database(name: &str, lines: &str, down: &st
 #[test]
 fn requires_database() {
     goes_down_and_comes_back_with_its_database("requires", "Requires=db.service", "systemctl stop db");
+}
+
+/// Between the two something else takes its time, and the monitor comes to look when all is over: no
+/// timestamp says that they belong together.
+#[test]
+fn goes_down_with_its_database_though_a_late_monitor_saw_none_of_it() {
+    scenario("late-look", |m| {
+        m.write("/etc/systemd/system/db.service", DB);
+        m.write("/srv/db-ok", "");
+        m.write(
+            "/etc/systemd/system/between.service",
+            "[Unit]\nRequires=db.service\nAfter=db.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
+             ExecStart=/usr/bin/true\nExecStop=/usr/bin/sleep 1\n",
+        );
+        m.must("systemctl daemon-reload && systemctl start between");
+        let web = AppSpec {
+            unit_lines: "Requires=db.service\nAfter=db.service between.service".to_owned(),
+            ..AppSpec::new("web", 3000)
+        };
+        watch(m, &web, "");
+        let late = |command: &str| {
+            m.must(&format!("systemctl kill --signal=STOP {UNIT}"));
+            m.must(command);
+            m.must(&format!("systemctl kill --signal=CONT {UNIT}"));
+        };
+        let at = now();
+        late("systemctl stop db");
+        m.wait_verdict(SOON, "web", "stopped-with-dependency", at);
+        let up = now();
+        m.must("systemctl start db");
+        m.wait_verdict(SOON, "web", "healthy", up);
+
+        // Two calls are two wishes.
+        let at = now();
+        late("systemctl stop web; sleep 1; systemctl stop db");
+        m.wait_event(SOON, "web", "stopped-by-admin", at);
+        m.must("systemctl start db");
+        let_pass(Duration::from_secs(2));
+        assert_eq!(m.unit_property("web.service", "ActiveState"), "inactive");
+    });
 }
 
 #[test]

@@ -288,6 +288,62 @@ fn what_it_needs_took_it_down_if_both_went_together_and_may_be_up_again() {
     }
 }
 
+/// A host under load needs long from the one to the other, and none of it was seen.
+#[test]
+fn what_was_to_go_already_when_somebodys_job_came_took_it_down() {
+    let with = Ending::StoppedWith("db.service".parse().unwrap());
+    let db = || -> UnitName { "db.service".parse().unwrap() };
+    type Told = fn(&mut Life, UnitName);
+    let cases: [(Told, i64, Ending); 5] = [
+        (|life, db| life.job_beside(db, JobId(6)), 70_000, with.clone()),
+        // Its own stop came first, as two calls do it.
+        (|_, _| (), 70_000, Ending::Stopped),
+        // That job was over by then,
+        (
+            |life, db| {
+                life.job_beside(db, JobId(6));
+                life.job_beside_removed(JobId(6));
+            },
+            70_000,
+            Ending::Stopped,
+        ),
+        // or it was a reload, or a start: what it was on stayed up.
+        (|life, db| life.job_beside(db, JobId(6)), -90_000, Ending::Stopped),
+        // Signals may be missing since.
+        (
+            |life, db| {
+                life.job_beside(db, JobId(6));
+                life.lost();
+            },
+            70_000,
+            Ending::Stopped,
+        ),
+    ];
+    for (number, (told, left, ending)) in cases.into_iter().enumerate() {
+        let mut life = Life::default();
+        let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+        told(&mut life, db());
+        life.job_new(JobId(7));
+        // Told of while the unit's own job is pending already: another transaction.
+        life.job_beside(db(), JobId(8));
+        life.job_removed(JobId(7), JobResult::Done);
+        let fallen = needs_that_left(ActiveState::Inactive, left, stopped());
+        assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(ending)), "case {number}");
+    }
+    // What a reload found explains no later stop.
+    let mut life = Life::default();
+    let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+    life.job_beside(db(), JobId(6));
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    let _ = life.read(&needs(ActiveState::Active, up(1)), false, true);
+    life.job_beside_removed(JobId(6));
+    life.told();
+    let terminated = UnitReading { exit: Some(Exit::Signal(15)), ..stopped() };
+    let fallen = needs_that_left(ActiveState::Inactive, 70_000, terminated);
+    assert_eq!(life.read(&fallen, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
 #[test]
 fn what_never_was_up_took_nothing_down_while_nobody_looked() {
     let without = needs(ActiveState::Inactive, stopped());
