@@ -120,12 +120,8 @@ fn distribution_states_expire_where_that_is_asked_for() {
     }
 }
 
-/// The version before the one under test: `APP_MONITOR_PREVIOUS_DEB`, or the one under test with an
-/// older conffile, said to be older.
+/// The version before the one under test, with a conffile of its own, said to be older.
 fn previous(folder: &Path) -> PathBuf {
-    if let Some(path) = std::env::var_os("APP_MONITOR_PREVIOUS_DEB") {
-        return path.into();
-    }
     let deb = folder.join("previous.deb");
     let script = "dpkg-deb -R \"$1\" tree
         sed -i 's/^Version: .*/Version: 0.0.9~previous/' tree/DEBIAN/control
@@ -134,7 +130,7 @@ fn previous(folder: &Path) -> PathBuf {
     cache::must(
         Command::new("bash")
             .args(["-euc", script, "bash"])
-            .arg(cache::package())
+            .arg(cache::previous())
             .arg(&deb)
             .current_dir(folder),
     );

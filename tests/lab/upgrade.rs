@@ -5,13 +5,17 @@ use std::time::Duration;
 use crate::machine::{AppSpec, Machine, cache, now};
 use crate::support::{SOON, UNIT, config, count, in_second_stop, wait_view, watch};
 
-/// Makes a package of a higher version out of the one under test.
+/// Makes a package of a higher version out of the one under test, and leaves the one before beside it.
 fn newer(m: &Machine) {
-    m.copy_in(&cache::package(), "/root/old.deb");
+    m.copy_in(&cache::previous(), "/root/old.deb");
+    m.copy_in(&cache::package(), "/root/tested.deb");
+    m.must("cd /root && dpkg-deb -R tested.deb new");
+    if let Some((binary, daemon)) = cache::development() {
+        m.copy_in(&binary, "/root/new/usr/bin/app-monitor");
+        m.copy_in(&daemon, "/root/new/usr/libexec/app-monitor/app-monitord");
+    }
     m.must(
-        "cd /root && dpkg-deb -R old.deb new && cp /usr/bin/app-monitor new/usr/bin/ && \
-         cp /usr/libexec/app-monitor/app-monitord new/usr/libexec/app-monitor/ && \
-         sed -i 's/^Version: .*/Version: 99.0/' new/DEBIAN/control && \
+        "cd /root && sed -i 's/^Version: .*/Version: 99.0/' new/DEBIAN/control && \
          printf '\\n# 99.0\\n' >> new/etc/app-monitor/app-monitor.toml && \
          (cd new && md5sum $(find usr lib -type f) > DEBIAN/md5sums) && \
          dpkg-deb --root-owner-group -Znone -b new new.deb",
@@ -28,9 +32,14 @@ fn upgrade(m: &Machine) {
     m.wait_property(SOON, UNIT, "ActiveState", "active");
 }
 
+/// What is on record, however a version shows it.
+fn incidents(m: &Machine) -> String {
+    m.must("app-monitor incidents --json | grep -E '\"(id|app|verdict|opened)\":'")
+}
+
 #[test]
 fn upgrade_keeps_what_was_decided_and_starts_nothing() {
-    let machine = Machine::builder("upgrade-state").boot();
+    let machine = Machine::builder("upgrade-state").previous_package().boot();
     let m = &machine;
     newer(m);
     for (name, port) in [("api", 3001), ("off", 3002)] {
@@ -47,6 +56,7 @@ fn upgrade_keeps_what_was_decided_and_starts_nothing() {
     m.wait_event(SOON, "web", "breaker-opened", at);
 
     let (pid, at) = (m.main_pid(UNIT), now());
+    let before = incidents(m);
     upgrade(m);
     assert_ne!(m.main_pid(UNIT), pid, "the new one runs");
     wait_view(m, "api", "still paused", |view| view["paused_seconds"].as_u64());
@@ -57,6 +67,16 @@ fn upgrade_keeps_what_was_decided_and_starts_nothing() {
     assert_eq!(m.unit_property("off.service", "ActiveState"), "inactive");
     assert!(m.read("/etc/app-monitor/app-monitor.toml").is_some_and(|text| text.contains("# mine")));
     assert!(m.read("/etc/app-monitor/conf.d/50-lab.toml").is_some());
+    assert_eq!(incidents(m), before);
+    // Whoever the one before ran as: everything is read, and is its own.
+    let status = m.run("app-monitor status").stdout;
+    assert!(!status.contains("note: "), "{status}");
+    let foreign = m.must("find /var/lib/app-monitor /run/app-monitor -mindepth 1 ! -user app-monitor -ls");
+    assert!(foreign.is_empty(), "{foreign}");
+    // And it may act.
+    m.mend("web");
+    m.must("app-monitor reset web");
+    m.wait_event(SOON, "web", "recovery-verified", at);
 
     m.must("apt-get purge --yes app-monitor");
     assert_eq!(m.unit_property("web.service", "ActiveState"), "active");
@@ -69,7 +89,7 @@ fn upgrade_keeps_what_was_decided_and_starts_nothing() {
 
 #[test]
 fn upgrade_in_the_middle_of_a_recovery_leaves_the_app_up() {
-    let machine = Machine::builder("upgrade-middle").boot();
+    let machine = Machine::builder("upgrade-middle").previous_package().boot();
     let m = &machine;
     newer(m);
     let app = AppSpec {
@@ -108,7 +128,7 @@ fn removal_in_the_middle_of_a_recovery_leaves_the_app_up() {
 
 #[test]
 fn downgrade_keeps_what_was_decided() {
-    let machine = Machine::builder("downgrade").boot();
+    let machine = Machine::builder("downgrade").previous_package().boot();
     let m = &machine;
     newer(m);
     watch(m, &AppSpec::new("web", 3000), "");

@@ -15,6 +15,7 @@ pub struct Builder {
     pub(super) name: String,
     pub(super) suite: String,
     pub(super) package: bool,
+    pub(super) previous: bool,
     pub(super) servers: bool,
     pub(super) files: Vec<(String, String)>,
     pub(super) enabled: Vec<(String, &'static str)>,
@@ -27,6 +28,12 @@ impl Builder {
     /// Without the package: scenarios about installing it bring it in with [`Machine::copy_in`].
     pub fn without_package(mut self) -> Self {
         self.package = false;
+        self
+    }
+
+    /// With the package that an upgrade begins with, as it was released.
+    pub fn previous_package(mut self) -> Self {
+        self.previous = true;
         self
     }
 
@@ -97,6 +104,7 @@ impl Machine {
             name: name.to_owned(),
             suite: std::env::var("APP_MONITOR_LAB_SUITE").unwrap_or_else(|_| "bookworm".to_owned()),
             package: true,
+            previous: false,
             servers: false,
             files: Vec::new(),
             enabled: Vec::new(),

@@ -238,6 +238,23 @@ pub fn package() -> PathBuf {
     })
 }
 
+/// The package that an upgrade begins with: `APP_MONITOR_PREVIOUS_DEB`, or the one under test.
+pub fn previous() -> PathBuf {
+    std::env::var_os("APP_MONITOR_PREVIOUS_DEB").map_or_else(package, |path| {
+        let path = PathBuf::from(path);
+        assert!(path.is_file(), "APP_MONITOR_PREVIOUS_DEB names no file: {}", path.display());
+        path
+    })
+}
+
+/// The commands and the daemon that take the place of those in the package under test, where
+/// `APP_MONITOR_LAB_BINARY` names them.
+pub fn development() -> Option<(PathBuf, PathBuf)> {
+    let binary = PathBuf::from(std::env::var_os("APP_MONITOR_LAB_BINARY")?);
+    let daemon = binary.with_file_name("app-monitord");
+    Some((binary, daemon))
+}
+
 /// What is run in a chroot on an overlay, on a tmpfs (an overlay cannot write to another overlay),
 /// in a mount namespace (nothing stays mounted when this is interrupted). `$1`: lower folders, `$2`:
 /// where the layer goes, `$3`: the script, what follows are its own arguments.
@@ -307,16 +324,15 @@ pub fn servers(root: &Path) -> PathBuf {
 }
 
 /// A layer to put above `lower` in which `deb` is installed, not started. With
-/// `APP_MONITOR_LAB_BINARY` its /usr/bin/app-monitor is that file instead, its daemon the one beside
+/// `APP_MONITOR_LAB_BINARY`, and of the package under test, its /usr/bin/app-monitor is that file instead, its daemon the one beside
 /// that, and its units are those of the tree (a development build is quicker to make than the package).
 pub fn installed(lower: &[PathBuf], deb: &Path) -> PathBuf {
     let read = |path: &Path| {
         fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
     };
     let mut content = read(deb);
-    let binary = std::env::var_os("APP_MONITOR_LAB_BINARY").map(PathBuf::from);
-    let daemon = binary.as_ref().map(|binary| binary.with_file_name("app-monitord"));
-    if let (Some(binary), Some(daemon)) = (&binary, &daemon) {
+    let development = development().filter(|_| deb == package());
+    if let Some((binary, daemon)) = &development {
         content.extend(read(binary));
         content.extend(read(daemon));
         let mut units: Vec<PathBuf> = fs::read_dir(Path::new(UNITS))
@@ -339,7 +355,7 @@ pub fn installed(lower: &[PathBuf], deb: &Path) -> PathBuf {
              install -m 0644 -- \"$7\"/* /mnt/root/usr/lib/systemd/system/
          fi";
     let mut arguments = vec![deb];
-    if let (Some(binary), Some(daemon)) = (&binary, &daemon) {
+    if let Some((binary, daemon)) = &development {
         arguments.extend([binary.as_path(), daemon.as_path(), Path::new(UNITS)]);
     }
     layer("deb", 24, &content, lower, script, &arguments)

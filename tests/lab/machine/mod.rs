@@ -109,7 +109,8 @@ impl Machine {
             lower.insert(0, cache::servers(&lower[0]));
         }
         if builder.package {
-            lower.insert(0, cache::installed(&lower, &cache::package()));
+            let deb = if builder.previous { cache::previous() } else { cache::package() };
+            lower.insert(0, cache::installed(&lower, &deb));
         }
         let lower = cache::stacked(&lower);
 
