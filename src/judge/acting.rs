@@ -205,6 +205,9 @@ impl App {
             incident.swap_reclaimed = true;
         }
         self.companion_step(&step, &outcome, out);
+        if matches!(step, Step::Start | Step::Restart { .. }) {
+            self.life.start_of_ours_ended();
+        }
         match outcome {
             Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo => {
                 // That lesser things are allowed is no news.
@@ -262,9 +265,6 @@ impl App {
                 self.abandon(now, &step, &why, out);
             }
             Outcome::TimedOut(why) | Outcome::Failed(why) if !minor => {
-                if matches!(step, Step::Start | Step::Restart { .. }) {
-                    self.life.start_of_ours_failed();
-                }
                 self.step_failed(now, &step, &why, out)
             }
             Outcome::Unknown(why)
@@ -294,10 +294,9 @@ impl App {
         recovery.intent.next += 1;
         recovery.step_since = now;
         recovery.again = None;
+        let Some(recovery) = &self.recovery else { return };
         let unit = self.unit.as_ref();
-        let down = unit.is_some_and(|unit| unit.active.is_down() && !unit.auto_restarting());
-        if recovery.current().is_some() && down && recovery.stops_it_yet() && !recovery.stopped_it() {
-            // It was up when this began: it fell, or somebody stopped it, which its timestamps tell.
+        if recovery.current().is_some() && self.went_down(recovery) {
             self.give_way(now, "it went down meanwhile", out);
         } else if recovery.current().is_some() && self.life.interfered() {
             // Between two steps of ours; whether it was a start or a stop, it takes the place of ours.
@@ -316,6 +315,17 @@ impl App {
         } else {
             self.land(now, out);
         }
+    }
+
+    /// It was up when this began, or in the pause before `Restart=`, and is down by no step of ours: it fell,
+    /// or somebody stopped it, which its timestamps tell.
+    pub(super) fn went_down(&self, recovery: &Recovery) -> bool {
+        self.unit.as_ref().is_some_and(|unit| {
+            let down = unit.active.is_down() && !unit.auto_restarting();
+            let same_run = unit.invocation.is_some() && unit.invocation == recovery.intent.before;
+            let since = recovery.stops_it_yet() || same_run && self.end_is_unclear();
+            down && !recovery.stopped_it() && since
+        })
     }
 
     /// Somebody's job ended while a step of ours was under way that is none: the wish is taken down

@@ -68,7 +68,7 @@ pub enum Change {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LifeMemory {
-    /// The last invocation that was seen up.
+    /// The last invocation that was seen up, or the first that was seen at all, on its way down.
     pub last_up: Option<InvocationId>,
     /// How the last one ended, and which it was.
     pub end: Option<(Option<InvocationId>, Ending)>,
@@ -206,9 +206,9 @@ impl Life {
         }
     }
 
-    /// A start of ours came to nothing: systemd counts its own restarts from zero since then, and may be at
-    /// them before the next reading is taken in.
-    pub fn start_of_ours_failed(&mut self) {
+    /// A start of ours has ended, be it well: systemd counts its own restarts from zero since then, and may be
+    /// at them before the next reading is taken in.
+    pub fn start_of_ours_ended(&mut self) {
         self.restarts = 0;
     }
 
@@ -283,7 +283,8 @@ impl Life {
             let pause = (unit.inactive_exit, unit.restarts);
             let before = self.pause.replace(pause);
             if before != Some(pause) {
-                self.healing_job = None;
+                // The restart is counted when its job is there already.
+                self.healing_job = self.healing_job.filter(|job| unit.job == Some(*job));
             }
             if before.is_none_or(|(since, _)| since != unit.inactive_exit) {
                 self.restarts_before = unit.restarts;
@@ -320,7 +321,11 @@ impl Life {
             // Whatever we believed to be pending is over; its JobRemoved is on its way, or lost.
             self.foreign_gone = self.foreign.take().or(self.foreign_gone);
         }
-        self.seen_going |= unit.active == ActiveState::Deactivating;
+        if unit.active == ActiveState::Deactivating {
+            self.seen_going = true;
+            // It ran, though nobody saw it up.
+            self.memory.last_up = self.memory.last_up.or(unit.invocation);
+        }
         if !unit.active.is_down() {
             // What came up since may take it down, be it in the pause before Restart=.
             let down = |name: &UnitName| {
@@ -386,9 +391,12 @@ impl Life {
             Starter::Somebody
         };
         let known = self.memory.last_up.is_some() && self.memory.last_up == unit.invocation;
-        if unit.job.is_none() {
+        // Before it is up, the job that is to start it is pending still.
+        if unit.job.is_none() || unit.active == ActiveState::Activating {
             let down = unit.dependencies.iter().filter(|other| other.active.is_down());
             self.ran_without = down.map(|other| other.unit.clone()).collect();
+        }
+        if unit.job.is_none() {
             // A job that ended while it stayed up (a reload) explains no later end.
             self.pass();
             self.alongside.passed();

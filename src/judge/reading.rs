@@ -151,7 +151,11 @@ impl App {
     /// end its run, which is concluded first, should that not have come to pass yet.
     pub(super) fn conclude_first(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let settled = self.down_seen.is_some_and(|seen| now.since(seen) >= SETTLE);
-        if !settled || self.is_acting() || self.life.interfered() || !self.end_is_unclear() {
+        // What a start of ours has begun is taken down by no step of that recovery.
+        let began = self.recovery.as_ref().and_then(|recovery| recovery.intent.run);
+        let ours = began.is_some() && self.unit.as_ref().is_some_and(|unit| unit.invocation == began);
+        let acting = self.is_acting() && !ours;
+        if !settled || acting || self.life.interfered() || !self.end_is_unclear() {
             return;
         }
         let Some(unit) = self.unit.clone() else { return };

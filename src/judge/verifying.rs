@@ -126,10 +126,9 @@ impl App {
             // it fell or was stopped.
             Some(_) if restarted => self.give_way(now, "the monitor was away meanwhile", out),
             Some(Step::Stop { .. }) if down => self.advance(now, out),
-            // It was up when we began, and is down by no stop of ours: it fell, or somebody stopped it. A
-            // restart has both halves in one job: should that have ended below, its start failed, or
-            // somebody's stop replaced it. The timestamps will tell which.
-            Some(_) if down && recovery.stops_it_yet() => {
+            // A restart has both halves in one job: should that have ended below, its start failed, or
+            // somebody's stop replaced it.
+            Some(_) if self.went_down(recovery) => {
                 self.give_way(now, "the monitor was away meanwhile", out);
             }
             Some(_) if recovery.stopped_it() || self.may_take_up(now, down) => self.go_on(now, out),

@@ -103,9 +103,6 @@ impl App {
                     self.target.unit.in_shell()
                 ));
             }
-            if self.life.foreign_job().is_some() {
-                return Some("a job that is not ours is pending".into());
-            }
         }
         match self.verdict {
             Verdict::NotFound | Verdict::Masked | Verdict::ShuttingDown | Verdict::Changing => {
@@ -116,6 +113,8 @@ impl App {
                 self.headline(),
                 self.target.unit.in_shell()
             )),
+            // During a pause, or known before it becomes the verdict.
+            _ if self.life.foreign_job().is_some() => Some("a job that is not ours is pending".into()),
             _ if self.end_is_unclear() => {
                 Some("it went down this moment, and who asked is not clear yet".into())
             }

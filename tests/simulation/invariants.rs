@@ -367,11 +367,13 @@ fn parallel(world: &World, deed: &Deed<'_>) -> Holds {
     if deed.asked || !starts_or_stops(deed.step) {
         return Ok(());
     }
+    // Its job may be over before that is told: one that was configured anew finds its unit as it is.
+    let pending = |id| world.units.iter().any(|unit| unit.job.as_ref().is_some_and(|job| job.id == id));
     let others = (0..world.members.len()).filter(|other| {
         let asked = world.ledger.members[*other].open.as_ref().is_some_and(|open| open.asked);
-        *other != deed.member
-            && !asked
-            && world.monitor.works[*other].as_ref().is_some_and(|work| starts_or_stops(&work.step))
+        let work = world.monitor.works[*other].as_ref();
+        let acts = work.is_some_and(|work| starts_or_stops(&work.step) && work.job.is_none_or(pending));
+        *other != deed.member && !asked && acts
     });
     let others = others.count();
     holds(others < world.max_parallel as usize, || format!("{others} others are acting"))

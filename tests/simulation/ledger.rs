@@ -469,7 +469,8 @@ impl World {
                 known.broke_loop = None;
                 known.budget = Budget::new(if lost { 1 } else { allowed });
                 known.memory_budget = known.budget.clone();
-                known.paused_until = kept.and_then(|kept| kept.pause.as_ref()).map(|_| 0);
+                let pause = kept.and_then(|kept| kept.pause.as_ref());
+                known.paused_until = pause.map(|pause| self.before + pause.until.as_micros());
             }
         }
     }

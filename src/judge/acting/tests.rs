@@ -1,6 +1,7 @@
 //! A recovery that another monitor began.
 
 use super::super::effect::{Event, Request};
+use super::super::life::{Ending, LifeMemory};
 use super::super::memory::AppMemory;
 use super::super::policy::{Mode, Policy};
 use super::super::recovery::Intent;
@@ -37,7 +38,11 @@ fn taken_over_with(
         before: up(1).invocation,
         run: None,
     };
-    let memory = AppMemory { intent: Some(intent), ..AppMemory::default() };
+    // How it had ended is known of what was only to be started, unless that was in the pause before its restart.
+    let starts = !intent.steps.iter().any(|step| matches!(step, Step::Stop { .. } | Step::Restart { .. }));
+    let end = (starts && unit.active.is_down()).then_some((intent.before, Ending::ByItself));
+    let life = LifeMemory { end, ..LifeMemory::default() };
+    let memory = AppMemory { intent: Some(intent), life, ..AppMemory::default() };
     let target = Target::of_unit("web.service".parse().unwrap());
     let now = Moment::from_micros(100) + after;
     let mut app = App::new("web".parse().unwrap(), policy, target, memory, now);
@@ -305,4 +310,54 @@ fn what_systemd_restarts_after_a_failed_start_of_ours_leaves_the_breaker_open() 
     };
     assert!(matches!(begun(1), Breaker::Open { .. }));
     assert_eq!(begun(0), Breaker::HalfOpen, "a start of somebody else");
+}
+
+#[test]
+fn what_is_stopped_in_the_pause_before_its_restart_is_not_started() {
+    let pause = UnitReading { active: ActiveState::Activating, sub: "auto-restart".into(), ..up(1) };
+    let steps = vec![Step::Preflight, Step::Start];
+    let (mut app, effects) = taken_over_with(Policy::default(), steps, 0, Duration::from_secs(2), pause);
+    assert_eq!(performed(&effects), [Step::Preflight]);
+    let now = Moment::from_micros(100) + Duration::from_secs(3);
+    // The first job in the pause is taken for that of the restart.
+    let _ = app.handle(now, Event::JobNew(JobId(9)));
+    let _ = app.handle(now, Event::JobRemoved(JobId(9), crate::judge::JobResult::Done));
+    let _ = app.handle(now, Event::Unit(Box::new(down(1))));
+    let effects = app.handle(now, Event::StepEnded(ActId(4), Outcome::Done));
+    assert_eq!(performed(&effects), []);
+    assert!(app.recovery.is_none());
+}
+
+#[test]
+fn who_stops_what_fell_after_our_start_is_told_from_its_fall() {
+    let (mut app, _) =
+        taken_over_with(Policy::default(), vec![Step::Start], 0, Duration::from_secs(2), down(1));
+    let at = |millis| Moment::from_micros(100) + Duration::from_millis(millis);
+    let _ = app.handle(at(3_000), Event::StepQueued(ActId(4), JobId(7)));
+    let _ = app.handle(at(3_001), Event::Unit(Box::new(up(2))));
+    // The end of our job is not told.
+    let fallen = UnitReading { active: ActiveState::Failed, result: "exit-code".into(), ..down(2) };
+    let _ = app.handle(at(3_100), Event::Unit(Box::new(fallen.clone())));
+    let _ = app.handle(at(3_500), Event::JobNew(JobId(9)));
+    assert_eq!(app.life.ending(), Some(&Ending::ByItself));
+    let _ = app.handle(at(3_501), Event::JobRemoved(JobId(9), crate::judge::JobResult::Done));
+    let _ = app.handle(at(3_600), Event::StepEnded(ActId(4), Outcome::Failed("failed".into())));
+    let _ = app.handle(at(3_700), Event::Unit(Box::new(fallen)));
+    assert_eq!(app.life.ending(), Some(&Ending::Stopped));
+}
+
+#[test]
+fn a_start_of_ours_whose_end_is_not_heard_leaves_the_breaker_open_however_systemd_goes_on() {
+    let policy = Policy { max_attempts: 1, ..Policy::default() };
+    let gave_up = UnitReading { active: ActiveState::Failed, restarts: 5, ..down(1) };
+    let after = Duration::from_secs(2);
+    let (mut app, _) = taken_over_with(policy.clone(), vec![Step::Start], 0, after, gave_up);
+    app.recovery.as_mut().unwrap().intent.attempt = None;
+    let now = Moment::from_micros(100) + after;
+    app.budget.begin(now, &policy);
+    assert!(app.budget.failed(now, &policy));
+    // It is over, and the unit neither up nor failed when somebody looks.
+    drop(app.handle(now, Event::StepEnded(ActId(4), Outcome::Canceled)));
+    drop(app.handle(now, Event::Unit(Box::new(UnitReading { restarts: 2, ..up(3) }))));
+    assert!(matches!(app.budget.breaker(), Breaker::Open { .. }));
 }

@@ -689,11 +689,59 @@ fn restarts_that_follow_a_failed_start_of_ours_are_systemds() {
     life.read(&gave_up, false, true);
     let again = |restarts| UnitReading { active: ActiveState::Activating, restarts, ..up(3) };
     let mut unseen = life.clone();
-    unseen.start_of_ours_failed();
+    unseen.start_of_ours_ended();
     // Its first run was over before it was read.
     assert_eq!(unseen.read(&again(1), false, false), Some(Change::Started(Starter::Systemd)));
     // Without a start of ours it was somebody's, and one that begins the count is.
     assert_eq!(life.clone().read(&again(1), false, false), Some(Change::Started(Starter::Somebody)));
-    life.start_of_ours_failed();
+    life.start_of_ours_ended();
     assert_eq!(life.read(&again(0), false, false), Some(Change::Started(Starter::Somebody)));
+}
+
+#[test]
+fn a_job_that_comes_after_that_of_an_automatic_restart_is_somebodys() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    let _ = life.read(&healing(), false, true);
+    life.job_new(JobId(9));
+    // It waits for what the unit needs.
+    let _ = life.read(&UnitReading { job: Some(JobId(9)), restarts: 1, ..healing() }, false, true);
+    life.job_removed(JobId(9), JobResult::Canceled);
+    assert!(!life.interfered());
+    life.job_new(JobId(10));
+    assert!(life.interfered());
+}
+
+#[test]
+fn what_was_down_while_it_was_on_its_way_up_did_not_take_it_down() {
+    let starting = UnitReading { active: ActiveState::Activating, active_enter: None, ..up(2) };
+    let starting = UnitReading { job: Some(JobId(7)), ..starting };
+    let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(8)), ..starting.clone() };
+    let ended =
+        UnitReading { exit: Some(Exit::Signal(15)), main_exit: at(60_000), active_enter: None, ..down(2) };
+    for (before, ending) in [
+        (ActiveState::Active, Ending::StoppedWith("db.service".parse().unwrap())),
+        (ActiveState::Failed, Ending::Stopped),
+    ] {
+        let mut life = Life::default();
+        let _ = life.read(&needs(ActiveState::Active, down(1)), false, true);
+        life.job_new(JobId(7));
+        let _ = life.read(&needs_that_left(before, 30_000, starting.clone()), false, true);
+        life.job_new(JobId(8));
+        life.job_removed(JobId(7), JobResult::Canceled);
+        let _ = life.read(&needs_that_left(ActiveState::Failed, 30_000, going.clone()), false, true);
+        life.job_removed(JobId(8), JobResult::Done);
+        let ended = needs_that_left(ActiveState::Failed, 30_000, ended.clone());
+        assert_eq!(life.read(&ended, false, true), Some(Change::Ended(ending)));
+    }
+}
+
+#[test]
+fn what_was_seen_only_while_it_went_down_ran() {
+    let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(7)), ..up(1) };
+    let mut life = Life::default();
+    let _ = life.read(&going, false, true);
+    let mut next = Life::restore(life.memory().clone());
+    let gone = UnitReading { invocation: None, inactive_exit: None, active_exit: None, ..down(1) };
+    assert_eq!(next.read(&gone, false, true), Some(Change::Ended(Ending::Unloaded)));
 }

@@ -411,3 +411,18 @@ fn what_cannot_be_checked_fails_no_recovery_and_is_told() {
     assert_eq!((stage.app.verdict, stage.app.conditions.len()), (Verdict::Healthy, 0));
     assert_eq!(stage.steps.iter().filter(|step| **step == Step::Start).count(), 1);
 }
+
+#[test]
+fn what_somebody_is_at_is_not_done_once_more_on_request_whatever_the_verdict_is() {
+    let mut stage = Stage::new(asked(), Policy::default());
+    // Its first answers are waited for before it is judged.
+    (stage.silent, stage.hangs) = (Some(CheckKind::Http), true);
+    stage.answer(|_| Observation::good("well"));
+    let unit = stage.unit.clone();
+    stage.another_monitor();
+    stage.send(Event::Unit(Box::new(unit)));
+    stage.send(Event::JobNew(JobId(70)));
+    assert_eq!(stage.app.refuses_recovery(), Some("a job that is not ours is pending".into()));
+    stage.send(Event::Asked(Request::Recover { by: None }));
+    assert!(stage.steps.is_empty());
+}
