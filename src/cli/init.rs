@@ -1,6 +1,7 @@
 //! `app-monitor init`: looks at this server and proposes a configuration for each app that it finds,
 //! every line with where it came from, and none that does not pass its own check now.
 
+mod belonging;
 mod instances;
 mod proposal;
 mod writing;
@@ -15,11 +16,13 @@ use serde::Serialize;
 
 use crate::checks::{Limits, Pool, World};
 use crate::config::{Settings, Sources, environment, load};
+use crate::judge::UnitName;
 use crate::plain::on_one_line;
 use crate::server::{self, FoundApp, Server, Stray};
 use crate::systemd::Bus;
 
 use super::{ATTENTION, OK, complain, json_text, print_text, status_of};
+use belonging::Addition;
 use proposal::{Around, Line, Proposal};
 
 /// `init`.
@@ -51,6 +54,8 @@ struct App {
     file: String,
     /// The app that is configured on that unit already.
     configured_as: Option<String>,
+    /// The configured app that it is an instance of; it has to be added to that one's table.
+    belongs_to: Option<String>,
     written: bool,
     /// Why it was not written.
     refused: Option<String>,
@@ -98,9 +103,9 @@ pub async fn run(command: &Init) -> u8 {
             return ATTENTION;
         }
     };
-    let settings = match load(&Sources { root: root.to_owned(), environment: environment::of_this_process() })
-    {
-        Ok(loaded) => loaded.settings,
+    let sources = Sources { root: root.to_owned(), environment: environment::of_this_process() };
+    let (settings, shown) = match load(&sources) {
+        Ok(loaded) => (loaded.settings, loaded.shown),
         Err(errors) => {
             if command.write {
                 complain(&errors);
@@ -113,7 +118,7 @@ pub async fn run(command: &Init) -> u8 {
                 return status_of(&errors);
             }
             server.unseen.push("what is configured already: app-monitor config check tells why".to_owned());
-            Settings::default()
+            (Settings::default(), Vec::new())
         }
     };
     let pool = Pool::new(Limits::default());
@@ -127,10 +132,25 @@ pub async fn run(command: &Init) -> u8 {
     let mut apps = Vec::new();
     let as_app = |found: &FoundApp| configured.get(found.service.unit.as_str()).cloned();
     let known = server.apps.iter().filter(|found| as_app(found).is_some()).map(|found| vec![found]);
+    let resting = resting(&server, &configured, &bus).await;
+    let of_known: Vec<(&FoundApp, &str)> = server
+        .apps
+        .iter()
+        .chain(&resting)
+        .filter_map(|found| Some((found, configured.get(found.service.unit.as_str())?.as_str())))
+        .collect();
     let new = instances::groups(server.apps.iter().filter(|found| as_app(found).is_none()));
     for group in known.chain(new) {
         let Some(as_app) = group.first().map(|found| as_app(found)) else { continue };
         let name = proposal::name(&instances::stem(&group), &names);
+        if as_app.is_none()
+            && let Some(of) = belonging::owner(&group, &of_known)
+        {
+            let new = proposal::instances_of(&group, &name, &around).await;
+            let addition = belonging::addition(of, &settings.members, &shown, new);
+            apps.push(belongs(&group, addition, command.write));
+            continue;
+        }
         let proposal = match &as_app {
             Some(_) => Proposal::nothing(&group),
             None => proposal::propose(&group, &name, &around).await,
@@ -146,6 +166,7 @@ pub async fn run(command: &Init) -> u8 {
             lines: proposal.lines,
             app: as_app.clone().unwrap_or_else(|| name.clone()),
             configured_as: as_app,
+            belongs_to: None,
         };
         if app.configured_as.is_none() {
             names.push(name);
@@ -179,6 +200,51 @@ pub async fn run(command: &Init) -> u8 {
     if answer.apps.is_empty() || refused { ATTENTION } else { OK }
 }
 
+/// Configured instances of templates that do not run now.
+async fn resting(server: &Server, configured: &BTreeMap<&str, String>, bus: &Bus) -> Vec<FoundApp> {
+    let mut all = Vec::new();
+    for unit in configured.keys().filter(|unit| unit.contains('@')) {
+        if server.apps.iter().all(|found| found.service.unit.as_str() != *unit)
+            && let Ok(unit) = unit.parse::<UnitName>()
+            && let Ok(service) = bus.read_service(&unit).await
+        {
+            all.extend(belonging::resting(service));
+        }
+    }
+    all
+}
+
+/// Instances that are to be added to a table that is there.
+fn belongs(group: &[&FoundApp], addition: Addition, write: bool) -> App {
+    let units: Vec<String> = group.iter().map(|found| found.service.unit.to_string()).collect();
+    let from = addition.what;
+    App {
+        app: addition.app.clone(),
+        unit: units.first().cloned().unwrap_or_default(),
+        units,
+        file: addition.file.unwrap_or_default(),
+        configured_as: None,
+        belongs_to: Some(addition.app),
+        written: false,
+        refused: write.then(|| "what is configured already is not written anew".to_owned()),
+        lines: vec![Line {
+            key: "instances",
+            value: addition.value,
+            from,
+            left_out: None,
+            others: Vec::new(),
+        }],
+        toml: addition.lines,
+    }
+}
+
+impl App {
+    /// What to do by hand, where it belongs to an app that is configured.
+    fn to_add(&self) -> Option<&str> {
+        self.belongs_to.as_ref().and(self.lines.first()).map(|line| line.from.as_str())
+    }
+}
+
 fn elsewhere(stray: &Stray) -> Elsewhere {
     Elsewhere {
         name: stray.name.clone(),
@@ -196,11 +262,17 @@ fn elsewhere(stray: &Stray) -> Elsewhere {
 fn proposed(answer: &Answer, server: &Server) -> String {
     let mut text = String::new();
     for app in &answer.apps {
-        match &app.configured_as {
-            Some(name) => {
+        match (&app.configured_as, app.to_add()) {
+            (_, Some(what)) => {
+                text.push_str(&comment(what));
+                for line in app.toml.lines() {
+                    text.push_str(&format!("# {line}\n"));
+                }
+            }
+            (Some(name), None) => {
                 text.push_str(&comment(&format!("{} is configured already, as {name}.", app.unit)));
             }
-            None => {
+            (None, None) => {
                 text.push_str(&comment(&format!("For {}:", app.file)));
                 text.push_str(&app.toml);
             }
@@ -208,7 +280,7 @@ fn proposed(answer: &Answer, server: &Server) -> String {
         text.push('\n');
     }
     let rest = remarks(answer, server);
-    if answer.apps.iter().any(|app| app.configured_as.is_none()) {
+    if answer.apps.iter().any(|app| app.configured_as.is_none() && app.belongs_to.is_none()) {
         text.push_str("# Nothing was written. As root: app-monitor init --write\n");
     }
     for line in rest.lines() {
@@ -222,6 +294,13 @@ fn proposed(answer: &Answer, server: &Server) -> String {
 fn written(answer: &Answer, server: &Server) -> String {
     let mut text = String::new();
     for app in &answer.apps {
+        if let Some(what) = app.to_add() {
+            text.push_str(&wrapped(&format!("not written: {what}"), "", "  "));
+            for line in app.toml.lines().filter(|line| !line.starts_with('#')) {
+                text.push_str(&format!("    {line}\n"));
+            }
+            continue;
+        }
         let _ = match (&app.configured_as, &app.refused) {
             (Some(name), _) => writeln!(text, "{}: configured already, as {name}", app.unit),
             (None, Some(why)) => writeln!(text, "{}: not written: {why}", app.file),

@@ -221,6 +221,34 @@ fn init_sees_instances_of_a_template_as_one_app() {
     for unit in ["web@3001.service", "web@3002.service"] {
         assert!(again.contains(&format!("{unit}: configured already, as web")), "{again}");
     }
+    // One that comes later belongs to the app that is there, in whose file somebody has to add it.
+    m.must("systemctl start web@3003");
+    m.wait_http_ok(SOON, 3003, "/api/health");
+    let entry = "  { unit = \"web@3003.service\", port = 3003, http = \"/api/health\" },";
+    let said = m.must("app-monitor init");
+    assert!(said.contains("web@3003.service is an instance of web, which is configured already"), "{said}");
+    assert!(said.contains(&format!("# {entry}")) && !said.contains("[app.web-2]"), "{said}");
+    let refused = m.run("app-monitor init --write");
+    assert_eq!(refused.status, 1, "{}", refused.stdout);
+    assert!(refused.stdout.contains("not written: web@3003.service is an instance"), "{}", refused.stdout);
+    assert_eq!(m.read(FILE).unwrap_or_default(), text.trim_end());
+    m.must(&format!("sed -i '/^instances/a {entry}' {FILE}"));
+    m.must("app-monitor config check && systemctl reload app-monitor && app-monitor init --write");
+    m.must("app-monitor check");
+    // Likewise where one unit alone was configured.
+    m.must(&format!("rm {FILE}"));
+    m.configure("[app.web]\nunit = \"web@3001\"\nport = 3001\nhttp = \"/api/health\"\n");
+    // Whether it runs or not.
+    m.must("systemctl stop web@3003 web@3001");
+    let json: Value = serde_json::from_str(&m.must("app-monitor init --json")).expect("it is JSON");
+    let mut apps = json["apps"].as_array().into_iter().flatten();
+    let app = apps.find(|app| app["belongs_to"] == "web").unwrap_or_else(|| panic!("{json:#}"));
+    let whole = app["toml"].as_str().unwrap_or_default();
+    m.must("systemctl start web@3001");
+    m.wait_http_ok(SOON, 3001, "/api/health");
+    m.configure(&format!("[app.web]\nhttp = \"/api/health\"\n{whole}"));
+    let again = m.must("app-monitor config check && app-monitor check && app-monitor init --write");
+    assert!(again.contains("web@3002.service: configured already, as web"), "{again}");
 }
 
 /// A program under another name, as which it is known by its executable.

@@ -37,7 +37,7 @@ pub fn groups<'a>(apps: impl Iterator<Item = &'a FoundApp>) -> Vec<Vec<&'a Found
 
 /// Instances of one template that run the same files, or services among which nginx divides what it
 /// passes on. A template whose instances run each in a folder of their own is many apps.
-fn are_one(a: &FoundApp, b: &FoundApp) -> bool {
+pub fn are_one(a: &FoundApp, b: &FoundApp) -> bool {
     let template = |app: &FoundApp| app.service.unit.stem().split_once('@').map(|(stem, _)| stem.to_owned());
     let same = template(a).is_some() && template(a) == template(b) && a.directory == b.directory;
     same || (a.runtime == b.runtime && a.shares_a_pass(b))
@@ -84,9 +84,14 @@ pub fn value(instances: &[Instance]) -> String {
     format!("[{}]", instances.iter().map(Instance::shown).collect::<Vec<_>>().join(", "))
 }
 
-/// On a line each, with where it came from.
+/// The whole key.
 pub fn toml(instances: &[Instance]) -> String {
-    let mut text = "instances = [\n".to_owned();
+    format!("instances = [\n{}]\n", entries(instances))
+}
+
+/// On a line each, with where it came from.
+pub fn entries(instances: &[Instance]) -> String {
+    let mut text = String::new();
     for instance in instances {
         text.push_str(&comment(&format!("{}: {}", instance.unit, instance.from)));
         for why in &instance.without {
@@ -94,17 +99,16 @@ pub fn toml(instances: &[Instance]) -> String {
         }
         text.push_str(&format!("  {},\n", instance.shown()));
     }
-    text.push_str("]\n");
     text
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::server::nginx::{Pass, Site, Upstream};
     use crate::systemd::ServiceReading;
 
-    fn app(unit: &str, directory: &str, port: u16, balanced: &[u16]) -> FoundApp {
+    pub fn app(unit: &str, directory: &str, port: u16, balanced: &[u16]) -> FoundApp {
         let to = balanced.iter().map(|port| Upstream::Host("127.0.0.1".into(), *port)).collect();
         let pass = Pass { location: "/".into(), to };
         let site = Site { file: String::new(), names: vec![], ports: vec![(80, false)], passes: vec![pass] };

@@ -101,6 +101,16 @@ pub async fn propose(group: &[&FoundApp], name: &str, around: &Around<'_>) -> Pr
     proposal
 }
 
+/// These as instances of an app, checked likewise.
+pub async fn instances_of(group: &[&FoundApp], name: &str, around: &Around<'_>) -> Vec<Instance> {
+    let mut proposal = Proposal::nothing(group);
+    proposal.of_instances(group, around);
+    // The rest is the app's own, and said in its table.
+    proposal.lines.retain(|line| matches!(line.key, "instances" | "address"));
+    proposal.settle(name, around).await;
+    proposal.instances
+}
+
 fn health(found: &FoundApp, port: u16) -> Health {
     match found.address(port) {
         Some(address) => usual_paths(address, port, PATIENCE),

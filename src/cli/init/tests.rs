@@ -65,6 +65,7 @@ fn answer() -> Answer {
             units: vec!["web.service".into()],
             file: "/etc/app-monitor/conf.d/web.toml".into(),
             configured_as: None,
+            belongs_to: None,
             written: false,
             refused: None,
             toml: proposal.toml("web"),
@@ -96,7 +97,23 @@ fn the_shape_of_json() {
 
 #[test]
 fn what_is_printed_is_toml_within_eighty_columns() {
-    let text = proposed(&answer(), &Server::empty());
+    let mut answer = answer();
+    let what =
+        "web@3.service is an instance of web, which is configured already. Add to its instances (/etc/x):";
+    let lines = "# web@3.service: it listens on [::]:3003\n  { unit = \"web@3.service\", port = 3003 },\n";
+    let added = App {
+        app: "web".into(),
+        belongs_to: Some("web".into()),
+        lines: vec![line("instances", "[]", what)],
+        toml: lines.into(),
+        ..answer.apps.remove(0)
+    };
+    answer.apps = self::answer().apps;
+    answer.apps.push(added);
+    let said = written(&answer, &Server::empty());
+    assert!(said.contains("\n      { unit = \"web@3.service\", port = 3003 },\n"), "{said}");
+    let text = proposed(&answer, &Server::empty());
+    assert!(text.contains("#   { unit = \"web@3.service\", port = 3003 },\n"), "{text}");
     assert!(
         crate::config::load_text(Path::new("/nonexistent"), Path::new("/x.toml"), &text).is_ok(),
         "{text}"
