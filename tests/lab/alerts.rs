@@ -108,8 +108,12 @@ fn alerts_survive_kills_restarts_and_a_reboot() {
         let begun = || asked(m).iter().filter(|one| one["how"] == "late").count();
         m.wait_for(SOON, "it is told", || (begun() > 0).then_some(()));
         m.must(&format!("systemctl restart {UNIT}"));
+        // The rest is not on its way yet: it waits for what may come with it.
+        m.write("/srv/receiver/mode", "ok");
         let four = [BOTH[0], BOTH[1], "incident-opened web-2", "incident-closed web-2"];
         wait_told(m, SOON, &four);
+        let none_waits = || m.must("app-monitor alerts --json").contains("\"waiting\":0");
+        m.wait_for(SOON, "the answer is taken in", || none_waits().then_some(()));
         // Nobody is there, and the host goes down.
         m.must("systemctl stop receiver");
         let at = incident(m);
@@ -325,7 +329,12 @@ fn alerts_go_by_mail_over_starttls() {
     m.must("useradd --system --no-create-home postbox && install -d -o postbox /srv/inbox");
     m.must("chgrp Debian-exim /srv/tls/site.key && chmod 0640 /srv/tls/site.key");
     m.write("/etc/exim4/exim4.conf", EXIM);
+    let listens = || {
+        let port = |address: &str| m.run(&format!("bash -c ': </dev/tcp/{address}/587'")).ok();
+        m.wait_for(SOON, "exim listens", || (port("127.0.0.1") && port("192.0.2.2")).then_some(()));
+    };
     m.must("systemd-run --quiet --unit=mail /usr/sbin/exim4 -bdf -q1m");
+    listens();
     let mail = |name: &str, more: &str| {
         format!(
             "[alerts.{name}]\nkind = \"email\"\nto = \"admin@shop.example\"\nfrom = \"monitor@shop.example\"\n{more}\n"
@@ -355,6 +364,7 @@ fn alerts_go_by_mail_over_starttls() {
     // A server whose certificate is for somebody else gets nothing.
     m.certify("other.example", "-days 90");
     m.must("systemctl restart mail || systemd-run --quiet --unit=mail2 /usr/sbin/exim4 -bdf -q1m");
+    listens();
     let other = m.run("app-monitor alerts test far");
     assert!(other.stderr.contains("certificate is not valid for the name that is asked"), "{}", other.stderr);
 }
