@@ -12,6 +12,7 @@ use super::error::Error;
 use super::execution::{command_lines, commands};
 use super::path::unit_path;
 use super::properties::{Value, plain};
+use super::sight::Sight;
 use crate::judge::{ActiveState, LoadState, UnitName};
 
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
@@ -45,6 +46,8 @@ pub struct ServiceReading {
     pub working_directory: Option<PathBuf>,
     /// That may be missing (`WorkingDirectory=-`).
     pub directory_optional: bool,
+    /// What it sees otherwise than the host has it.
+    pub sight: Sight,
     /// `Restart=`.
     pub restart: String,
     /// `RestartSec=`; none for infinity.
@@ -142,6 +145,7 @@ fn reading(
         // One that may be missing is marked so.
         working_directory: path(text(service_side, "WorkingDirectory").trim_start_matches('!').to_owned()),
         directory_optional: text(service_side, "WorkingDirectory").starts_with('!'),
+        sight: Sight::of(service_side),
         restart: text(service_side, "Restart"),
         restart_delay: length(service_side, "RestartUSec"),
         limit_interval: length(unit_side, "StartLimitIntervalUSec"),
@@ -189,6 +193,7 @@ mod tests {
             ("MainPID", Variant::from(4711_u32)),
             ("WorkingDirectory", Variant::from("!/srv/web")),
             ("Group", Variant::from("web")),
+            ("ProtectHome", Variant::from("tmpfs")),
             ("SupplementaryGroups", Variant::from(vec!["adm", "1000"])),
             ("TimeoutStopUSec", Variant::from(u64::MAX)),
             ("RestartUSec", Variant::from(100_000_u64)),
@@ -201,6 +206,7 @@ mod tests {
         assert_eq!((read.timeout_stop, read.restart_delay), (None, Some(Duration::from_millis(100))));
         assert_eq!((read.limit_interval, read.limit_burst), (Some(Duration::from_secs(10)), 5));
         assert_eq!(read.limit_action, "reboot");
+        assert!(read.sight.hides("/home/me".as_ref()));
         assert_eq!(
             (read.group.as_str(), read.groups.as_slice()),
             ("web", &["adm".into(), "1000".into()][..])

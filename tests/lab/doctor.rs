@@ -357,6 +357,58 @@ fn doctor_is_silent_when_what_it_said_is_done() {
 }
 
 #[test]
+fn doctor_accuses_no_path_that_its_service_sees_otherwise() {
+    scenario("doctor-sandbox", |m| {
+        keep_the_journal(m);
+        m.must("mkdir -p /home/me/web /data/web /srv/root && chmod 777 /home/me /home/me/web /data/web");
+        m.must("cp /usr/bin/sleep /home/me/web/nap && chmod 755 /home/me/web/nap");
+        // Nobody but root may pass on the host.
+        m.must("mkdir -p /srv/shut && chmod 700 /srv/shut");
+        let words = |exec: &str, lines: &str| {
+            m.write(
+                "/etc/systemd/system/nap.service",
+                &format!("[Service]\nExecStart={exec}\nRestart=on-failure\nRestartSec=1d\n{lines}\n"),
+            );
+            m.must("systemctl daemon-reload; systemctl reset-failed nap 2>/dev/null; true");
+            let mut before = found(m, "--unit nap");
+            before.retain(|word| matches!(word.as_str(), "exec" | "chdir"));
+            m.must("systemctl start nap && sleep 0.5");
+            let works = m.run("systemctl is-active nap").stdout.trim() == "active";
+            let mut after = found(m, "--unit nap");
+            after.retain(|word| matches!(word.as_str(), "exec" | "chdir"));
+            m.must("systemctl stop nap");
+            assert_eq!(before, after, "{exec} {lines}");
+            (works, before)
+        };
+        let nap = "/usr/bin/sleep 1d";
+        let fine = (true, Vec::<String>::new());
+        let bad = |word: &str| (false, vec![word.to_owned()]);
+        for lines in [
+            "BindPaths=/data/web:/srv/seen\nWorkingDirectory=/srv/seen",
+            "BindReadOnlyPaths=/data/web:/srv/shut/web\nBindPaths=/data/web:/srv/shut\nWorkingDirectory=/srv/shut\nUser=fixture",
+            "TemporaryFileSystem=/srv/shut\nWorkingDirectory=/srv/shut\nUser=fixture",
+            "StateDirectory=nap\nWorkingDirectory=/var/lib/nap\nUser=fixture",
+            "RuntimeDirectory=nap\nWorkingDirectory=/run/nap",
+            "RootDirectory=/srv/root\nBindReadOnlyPaths=/usr /bin /lib /lib64\nBindPaths=/data/web:/inside\nWorkingDirectory=/inside",
+            "ProtectHome=tmpfs\nBindPaths=/home/me/web\nWorkingDirectory=/home/me/web",
+            "ProtectHome=read-only\nWorkingDirectory=/home/me/web",
+        ] {
+            assert_eq!(words(nap, lines), fine, "{lines}");
+        }
+        assert_eq!(words("/srv/seen/nap 1d", "BindPaths=/home/me/web:/srv/seen"), fine);
+        for how in ["yes", "tmpfs"] {
+            let lines = format!("ProtectHome={how}");
+            assert_eq!(words("/home/me/web/nap 1d", &lines), bad("exec"), "{how}");
+            assert_eq!(words(nap, &format!("{lines}\nWorkingDirectory=/home/me/web")), bad("chdir"), "{how}");
+        }
+        assert_eq!(words(nap, "WorkingDirectory=/srv/shut\nUser=fixture"), bad("chdir"));
+        // What it says mends it.
+        let lines = "ProtectHome=yes\nWorkingDirectory=/home/me/web\nProtectHome=read-only\nReadWritePaths=/home/me/web";
+        assert_eq!(words("/home/me/web/nap 1d", lines), fine);
+    });
+}
+
+#[test]
 fn doctor_names_the_key_that_counts() {
     scenario("doctor-instances", |m| {
         keep_the_journal(m);

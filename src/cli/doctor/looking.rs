@@ -34,6 +34,8 @@ pub struct Patient {
     pub better: Option<String>,
     /// Files of `ExecStart=` that cannot be executed.
     pub unexecutable: Vec<Unexecutable>,
+    /// A file of `ExecStart=` in a home that its sandbox hides.
+    pub hidden: Option<PathBuf>,
     /// What is the matter with the working directory.
     pub homeless: Option<Homeless>,
     /// Where nginx's file names a host and a port in these very letters: file, host, port.
@@ -59,6 +61,8 @@ pub struct Unexecutable {
 pub enum Homeless {
     /// It is not there.
     Missing,
+    /// It is in a home, and its sandbox hides the homes.
+    Hidden,
     /// The unit's user is not let into this one, on the way or at the end of it.
     Closed(PathBuf),
 }
@@ -103,7 +107,8 @@ pub fn look(member: &Member, shown: &[Shown], service: &ServiceReading, server: 
         name,
         says: if table.is_some() { Says::of(&member.subject, shown) } else { Says::default() },
         table,
-        unexecutable: service.commands.iter().filter_map(|path| unexecutable(path)).collect(),
+        unexecutable: unexecutables(service),
+        hidden: hidden(Path::new("/"), service),
         homeless: homeless(Path::new("/"), service),
         spelled: spelled(found.as_ref()),
         remote: remote(target, found.as_ref()),
@@ -113,6 +118,43 @@ pub fn look(member: &Member, shown: &[Shown], service: &ServiceReading, server: 
         policy: member.policy.clone(),
         target: target.clone(),
     }
+}
+
+/// Of what the service sees otherwise nothing is known.
+fn unexecutables(service: &ServiceReading) -> Vec<Unexecutable> {
+    let same = |path: &&PathBuf| {
+        let sight = &service.sight;
+        !ways(Path::new("/"), path).iter().any(|way| sight.is_other(way) || sight.hides(way))
+    };
+    service.commands.iter().filter(same).filter_map(|path| unexecutable(path)).collect()
+}
+
+/// The first file of `ExecStart=` that is hidden from it. Who runs has found what it needs.
+fn hidden(root: &Path, service: &ServiceReading) -> Option<PathBuf> {
+    let mut commands = service.commands.iter().filter(|_| !runs(service));
+    commands.find(|path| is_hidden(root, path, service)).cloned()
+}
+
+fn is_hidden(root: &Path, path: &Path, service: &ServiceReading) -> bool {
+    let (ways, sight) = (ways(root, path), &service.sight);
+    !ways.iter().any(|way| sight.is_other(way)) && ways.iter().any(|way| sight.hides(way))
+}
+
+/// A path as it is written, and where its links lead to.
+fn ways(root: &Path, path: &Path) -> Vec<PathBuf> {
+    let mut ways = vec![path.to_owned()];
+    if let Ok(real) = root.join(path.strip_prefix("/").unwrap_or(path)).canonicalize()
+        && let Ok(inside) = real.strip_prefix(root)
+    {
+        ways.push(Path::new("/").join(inside));
+    }
+    ways
+}
+
+/// Its present process was executed where it should be.
+fn runs(service: &ServiceReading) -> bool {
+    let failed = service.result == "exit-code" && matches!(service.status, 200 | 203);
+    service.active == ActiveState::Active && !failed
 }
 
 fn unexecutable(path: &Path) -> Option<Unexecutable> {
@@ -133,12 +175,20 @@ fn unexecutable(path: &Path) -> Option<Unexecutable> {
 pub fn homeless(root: &Path, service: &ServiceReading) -> Option<Homeless> {
     let path = service.working_directory.as_ref().filter(|_| !service.directory_optional)?;
     // Who runs there is let in, by whatever it is.
-    let failed = service.result == "exit-code" && matches!(service.status, 200 | 203);
-    let runs = service.active == ActiveState::Active && !failed;
+    let runs = runs(service);
+    if is_hidden(root, path, service) {
+        return (!runs).then_some(Homeless::Hidden);
+    }
+    let sight = &service.sight;
+    if ways(root, path).iter().any(|way| sight.is_other(way)) {
+        return None;
+    }
     match root.join(path.strip_prefix("/").unwrap_or(path)).metadata() {
         Ok(metadata) if metadata.is_dir() && runs => None,
+        Ok(metadata) if metadata.is_dir() && sight.is_handed_over(path) => None,
         Ok(metadata) if metadata.is_dir() => access::closed_to(root, path, service).map(Homeless::Closed),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+        Err(_) if sight.is_made(path) => None,
         _ => Some(Homeless::Missing),
     }
 }

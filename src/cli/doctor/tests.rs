@@ -52,6 +52,7 @@ fn sound() -> Patient {
         health: Some(answering(200, 5, &[])),
         better: None,
         unexecutable: vec![],
+        hidden: None,
         homeless: None,
         spelled: vec![],
         remote: Some("db.example.org".into()),
@@ -499,6 +500,59 @@ fn a_folder_that_is_closed() {
             "# let me in to /srv/my web: chgrp to a group of the unit and chmod g+x, or setfacl -m u:me:x"
         ]
     );
+}
+
+/// Of what its sandbox shows otherwise nothing is said, but that it hides a home.
+#[test]
+fn a_folder_that_is_seen_otherwise() {
+    use crate::judge::ActiveState;
+    use crate::systemd::Sight;
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("home/me/web")).unwrap();
+    std::fs::create_dir_all(root.path().join("srv")).unwrap();
+    std::os::unix::fs::symlink("../home/me/web", root.path().join("srv/link")).unwrap();
+    let home = Sight { homes: Some("yes".into()), ..Sight::default() };
+    let bound = Sight { covered: vec!["/srv/gone".into(), "/home/me".into()], ..home.clone() };
+    let made = Sight { made: vec!["/var/lib/web".into()], ..Sight::default() };
+    let own_root = Sight { own_root: true, ..Sight::default() };
+    let missing = Some(Homeless::Missing);
+    for (sight, path, expected) in [
+        (Sight::default(), "/srv/gone", missing.clone()),
+        (bound.clone(), "/srv/gone/app", None),
+        (own_root, "/srv/gone", None),
+        (made.clone(), "/var/lib/web", None),
+        (made, "/var/lib/web/app", missing.clone()),
+        (Sight::default(), "/home/me/web", None),
+        (home.clone(), "/home/me/web", Some(Homeless::Hidden)),
+        (home.clone(), "/home/you", Some(Homeless::Hidden)),
+        (home.clone(), "/srv/link", Some(Homeless::Hidden)),
+        (bound.clone(), "/home/me/web", None),
+        (bound, "/srv/link", None),
+    ] {
+        let mut service = ServiceReading {
+            working_directory: Some(path.into()),
+            active: ActiveState::Failed,
+            sight,
+            ..ServiceReading::running("web.service", 7)
+        };
+        assert_eq!(looking::homeless(root.path(), &service), expected, "{path} {:?}", service.sight);
+        service.active = ActiveState::Active;
+        let hidden = expected.filter(|one| *one != Homeless::Hidden);
+        assert_eq!(looking::homeless(root.path(), &service), hidden, "who runs sees it: {path}");
+    }
+    let mended = |path: &str| {
+        let findings = found(|p| {
+            p.homeless = Some(Homeless::Hidden);
+            p.hidden = Some("/root/.nvm/node".into());
+            p.service.sight = home.clone();
+            p.service.working_directory = Some(path.into());
+        });
+        assert_eq!(words(&findings), ["exec", "chdir"]);
+        assert!(findings.iter().all(|one| one.what.contains("hidden from it by ProtectHome=yes")));
+        findings[1].mend.last().cloned().unwrap()
+    };
+    assert_eq!(mended("/home/me/web"), "ReadWritePaths=/home/me/web");
+    assert!(mended("/home/me/my web").starts_with("# "));
 }
 
 /// What root is to paste holds no commands of others.

@@ -118,8 +118,13 @@ pub fn start(notes: &mut Notes<'_>) {
     let (no_exec, no_chdir) = (failed(203), failed(200));
     let first = service.commands.first().map(|path| path.display().to_string()).unwrap_or_default();
     let bad = notes.patient.unexecutable.first().cloned();
-    if bad.is_some() || no_exec {
+    let (hidden, how) = (notes.patient.hidden.clone(), service.sight.homes.clone().unwrap_or_default());
+    if bad.is_some() || hidden.is_some() || no_exec {
         let (what, mend) = match &bad {
+            _ if let Some(path) = &hidden => (
+                format!("{} is hidden from it by ProtectHome={how} (203/EXEC)", path.display()),
+                notes.edit("Service", &["ProtectHome=read-only"]),
+            ),
             Some(bad) if bad.there => (
                 format!("{} is not marked as executable (203/EXEC)", bad.path.display()),
                 vec![command("chmod +x {}", &[&bad.path.to_string_lossy()])],
@@ -175,6 +180,19 @@ pub fn start(notes: &mut Notes<'_>) {
             Some((
                 format!("its working directory {directory} does not exist (200/CHDIR)"),
                 vec![command("install -d -o {} {}", &[owner, &directory])],
+            ))
+        }
+        Some(Homeless::Hidden) => {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+            let write = match directory.chars().all(plain) {
+                true => format!("ReadWritePaths={directory}"),
+                false => "# and ReadWritePaths= with its directory, as systemd.exec(5) quotes it".to_owned(),
+            };
+            Some((
+                format!(
+                    "its working directory {directory} is hidden from it by ProtectHome={how} (200/CHDIR)"
+                ),
+                notes.edit("Service", &["ProtectHome=read-only", &write]),
             ))
         }
         Some(Homeless::Closed(at)) => Some((
