@@ -9,6 +9,7 @@ mod client;
 mod clock;
 mod connect;
 mod line;
+mod store;
 mod tls;
 
 pub(crate) use client::{Head, client};

@@ -4,7 +4,6 @@
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -16,12 +15,9 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
+use super::certificate;
 use super::line::{Stream, Wire};
-use super::{certificate, clock};
-use crate::judge::Moment;
-
-/// The trust store is read again when it does not know an issuer, but no more often than this.
-const FRESH: Duration = Duration::from_secs(60);
+use super::store::store;
 
 /// Which certificates are good.
 #[derive(Clone, Debug)]
@@ -82,7 +78,7 @@ fn begin(host: &str, trust: &Trust, shown: &Arc<Mutex<Option<i64>>>) -> Result<C
     let name = ServerName::try_from(host.trim_end_matches('.').to_owned())
         .map_err(|_| Insecure::Untried("its host is no name that TLS knows".into()))?;
     let inner = match trust {
-        Trust::System => Some(store(None).map_err(untried)? as Arc<dyn ServerCertVerifier>),
+        Trust::System => Some(store(false).map_err(untried)? as Arc<dyn ServerCertVerifier>),
         Trust::SystemAnew => Some(Arc::new(Verifier::new(provider()).map_err(untried)?) as _),
         Trust::Anyone => None,
         #[cfg(test)]
@@ -100,25 +96,9 @@ fn begin(host: &str, trust: &Trust, shown: &Arc<Mutex<Option<i64>>>) -> Result<C
     ClientConnection::new(Arc::new(config), name).map_err(untried)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
-}
-
-/// The system's trust store. Reading it takes milliseconds, so it is kept, and read again for a
-/// certificate whose issuer was `unknown` to what is kept: an authority may have been added since.
-fn store(unknown: Option<&CertificateDer<'_>>) -> Result<Arc<Verifier>, Error> {
-    static STORE: Mutex<Option<(Arc<Verifier>, Moment)>> = Mutex::new(None);
-    let mut kept = STORE.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = clock::now();
-    match &*kept {
-        Some((verifier, read)) if unknown.is_none() || now.since(*read) < FRESH => Ok(Arc::clone(verifier)),
-        _ => {
-            let verifier = Arc::new(Verifier::new(provider())?);
-            *kept = Some((Arc::clone(&verifier), now));
-            Ok(verifier)
-        }
-    }
 }
 
 /// Notes how long the certificate holds before somebody else judges it.
@@ -145,7 +125,7 @@ impl ServerCertVerifier for Witness {
         let verdict = inner.verify_server_cert(end_entity, intermediates, name, ocsp, now);
         match verdict {
             Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) if self.system => {
-                store(Some(end_entity))?.verify_server_cert(end_entity, intermediates, name, ocsp, now)
+                store(true)?.verify_server_cert(end_entity, intermediates, name, ocsp, now)
             }
             verdict => verdict,
         }

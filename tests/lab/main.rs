@@ -45,4 +45,5 @@ mod strangers;
 mod support;
 mod telling;
 mod terminal;
+mod trust;
 mod upgrade;
