@@ -60,6 +60,8 @@ struct App {
     /// Why it was not written.
     refused: Option<String>,
     lines: Vec<Line>,
+    /// What else to know of it.
+    notes: Vec<String>,
     toml: String,
 }
 
@@ -164,6 +166,7 @@ pub async fn run(command: &Init) -> u8 {
             refused: None,
             toml: if as_app.is_some() { String::new() } else { proposal.toml(&name) },
             lines: proposal.lines,
+            notes: proposal.notes,
             app: as_app.clone().unwrap_or_else(|| name.clone()),
             configured_as: as_app,
             belongs_to: None,
@@ -234,6 +237,7 @@ fn belongs(group: &[&FoundApp], addition: Addition, write: bool) -> App {
             left_out: None,
             others: Vec::new(),
         }],
+        notes: Vec::new(),
         toml: addition.lines,
     }
 }
@@ -315,6 +319,9 @@ fn written(answer: &Answer, server: &Server) -> String {
                 None => format!("{} = {}", line.key, line.value),
             };
             text.push_str(&wrapped(&part, "    ", "      "));
+        }
+        for note in &app.notes {
+            text.push_str(&wrapped(note, "    ", "      "));
         }
     }
     if answer.apps.iter().any(|app| app.written) {

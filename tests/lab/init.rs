@@ -370,6 +370,25 @@ fn init_knows_many_ways() {
     ] {
         assert_eq!(of(unit, key).as_deref(), expected, "{unit} {key}\n{text}");
     }
-    m.must("app-monitor init --write && app-monitor config check && systemctl reload app-monitor");
+    // No key asks a socket, which is said, with what can be done.
+    let notes = |unit: &str| {
+        let mut apps = json["apps"].as_array().into_iter().flatten();
+        apps.find(|app| app["unit"] == unit).map(|app| app["notes"].to_string()).unwrap_or_default()
+    };
+    for (unit, parts) in [
+        (
+            "py.service",
+            ["it listens on /run/py/app.sock, and no key asks", "from the public page", "127.0.0.1, too"],
+        ),
+        ("php8.2-fpm.service", ["/run/php/php8.2-fpm.sock", "that is not seen", "request_terminate_timeout"]),
+    ] {
+        for part in parts {
+            assert!(notes(unit).contains(part), "{unit} {part}: {}", notes(unit));
+        }
+    }
+    assert_eq!(notes("api.service"), "[]");
+    let said = m.must("app-monitor init --write");
+    assert!(said.contains("Note: it listens on /run/py/app.sock"), "{said}");
+    m.must("app-monitor config check && systemctl reload app-monitor");
     m.must("app-monitor check");
 }

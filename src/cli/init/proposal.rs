@@ -49,7 +49,8 @@ pub struct Proposal {
     pub lines: Vec<Line>,
     /// What stands in the line `instances`, where there is one.
     instances: Vec<Instance>,
-    notes: Vec<String>,
+    /// What else to know of it.
+    pub notes: Vec<String>,
 }
 
 /// How long an answer is waited for.
@@ -60,6 +61,8 @@ const MOST_PORTS: usize = 3;
 const MOST_ROUNDS: usize = 12;
 /// Public names of a site that are tried.
 const MOST_NAMES: usize = 4;
+/// Sockets of an app that are named.
+const MOST_SOCKETS: usize = 4;
 /// Longest name of an app.
 const LONGEST: usize = 32;
 
@@ -98,6 +101,7 @@ pub async fn propose(group: &[&FoundApp], name: &str, around: &Around<'_>) -> Pr
         _ => proposal.of_instances(group, around),
     }
     proposal.settle(name, around).await;
+    proposal.notes.extend(unasked(group, &proposal.lines));
     proposal
 }
 
@@ -131,6 +135,41 @@ fn listens(found: &FoundApp) -> String {
     format!("it listens on {}", at.join(", "))
 }
 
+/// The same of sockets in the file system.
+fn on_sockets(found: &FoundApp) -> Option<String> {
+    let at: Vec<String> =
+        found.sockets.iter().take(MOST_SOCKETS).map(|path| path.display().to_string()).collect();
+    (!at.is_empty()).then(|| format!("it listens on {}", at.join(", ")))
+}
+
+/// What to know of an app behind sockets in the file system: no key takes one.
+fn unasked(group: &[&FoundApp], lines: &[Line]) -> Option<String> {
+    let behind: Vec<&&FoundApp> =
+        group.iter().filter(|found| found.listening.is_empty() && !found.sockets.is_empty()).collect();
+    let first = behind.first()?;
+    let sockets = behind.iter().flat_map(|found| &found.sockets).take(MOST_SOCKETS);
+    let sockets: Vec<String> = sockets.map(|path| path.display().to_string()).collect();
+    let public = lines.iter().any(|line| line.key == "public" && line.left_out.is_none());
+    let frozen = match public {
+        true => {
+            "when it answers nobody, that is seen from the public page, and told, but nothing is restarted"
+        }
+        false => "when it answers nobody, that is not seen",
+    };
+    let remedy = match first.runtime {
+        Some("php-fpm") => "php-fpm itself ends what hangs, with request_terminate_timeout in its pool",
+        _ => {
+            "to have it restarted then, let it listen on a port of 127.0.0.1, too, and name that with port and \
+             http"
+        }
+    };
+    Some(format!(
+        "Note: it listens on {}, and no key asks a socket. Its unit and its processes are watched; \
+         {frozen}. What can be done: {remedy}.",
+        sockets.join(", ")
+    ))
+}
+
 /// The address that a port is bound to, where localhost does not lead to it.
 fn elsewhere(found: &FoundApp, port: u16) -> Option<IpAddr> {
     let mut addresses = found.listening.iter().filter(|at| at.port == port).map(|at| at.address);
@@ -150,10 +189,7 @@ fn answers(path: &str, asked: &Asked) -> String {
 
 fn lines(found: &FoundApp, around: &Around<'_>) -> Vec<Line> {
     let unit = found.service.unit.as_str();
-    let sockets: Vec<String> = found.sockets.iter().map(|path| path.display().to_string()).collect();
-    let from =
-        if sockets.is_empty() { String::new() } else { format!("it listens on {}", sockets.join(", ")) };
-    let mut lines = vec![line("unit", quoted(unit), from)];
+    let mut lines = vec![line("unit", quoted(unit), on_sockets(found).unwrap_or_default())];
     let chosen = chosen(found);
     if let Some((port, health)) = &chosen {
         lines.push(line("port", port.to_string(), listens(found)));
@@ -290,7 +326,8 @@ impl Proposal {
         for found in group {
             let unit = found.service.unit.to_string();
             let chosen = chosen(found);
-            let (mut from, mut without) = ("it listens nowhere".to_owned(), Vec::new());
+            let nowhere = || "it listens nowhere".to_owned();
+            let (mut from, mut without) = (on_sockets(found).unwrap_or_else(nowhere), Vec::new());
             let (mut port, mut http) = (None, None);
             if let Some((at, health)) = &chosen {
                 from = listens(found);

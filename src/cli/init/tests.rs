@@ -70,6 +70,7 @@ fn answer() -> Answer {
             refused: None,
             toml: proposal.toml("web"),
             lines: proposal.lines[..1].to_vec(),
+            notes: vec!["Note: disk: full".into()],
         }],
         elsewhere: vec![Elsewhere {
             name: "node".into(),
