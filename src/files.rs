@@ -7,6 +7,8 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use crate::plain::in_shell;
+
 /// Reads a file of our own: at most `most` bytes of a plain file. Opening a pipe would wait for ever, and
 /// a link may lead anywhere.
 ///
@@ -52,6 +54,23 @@ pub fn write_whole(directory: &Path, name: &str, text: &[u8]) -> io::Result<()> 
         return Err(error);
     }
     File::open(directory)?.sync_all()
+}
+
+/// Why that file was not written, for people: its path, the operating system's reason, and what to do where
+/// a file system takes nothing.
+#[must_use]
+pub fn not_written(path: &Path, error: &io::Error) -> String {
+    let folder = in_shell(&path.parent().unwrap_or(path).to_string_lossy());
+    let remedy = match error.kind() {
+        // Either of blocks and inodes may be used up.
+        io::ErrorKind::StorageFull => format!("; make room there: df -h {folder}; df -i {folder}"),
+        io::ErrorKind::QuotaExceeded => format!("; raise the quota, or make room there: du -sh {folder}"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("; findmnt -T {folder} shows what is mounted there, journalctl -k may say why")
+        }
+        _ => String::new(),
+    };
+    format!("{}: {error}{remedy}", path.display())
 }
 
 /// Keeps what cannot be used beside its place, as `NAME.bad`, or as `NAME.bad.2` and so on where something
@@ -111,6 +130,20 @@ mod tests {
         write_whole(folder.path(), "x", b"2").unwrap();
         assert_eq!(fs::read(folder.path().join("x")).unwrap(), b"2");
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn who_has_to_make_room_is_told_where() {
+        let full = io::Error::from(rustix::io::Errno::NOSPC);
+        assert_eq!(
+            not_written(Path::new("/var/lib/x/state.json"), &full),
+            "/var/lib/x/state.json: No space left on device (os error 28); make room there: df -h /var/lib/x; \
+             df -i /var/lib/x"
+        );
+        let read_only = not_written(Path::new("/etc/x"), &io::Error::from(rustix::io::Errno::ROFS));
+        assert!(read_only.contains("; findmnt -T /etc shows"), "{read_only}");
+        let denied = not_written(Path::new("/etc/x"), &io::Error::from(rustix::io::Errno::ACCESS));
+        assert_eq!(denied, "/etc/x: Permission denied (os error 13)");
     }
 
     #[test]

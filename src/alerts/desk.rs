@@ -33,6 +33,8 @@ const STACK: usize = 512 * 1024;
 /// At the end, what is on its way may come to its own: so long. Then the queue is written.
 const FAREWELL: Duration = Duration::from_millis(400);
 const LAST_WRITE: Duration = Duration::from_millis(200);
+/// How long a disk that did not take the queue is left alone, while nothing else happens to it.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// Where things are, and which clocks they go by.
 #[derive(Clone, Debug)]
@@ -96,6 +98,8 @@ pub struct Desk {
     testing: usize,
     writing: bool,
     write_failed: bool,
+    /// When what was not written is tried again.
+    write_again: Option<Moment>,
 }
 
 impl Desk {
@@ -117,6 +121,7 @@ impl Desk {
             testing: 0,
             writing: false,
             write_failed: false,
+            write_again: None,
         };
         desk.configure(settings, now);
         odd.extend(desk.without_credential(settings));
@@ -198,6 +203,7 @@ impl Desk {
             Outcome::Delivered(name, delivered) => self.delivered(&name, *delivered, now),
             Outcome::Written(outcome) => {
                 self.writing = false;
+                self.write_again = outcome.is_err().then(|| now + AGAIN);
                 self.note_written(outcome);
             }
             Outcome::Tested => self.testing = self.testing.saturating_sub(1),
@@ -226,7 +232,8 @@ impl Desk {
                 self.deliver(&order.alert, order.batch, wall);
             }
         }
-        if self.queue.is_dirty() && !self.writing {
+        let again = self.write_again.is_some_and(|again| again <= now);
+        if (self.queue.is_dirty() || again) && !self.writing {
             self.write();
         }
         self.beat(now);
@@ -282,7 +289,7 @@ impl Desk {
             }
         };
         let _ = tokio::time::timeout(FAREWELL, wait).await;
-        if self.queue.is_dirty() {
+        if self.queue.is_dirty() || self.write_again.is_some() {
             self.write();
             let written = async {
                 while self.writing {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::files::{not_written, write_whole};
 use crate::judge::{AppName, EventKind, UnitName};
 
 /// The details of one alert. Its shape is public interface.
@@ -32,11 +33,12 @@ pub struct Details {
 /// Writes the details, whole or not at all.
 ///
 /// # Errors
-/// Whatever keeps the directory from taking the file.
-pub fn write(directory: &Path, details: &Details) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let text = serde_json::to_vec_pretty(details)?;
-    let temporary = directory.join(format!(".{}.json.new", details.app));
-    fs::write(&temporary, text)?;
-    fs::rename(temporary, directory.join(format!("{}.json", details.app)))
+/// Why the directory does not take the file, with its path.
+pub fn write(directory: &Path, details: &Details) -> Result<(), String> {
+    let name = format!("{}.json", details.app);
+    let put = || -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        write_whole(directory, &name, &serde_json::to_vec_pretty(details)?)
+    };
+    put().map_err(|error| not_written(&directory.join(&name), &error))
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::files::{read_plain, set_aside, write_whole};
+use crate::files::{not_written, read_plain, set_aside, write_whole};
 
 use super::queue::Stored;
 
@@ -64,7 +64,7 @@ impl Places {
                 Ok(())
             }
             Err(error) => {
-                let why = format!("{}: {error}", self.directory.join(NAME).display());
+                let why = not_written(&self.directory.join(NAME), &error);
                 match write_whole(&self.aside, NAME, &text) {
                     Ok(()) => Err(format!("{why}; it is kept in {} meanwhile", self.aside.display())),
                     Err(_) => Err(why),

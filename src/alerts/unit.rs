@@ -26,11 +26,9 @@ pub(super) async fn deliver(
     details: &Details,
     unit: Option<UnitName>,
 ) -> Result<String, Failure> {
-    let app = &details.app;
     let unit = unit.ok_or_else(|| Failure::Final("its unit has no valid name for this app".to_owned()))?;
     let again = |why: String| Failure::Later(why, Some(AGAIN));
-    details::write(directory, details)
-        .map_err(|error| again(format!("cannot write {}/{app}.json: {error}", directory.display())))?;
+    details::write(directory, details).map_err(|why| again(format!("cannot write {why}")))?;
     let current = bus.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let Some(bus) = current else { return Err(again("not connected to the bus".to_owned())) };
     match start(&bus, &unit).await {

@@ -15,6 +15,7 @@ use super::error::{Errors, Notice};
 use super::settings::Settings;
 use super::shown::Shown;
 use super::{Loaded, Sources};
+use crate::files::not_written;
 
 /// The directory, as the system knows it.
 pub const DIRECTORY: &str = "/run/app-monitor-resolved";
@@ -150,7 +151,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ReadError> {
 /// # Errors
 /// Why it cannot be written, with the path.
 pub fn write(directory: &Path, resolved: &Resolved) -> Result<(), String> {
-    let at = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+    let at = |path: &Path, error: io::Error| not_written(path, &error);
     let group = group_id(Path::new("/etc/group"), GROUP);
     if let Err(error) = DirBuilder::new().mode(0o750).create(directory)
         && error.kind() != io::ErrorKind::AlreadyExists

@@ -7,7 +7,7 @@ use crate::checks::Probe;
 use crate::helpers::result::{Ending, Report};
 use crate::incidents::Evidence;
 use crate::judge::{
-    ActId, App, CheckKind, Effect, Effects, Event, Level, Outcome, RoundId, Step, Subject, UnitName,
+    ActId, App, CheckKind, Effect, Effects, Event, Level, Moment, Outcome, RoundId, Step, Subject, UnitName,
 };
 use crate::recovery;
 
@@ -15,6 +15,8 @@ use super::looping::{Daemon, Happening};
 use super::state::{Saved, Saving};
 use super::{clock, helping, performing, telling};
 
+/// How long a disk that did not take the state is left alone, while nothing else happens.
+const SAVE_AGAIN: Duration = Duration::from_secs(30);
 /// What the unit of a preflight gets on top of the timeout of a check: it has to be started.
 const PREFLIGHT_ON_TOP: Duration = Duration::from_secs(5);
 
@@ -43,13 +45,17 @@ impl Daemon {
             }
         }
         if let Some(saved) = saved {
-            let queue = self.queue.clone();
-            tokio::spawn(async move {
-                if let Ok(saved) = saved.everywhere.await {
-                    let _ = queue.send(Happening::Saved(saved)).await;
-                }
-            });
+            self.follow_saving(saved);
         }
+    }
+
+    fn follow_saving(&self, saved: Saving) {
+        let queue = self.queue.clone();
+        tokio::spawn(async move {
+            if let Ok(saved) = saved.everywhere.await {
+                let _ = queue.send(Happening::Saved(saved)).await;
+            }
+        });
     }
 
     fn read(&mut self, app: Subject) {
@@ -148,13 +154,26 @@ impl Daemon {
         self.saver.save(&self.host.memory(clock::clocks()))
     }
 
-    /// Says once that the state cannot be written.
-    pub(super) fn note_saved(&mut self, saved: &Saved) {
+    /// Says once that the state cannot be written, and has it tried again.
+    pub(super) fn note_saved(&mut self, saved: &Saved, now: Moment) {
         let bad = !saved.problems.is_empty();
-        if bad && !self.save_complained {
-            telling::say(Level::Warn, format!("cannot write the state: {}", saved.problems.join("; ")));
+        match (bad, self.save_again.is_some()) {
+            (true, false) => {
+                telling::say(Level::Warn, format!("cannot write the state: {}", saved.problems.join("; ")));
+            }
+            (false, true) => telling::say(Level::Info, "the state is written again".to_owned()),
+            _ => {}
         }
-        self.save_complained = bad;
+        self.save_again = bad.then(|| now + SAVE_AGAIN);
+    }
+
+    /// The copy that is left may be on a disk that a reboot empties: what the other did not take is tried
+    /// again, though nothing happens meanwhile.
+    pub(super) fn save_what_waits(&mut self, now: Moment) {
+        if self.save_again.is_some_and(|again| again <= now) {
+            self.save_again = Some(now + SAVE_AGAIN);
+            self.follow_saving(self.save());
+        }
     }
 
     fn perform(&mut self, app: Subject, act: ActId, step: Step, saved: Option<Saving>) {

@@ -93,7 +93,8 @@ pub(super) struct Daemon {
     pub(super) pool: Arc<Pool>,
     pub(super) world: Arc<World>,
     pub(super) saver: Saver,
-    pub(super) save_complained: bool,
+    /// When the state is to be written again that a disk did not take.
+    pub(super) save_again: Option<Moment>,
     pub(super) incidents: incidents::Keeper,
     /// What of our own files could not be used when we started.
     pub(super) remarks: Arc<[String]>,
@@ -162,7 +163,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         pool: Arc::new(Pool::new(Limits::default())),
         world: Arc::new(World::system()),
         saver,
-        save_complained: false,
+        save_again: None,
         incidents,
         remarks: odd.iter().map(|remark| on_lines(remark)).take(MOST_REMARKS).collect(),
         gathering: Gathering::default(),
@@ -234,6 +235,7 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         daemon.carry_out(effects);
         daemon.despair(after);
         daemon.report(after);
+        daemon.save_what_waits(after);
         daemon.alerts.turn(after);
         // Sent here and nowhere else: by the loop that does the work, after it did.
         // Not at every turn: each one wakes PID 1.
@@ -313,7 +315,7 @@ impl Daemon {
                 Effects::new()
             }
             Happening::Saved(saved) => {
-                self.note_saved(&saved);
+                self.note_saved(&saved, now);
                 Effects::new()
             }
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::files::{read_plain, set_aside, write_whole};
+use crate::files::{not_written, read_plain, set_aside, write_whole};
 use crate::judge::{MEMORY_VERSION, Memory};
 
 const NAME: &str = "state.json";
@@ -243,7 +243,7 @@ fn serve(directory: &Path, orders: &Receiver<Order>, write: Write) {
             waiting.push(std::mem::replace(&mut order, later));
         }
         let written = write(directory, NAME, &order.text);
-        let written = written.map_err(|error| format!("{}: {error}", directory.join(NAME).display()));
+        let written = written.map_err(|error| not_written(&directory.join(NAME), &error));
         waiting.push(order);
         waiting.iter().for_each(|order| order.told(written.clone()));
     }

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::Grant;
+use crate::files::not_written;
 
 /// The only directory that polkit reads (polkit(8)) and that is meant to be written to.
 pub const DIRECTORY: &str = "/etc/polkit-1/rules.d";
@@ -67,11 +68,18 @@ fn quoted(text: &str) -> String {
     out + "\""
 }
 
-/// A rule that lies beside its place, and gets there by [`Prepared::put_in_force`].
+/// A rule that lies beside its place, and gets there by [`Prepared::put_in_force`]; else it is removed.
 #[derive(Debug)]
 #[must_use]
 pub struct Prepared {
     directory: PathBuf,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // In its place by now, or of no use.
+        let _ = fs::remove_file(self.directory.join(NEW));
+    }
 }
 
 /// Writes the rule beside its place; polkit does not see it there.
@@ -104,7 +112,7 @@ pub fn prepare(directory: &Path, grants: &[Grant]) -> Result<Prepared, String> {
         )),
         Err(error) => {
             let _ = fs::remove_file(&new);
-            Err(format!("{}: {error}", new.display()))
+            Err(not_written(&directory.join(FILE), &error))
         }
     }
 }
@@ -117,10 +125,7 @@ impl Prepared {
     pub fn put_in_force(self) -> Result<(), String> {
         let (new, path) = (self.directory.join(NEW), self.directory.join(FILE));
         let put = fs::rename(&new, &path).and_then(|()| File::open(&self.directory)?.sync_all());
-        put.map_err(|error| {
-            let _ = fs::remove_file(&new);
-            format!("{}: {error}", path.display())
-        })
+        put.map_err(|error| not_written(&path, &error))
     }
 }
 
@@ -130,14 +135,16 @@ impl Prepared {
 /// # Errors
 /// Why the new one does not hold, and what holds instead.
 pub fn replace(directory: &Path, grants: &[Grant]) -> Result<(), String> {
-    let Err(why) = prepare(directory, grants).and_then(Prepared::put_in_force) else { return Ok(()) };
+    let put = || prepare(directory, grants).and_then(Prepared::put_in_force);
+    let Err(why) = put() else { return Ok(()) };
     let path = directory.join(FILE);
     // Nothing new was to be written, e.g. on a full disk.
     if holds(&path, grants) {
         return Ok(());
     }
     match fs::remove_file(&path) {
-        Ok(()) => Err(format!("{why}; the one of the last start is removed")),
+        // On a full disk, its room may do.
+        Ok(()) => put().map_err(|_| format!("{why}; the one of the last start is removed")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(why),
         Err(error) => {
             Err(format!("{why}; {}, which is out of date, is still there: {error}", path.display()))
@@ -185,6 +192,8 @@ mod tests {
         let path = folder.path().join(FILE);
         assert_eq!(fs::read_to_string(&path).unwrap(), rule(&one));
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode(), 0o100_644);
+        drop(prepare(folder.path(), &[]).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "what is not wanted any more is gone");
         let prepared = prepare(folder.path(), &[]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), rule(&one), "not in force yet");
         prepared.put_in_force().unwrap();

@@ -83,7 +83,7 @@ fn put_in_force(request: &Request, resolved: &Resolved, text: &mut String) -> u8
     match done {
         Ok(()) => 0,
         Err(why) => {
-            let _ = writeln!(text, "{why}");
+            let _ = writeln!(text, "{why}; what is in force stays so; then: systemctl reload app-monitor");
             1
         }
     }
@@ -97,18 +97,28 @@ fn begin(request: &Request, resolved: &Resolved, text: &mut String) -> u8 {
             let _ = writeln!(text, "group adm cannot read incidents: {why}");
         }
     }
-    let written = resolved::write(&request.directory, resolved);
-    if let Err(why) = &written {
-        let _ = writeln!(text, "cannot write the configuration in force: {why}");
-    }
+    let in_force = match resolved::write(&request.directory, resolved) {
+        Ok(()) => true,
+        Err(why) => {
+            // Nothing new was to be written, e.g. on a full disk.
+            let same = resolved::read(&request.directory).is_ok_and(|known| known == *resolved);
+            let hence =
+                if same { "the one of the last start is the same" } else { "nothing is watched until then" };
+            let _ = writeln!(text, "cannot write the configuration in force: {why}; {hence}");
+            same
+        }
+    };
     let grants = match &resolved.outcome {
-        Ok(settings) if written.is_ok() => config::grants(settings),
+        Ok(settings) if in_force => config::grants(settings),
         _ => Vec::new(),
     };
     if let Err(why) = grant::replace(&request.rules, &grants) {
-        let _ = writeln!(text, "the monitor may not act: cannot write what it is allowed: {why}");
+        let _ = writeln!(
+            text,
+            "the monitor may not act: cannot write what it is allowed: {why}; then: systemctl reload app-monitor"
+        );
     }
-    u8::from(written.is_err())
+    u8::from(!in_force)
 }
 
 /// A reload resolves with the environment that the daemon was started with.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use crate::files::read_plain;
+use crate::files::{not_written, read_plain};
 use crate::judge::{Moment, NameError, Subject, UnitName};
 use crate::plain::cut;
 
@@ -164,7 +164,7 @@ pub fn write(directory: &Path, report: &Report) -> Result<(), String> {
     })();
     written.map_err(|error| {
         let _ = fs::remove_file(&new);
-        format!("{}: {error}", path.display())
+        not_written(&path, &error)
     })
 }
 

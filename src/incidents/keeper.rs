@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::book::{Book, Now, Page};
 use super::file::{Evidence, Summary};
 use super::{MOST, Places, ReadError, reading, subject_of};
-use crate::files::{set_aside, write_whole};
+use crate::files::{not_written, set_aside, write_whole};
 use crate::judge::{Moment, Record, Subject, UnitName};
 
 /// How long a disk that refuses is left alone.
@@ -201,7 +201,7 @@ fn serve(places: &Places, desk: &Desk, mut told: impl FnMut(Outcome)) {
                 Ok(()) => drop(fs::remove_file(aside)),
                 Err(error) => {
                     let path = places.directory.join(format!("{id}.json"));
-                    outcome = Err(format!("{}: {error}", path.display()));
+                    outcome = Err(not_written(&path, &error));
                     // As long as there is room; nobody could do more about it.
                     let _ = put_aside(&places.aside, &id, &text);
                     left.insert(id, text);

@@ -1,9 +1,14 @@
 //! Helper units: started, followed to their end, and asked for what they left.
 
+use std::path::Path;
+
+use rustix::io::Errno;
+
 use super::job::Kind;
 use super::{On, Removals, aside, untold};
+use crate::files::not_written;
 use crate::helpers::result::{self, Ending, Helper, Report};
-use crate::judge::{Outcome, UnitName};
+use crate::judge::{Outcome, Subject, UnitName};
 use crate::plain::in_shell;
 use crate::systemd::Error;
 
@@ -51,10 +56,24 @@ async fn follow(helper: Helper, on: On<'_>, removed: &mut Removals) -> Result<Re
         match result::read(&on.places.results, helper, on.subject) {
             Ok(report) if report.began >= began => return Ok(report),
             Ok(_) => {}
+            // None before, and none now.
+            Err(_) if !result::path(&on.places.results, helper, on.subject).exists() => break,
             Err(why) => return Err(unknown(&format!("cannot read what it left: {why}"))),
         }
     }
-    Err(unknown(&format!("it left no result; journalctl -u {}", in_shell(unit.as_str()))))
+    Err(unknown(&no_result(&on.places.results, helper, on.subject, &unit)))
+}
+
+/// Most likely there was no room for it.
+fn no_result(results: &Path, helper: Helper, subject: &Subject, unit: &UnitName) -> String {
+    let is_full = rustix::fs::statvfs(results).is_ok_and(|now| now.f_bavail == 0 || now.f_favail == 0);
+    let path = result::path(results, helper, subject);
+    let why = if is_full {
+        not_written(&path, &Errno::NOSPC.into())
+    } else {
+        format!("journalctl -u {}", in_shell(unit.as_str()))
+    };
+    format!("it left no result; {why}")
 }
 
 /// One that failed before starts as well: systemd forgets it at once (CollectMode=), and counts no

@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 use super::job::Kind;
 use super::outcome::of_error;
 use super::{Deadlines, On, Places, aside, untold};
-use crate::files::read_plain;
+use crate::files::{not_written, read_plain, write_whole};
 use crate::judge::{Outcome, UnitName};
 use crate::systemd::{Bus, Error};
 
+/// The note, in our runtime folder.
+const NOTE: &str = "swap-stopped";
 /// Room in kB that stays free besides what comes back.
 const SPARE: u64 = 64 * 1024;
 /// Most swaps of a host that are looked at (the kernel allows 29).
@@ -84,8 +86,8 @@ async fn cycle(swap: &Swap, on: On<'_>) -> Result<String, Outcome> {
     if !fits(swap.used, available) {
         return alone(&format!("{} MiB are free", available / 1024));
     }
-    if let Err(error) = fs::write(note(places), unit.as_str()) {
-        return alone(&format!("{}: {error}", note(places).display()));
+    if let Err(error) = write_whole(&places.run, NOTE, unit.as_str().as_bytes()) {
+        return alone(&not_written(&note(places), &error));
     }
     let stop = Deadlines { margin: deadlines.swapoff, ..*deadlines };
     let stopped = aside(Kind::Stop, &unit, bus, &stop, &mut untold()).await;
@@ -133,7 +135,7 @@ async fn start(unit: &UnitName, bus: &Bus, places: &Places, deadlines: &Deadline
 }
 
 fn note(places: &Places) -> PathBuf {
-    places.run.join("swap-stopped")
+    places.run.join(NOTE)
 }
 
 pub(super) fn read(path: &Path) -> io::Result<String> {

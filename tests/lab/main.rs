@@ -23,6 +23,7 @@ mod deploy;
 mod distribution;
 mod doctor;
 mod frozen;
+mod full;
 mod hanging;
 mod helpers;
 mod incidents;

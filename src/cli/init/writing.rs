@@ -36,7 +36,7 @@ pub fn write(root: &Path, path: &Path, text: &str) -> Result<(), String> {
         io::ErrorKind::AlreadyExists => "there is such a file already".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied; run it as root".to_owned(),
         io::ErrorKind::NotFound => "its folder does not exist; is the package installed?".to_owned(),
-        _ => error.to_string(),
+        _ => crate::files::not_written(path, &error),
     })?;
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
