@@ -25,6 +25,7 @@ mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -150,7 +151,7 @@ pub fn main() -> ExitCode {
         Command::Reset(command) => block_on(control::reset(&command)),
         Command::Alerts(command) => block_on(alerts::run(&command)),
         Command::Config(command) => {
-            config::run(&command, &config::Surroundings::system(), &mut io::stdout(), &mut io::stderr())
+            config::run(&command, &config::Surroundings::system(), &mut Stdout, &mut io::stderr())
         }
         Command::Simulate(command) => simulate::run(&command),
         Command::Init(command) => block_on(init::run(&command)),
@@ -165,7 +166,10 @@ pub fn main() -> ExitCode {
             status
         }
     };
-    ExitCode::from(status)
+    // What has no line's end waits for this.
+    let _ = Stdout.flush();
+    let unprinted = status == OK && UNPRINTED.load(Ordering::Relaxed);
+    ExitCode::from(if unprinted { ATTENTION } else { status })
 }
 
 fn resolve_now(reload: bool) -> u8 {
@@ -206,9 +210,38 @@ fn complain(text: impl std::fmt::Display) {
     }
 }
 
-/// Text for stdout. Whoever closes the pipe has read enough.
+/// Something was not printed, e.g. on a full disk.
+static UNPRINTED: AtomicBool = AtomicBool::new(false);
+
+/// Stdout, where it is said when it does not take all: half a file must not pass for a whole one. Whoever
+/// closes the pipe has read enough.
+struct Stdout;
+
+impl Stdout {
+    fn noted<T>(done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done
+            && !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted)
+            && !UNPRINTED.swap(true, Ordering::Relaxed)
+        {
+            complain(format_args!("not all could be printed: {error}"));
+        }
+        done
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        Self::noted(io::stdout().write(text))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::noted(io::stdout().flush())
+    }
+}
+
+/// Text for stdout.
 fn print_text(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
+    let _ = Stdout.write_all(text.as_bytes());
 }
 
 /// A sentence on stdout, on as many lines of the terminal as it takes.

@@ -266,6 +266,21 @@ fn full_folder_of_results_costs_a_recovery_nothing_but_the_words() {
     });
 }
 
+#[test]
+fn full_disk_behind_what_is_printed_is_said_and_half_a_file_is_no_success() {
+    scenario("full-output", |m| {
+        watch(m, &AppSpec::new("web", 3000), "");
+        for command in ["status", "config show", "config check --json", "incidents", "init --json"] {
+            let done = m.run(&format!("app-monitor {command} > /dev/full"));
+            assert!(done.stderr.contains("not all could be printed: No space left on device"), "{done:?}");
+            assert_eq!(done.status, 1, "{command}");
+            // Whoever has read enough is nobody's failure.
+            let done = m.run(&format!("app-monitor {command} | true"));
+            assert_eq!((done.status, done.stderr.as_str()), (0, ""), "{command}");
+        }
+    });
+}
+
 /// systemd's filter kills a process at that call, as a SIGKILL would that comes just then.
 const NO_RENAME: &str = "SystemCallFilter=~rename renameat renameat2";
 
