@@ -75,9 +75,12 @@ impl App {
         self.load_bad_since = file_gone.then(|| self.load_bad_since.unwrap_or(now));
 
         let down = unit.active.is_down() && !unit.auto_restarting();
-        let settled = self.down_seen.is_some_and(|seen| now.since(seen) >= SETTLE);
-        self.down_seen = down.then(|| self.down_seen.unwrap_or(now));
         let acting = self.recovery.as_ref().is_some_and(Recovery::is_acting);
+        // The end of another run, which we did not begin and nobody saw up, has signals of its own.
+        let same_run = self.unit.as_ref().is_some_and(|before| before.invocation == unit.invocation);
+        let seen = self.down_seen.filter(|_| same_run || acting);
+        let settled = seen.is_some_and(|seen| now.since(seen) >= SETTLE);
+        self.down_seen = down.then(|| seen.unwrap_or(now));
         let change = self.life.read(&unit, acting, settled);
         self.take_change(now, change, &unit, out);
         // What Type=notify takes until it is up is its own; the grace is for what it needs beyond.

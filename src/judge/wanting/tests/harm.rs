@@ -426,3 +426,18 @@ fn what_somebody_is_at_is_not_done_once_more_on_request_whatever_the_verdict_is(
     stage.send(Event::Asked(Request::Recover { by: None }));
     assert!(stage.steps.is_empty());
 }
+
+#[test]
+fn a_restart_that_fails_at_once_is_no_stop_though_its_end_is_read_before_its_job_is_told() {
+    let mut stage = Stage::new(asked(), Policy { mode: Mode::Watch, ..Policy::default() });
+    stage.fall();
+    stage.pass(1);
+    assert_eq!(stage.app.life.ending(), Some(&Ending::ByItself));
+    stage.unit = UnitReading { active: ActiveState::Failed, result: "exit-code".into(), ..down(2) };
+    stage.send(Event::Changed);
+    stage.send(Event::JobNew(JobId(70)));
+    stage.send(Event::JobRemoved(JobId(70), JobResult::Done));
+    stage.pass(1);
+    assert_eq!(stage.app.life.ending(), Some(&Ending::ByItself));
+    assert_eq!(stage.app.verdict, Verdict::Crashed);
+}
