@@ -351,6 +351,18 @@ impl World {
                     Signal::Changed => {}
                 }
             }
+            if leans {
+                match signal {
+                    Signal::JobNew(id) => {
+                        let other = self.units[unit].name.clone();
+                        self.deliver(generation, member, Event::JobBeside(other, id));
+                    }
+                    Signal::JobRemoved(id, _) => {
+                        self.deliver(generation, member, Event::JobBesideRemoved(id));
+                    }
+                    Signal::Changed => {}
+                }
+            }
             if own || leans {
                 self.deliver(generation, member, Event::Changed);
             }
