@@ -158,6 +158,9 @@ pub fn parse(text: &str, by: Reader) -> Variables {
                 '\\' => At::CommentEscape,
                 _ => At::Comment,
             },
+            // Up to 253, which Debian 12 has, a comment goes on behind that. What systemd may have read is
+            // not to be called missing.
+            At::CommentEscape if ends => reader.drop_line(),
             At::CommentEscape => At::Comment,
             At::Gap => match c {
                 _ if ends => reader.end_line(),
@@ -278,7 +281,8 @@ mod tests {
             ("A=\nB", &["A="]),
             ("1A=1\nA-B=1\n=1\nnonsense\nC=3", &["C=3"]),
             ("A=\"open", &["A=open"]),
-            ("# a \\\nB=1\nC=1", &["C=1"]),
+            ("# a \\\nB=1\nC=1", &["B=1", "C=1"]),
+            ("# a \\b\nB=1", &["B=1"]),
             ("A==b=c", &["A==b=c"]),
         ] {
             assert_eq!(shown(text), expected, "{text}");

@@ -213,6 +213,36 @@ fn full_disks_lose_no_alert_that_waits() {
 }
 
 #[test]
+fn full_runtime_folder_makes_an_alert_by_unit_wait_for_what_the_unit_is_to_read() {
+    scenario("full-details", |m| {
+        m.write(
+            "/etc/systemd/system/tell@.service",
+            "[Service]\nType=oneshot\nExecStart=/bin/cp /run/app-monitor/alerts/%i.json /root/told.json\n",
+        );
+        watch(
+            m,
+            &AppSpec::new("web", 3000),
+            "[alerts.me]\nkind = \"unit\"\nunit = \"tell@.service\"\nevents = [\"incident-opened\"]\n",
+        );
+        m.must("systemctl stop app-monitor");
+        small(m, RUN, "1m");
+        m.must("systemctl start app-monitor && app-monitor wait web --for 20s");
+        fill(m, RUN);
+        let at = m.fault("web", "crash");
+        let failed = m.wait_event(SOON, "web", "alert-failed", at).message;
+        let file = format!("{RUN}/alerts/web.json");
+        assert!(failed.contains(&format!("cannot write {file}: No space left on device")), "{failed}");
+        assert!(failed.contains("make room there: df -h /run/app-monitor"), "{failed}");
+        m.wait_event(SOON, "web", "recovery-verified", at);
+        assert!(m.read("/root/told.json").is_none(), "nobody is told half of it");
+        room(m, RUN);
+        m.wait_event(2 * SOON, "web", "alert-sent", at);
+        assert!(m.read("/root/told.json").is_some_and(|text| text.contains("\"incident\": \"web-1\"")));
+        tidy(m, RUN);
+    });
+}
+
+#[test]
 fn full_disk_keeps_the_state_from_a_reboot_as_soon_as_there_is_room() {
     scenario("full-state", |m| {
         m.must("systemctl stop app-monitor");
