@@ -82,11 +82,11 @@ pub fn newest(mut from: impl Read) -> Vec<String> {
             Ok(0) | Err(_) => break,
             Ok(read) => read,
         };
-        for byte in buffer.iter().take(read) {
-            match byte {
-                b'\n' => keep(&mut line),
-                _ if line.len() < LINE => line.push(*byte),
-                _ => {}
+        for piece in buffer[..read].split_inclusive(|byte| *byte == b'\n') {
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            line.extend_from_slice(&text[..text.len().min(LINE - line.len())]);
+            if text.len() < piece.len() {
+                keep(&mut line);
             }
         }
     }
