@@ -34,6 +34,10 @@ impl App {
     /// Begins a recovery; the host has granted a slot.
     pub(super) fn begin(&mut self, now: Moment, want: Want, out: &mut Vec<Effect>) {
         let Some(unit) = self.unit.clone() else { return };
+        if self.recovery.is_some() {
+            // One that is being verified: whether it would have helped, nobody will know.
+            self.give_way(now, "a person asks for another", out);
+        }
         match want.why {
             Why::Dependency => {
                 let times = self.dependency_starts.map_or(0, |(_, times)| times);

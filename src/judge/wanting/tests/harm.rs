@@ -441,3 +441,17 @@ fn a_restart_that_fails_at_once_is_no_stop_though_its_end_is_read_before_its_job
     assert_eq!(stage.app.life.ending(), Some(&Ending::ByItself));
     assert_eq!(stage.app.verdict, Verdict::Crashed);
 }
+
+#[test]
+fn who_asks_for_another_recovery_while_one_is_verified_takes_its_place() {
+    let mut stage = Stage::new(asked(), Policy { max_attempts: 1, ..Policy::default() });
+    stage.fall();
+    stage.pass(1);
+    assert!(stage.app.recovery.as_ref().is_some_and(|recovery| recovery.attempt() == Some(1)));
+    assert_eq!(stage.app.budget.left(stage.now, &stage.app.policy), 0);
+    stage.send(Event::Asked(Request::Recover { by: None }));
+    assert!(stage.app.recovery.as_ref().is_some_and(|recovery| recovery.attempt().is_none()));
+    assert_eq!(stage.app.budget.left(stage.now, &stage.app.policy), 1);
+    let ended = stage.told.iter().filter(|record| record.event == EventKind::RecoveryFailed);
+    assert_eq!(ended.count(), 1);
+}
