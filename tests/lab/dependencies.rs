@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::support::{SOON, UNIT, assert_none, assert_quiet, config, count, let_pass, watch};
+use crate::support::{SOON, UNIT, assert_none, assert_quiet, config, count, let_pass, outlast, watch};
 
 /// Something that the app needs. It comes up while /srv/db-ok exists, and stays up.
 const DB: &str = "[Unit]\nDescription=Fixture database\n[Service]\n\
@@ -297,6 +297,7 @@ fn going_down_the_host_gets_no_job_of_ours() {
     app.service_lines = "KillSignal=SIGCONT\nTimeoutStopSec=2".to_owned();
     let m = Machine::builder("reboot").file("/var/log/journal/.keep", "").app(app).config(&config("")).boot();
     m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
+    outlast(&m);
     m.reboot();
     m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
     assert_quiet(&m, Duration::ZERO);

@@ -178,3 +178,13 @@ pub fn said_at(m: &Machine, unit: &str, text: &str, since: Duration) -> Vec<Dura
 pub fn as_nobody(m: &Machine, line: &str) -> Output {
     m.run(&format!("setpriv --reuid=nobody --regid=nogroup --clear-groups -- {line}"))
 }
+
+/// When the host goes down, the monitor is not told to end before it can have heard of that.
+pub fn outlast(m: &Machine) {
+    m.write(
+        "/etc/systemd/system/linger.service",
+        "[Unit]\nAfter=app-monitor.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
+         ExecStart=/usr/bin/true\nExecStop=/usr/bin/sleep 2\n",
+    );
+    m.must("systemctl daemon-reload && systemctl start linger");
+}

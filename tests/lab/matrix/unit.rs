@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rows;
 use super::seen::{Seen, broken_by, called_within, condition, healthy, held, recovered};
 use crate::machine::{AppSpec, Machine, now};
-use crate::support::{SOON, config, let_pass, watch};
+use crate::support::{SOON, config, let_pass, outlast, watch};
 
 rows! {
     Lab not_found: "unit file taken away" => "not-found", "none", 0;
@@ -68,6 +68,7 @@ fn shutting_down(m: &Machine) -> Seen {
     m.configure(&config(""));
     m.must("systemctl --quiet enable app-monitor");
     m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
+    outlast(m);
     let at = now();
     m.reboot();
     m.wait_verdict(SOON, "web", "healthy", Duration::ZERO);
