@@ -61,17 +61,24 @@ pub fn now() -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Asks `probe` every 25 ms until it gives something; panics after `deadline`, naming `what`.
+/// Asks `probe` until it gives something; panics after `deadline`, naming `what`.
 #[track_caller]
 pub fn wait_for<T>(deadline: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let end = now() + deadline;
+    let begun = now();
     loop {
         if let Some(found) = probe() {
             return found;
         }
-        assert!(now() < end, "waited {deadline:?} in vain: {what}");
-        std::thread::sleep(Duration::from_millis(25));
+        let waited = now() - begun;
+        assert!(waited < deadline, "waited {deadline:?} in vain: {what}");
+        std::thread::sleep(pause(waited));
     }
+}
+
+/// How long until it is asked again after so long in vain. To ask means some processes: whoever has waited for
+/// seconds asks more rarely, or those who wait keep the cores from those who work.
+fn pause(waited: Duration) -> Duration {
+    if waited < Duration::from_secs(1) { LOOK / 2 } else { (waited / 10).min(Duration::from_millis(250)) }
 }
 
 /// A booted machine. Dropping it kills it and removes what it left.
