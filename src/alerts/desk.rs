@@ -97,8 +97,7 @@ pub struct Desk {
     delivering: usize,
     testing: usize,
     writing: bool,
-    write_failed: bool,
-    /// When what was not written is tried again.
+    /// The disk did not take the queue: when it is tried again.
     write_again: Option<Moment>,
 }
 
@@ -120,7 +119,6 @@ impl Desk {
             delivering: 0,
             testing: 0,
             writing: false,
-            write_failed: false,
             write_again: None,
         };
         desk.configure(settings, now);
@@ -203,8 +201,7 @@ impl Desk {
             Outcome::Delivered(name, delivered) => self.delivered(&name, *delivered, now),
             Outcome::Written(outcome) => {
                 self.writing = false;
-                self.write_again = outcome.is_err().then(|| now + AGAIN);
-                self.note_written(outcome);
+                self.written(outcome, now);
             }
             Outcome::Tested => self.testing = self.testing.saturating_sub(1),
             Outcome::Beat(outcome) => {
@@ -314,14 +311,11 @@ impl Desk {
         });
     }
 
-    fn note_written(&mut self, outcome: Result<(), String>) {
-        match outcome {
-            Err(why) if !std::mem::replace(&mut self.write_failed, true) => {
-                say(Level::Warn, format!("cannot write the queue of alerts: {why}"));
-            }
-            Ok(()) if std::mem::take(&mut self.write_failed) => {
-                say(Level::Info, "the queue of alerts is written again".to_owned());
-            }
+    fn written(&mut self, outcome: Result<(), String>, now: Moment) {
+        let again = outcome.is_err().then(|| now + AGAIN);
+        match (outcome, std::mem::replace(&mut self.write_again, again)) {
+            (Err(why), None) => say(Level::Warn, format!("cannot write the queue of alerts: {why}")),
+            (Ok(()), Some(_)) => say(Level::Info, "the queue of alerts is written again".to_owned()),
             _ => {}
         }
     }
