@@ -72,7 +72,7 @@ pub(super) fn heartbeat(
 ) -> Option<Heartbeat> {
     let mut note = |place: &Origin, key: &str, message: String| {
         let (place, table, key) = (place.clone(), of.section.label(), key.to_owned());
-        gathered.errors.push(ConfigError { place, table, key, message });
+        gathered.errors.push(ConfigError::of(place, table, key, message));
     };
     let Some(found) = of.get("url") else {
         if whole {

@@ -122,7 +122,7 @@ pub(super) fn build(of: &Of<'_>, declared: &Origin, whole: bool, gathered: &mut 
     let table = of.section.label();
     let note = |gathered: &mut Gathered, place: &Origin, key: &str, message: String| {
         let (place, table, key) = (place.clone(), table.clone(), key.to_owned());
-        gathered.errors.push(ConfigError { place, table, key, message });
+        gathered.errors.push(ConfigError::of(place, table, key, message));
     };
     let missing = |gathered: &mut Gathered, message: String| {
         if whole {

@@ -18,12 +18,38 @@ pub struct ConfigError {
     pub key: String,
     /// What is wrong, what was expected, and what to do.
     pub message: String,
+    /// Whether it is the configuration's.
+    #[serde(default, skip_serializing_if = "ErrorKind::is_of_configuration")]
+    pub kind: ErrorKind,
+}
+
+/// Whose matter an error is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub enum ErrorKind {
+    /// Something is wrong with the configuration.
+    #[default]
+    Configuration,
+    /// This user may not read a part of it, which says nothing of what is in that.
+    Permission,
+}
+
+impl ErrorKind {
+    // Asked for by reference, as serde has it.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_of_configuration(&self) -> bool {
+        *self == Self::Configuration
+    }
 }
 
 impl ConfigError {
     /// About a whole file or place.
     pub(super) fn at(place: Origin, message: impl Into<String>) -> Self {
-        Self { place, table: String::new(), key: String::new(), message: message.into() }
+        Self::of(place, String::new(), String::new(), message)
+    }
+
+    /// About a key of a table, or all of that.
+    pub(super) fn of(place: Origin, table: String, key: String, message: impl Into<String>) -> Self {
+        Self { place, table, key, message: message.into(), kind: ErrorKind::Configuration }
     }
 }
 
@@ -61,7 +87,7 @@ impl Errors {
     /// may read is right.
     #[must_use]
     pub fn are_of_permission(&self) -> bool {
-        self.0.iter().all(super::files::is_denied)
+        self.0.iter().all(|error| error.kind == ErrorKind::Permission)
     }
 }
 

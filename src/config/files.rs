@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::error::{ConfigError, Notice};
+use super::error::{ConfigError, ErrorKind, Notice};
 use super::origin::Origin;
 use super::raw::LineIndex;
 use crate::plain::command;
@@ -53,7 +53,7 @@ fn drop_ins(root: &Path, errors: &mut Vec<ConfigError>, notices: &mut Vec<Notice
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            errors.push(ConfigError::at(Origin::file(shown), format!("cannot read it: {}", reason(&error))));
+            errors.push(unread(shown, &error));
             return Vec::new();
         }
     };
@@ -63,10 +63,7 @@ fn drop_ins(root: &Path, errors: &mut Vec<ConfigError>, notices: &mut Vec<Notice
         let name = match entry {
             Ok(entry) => entry.file_name(),
             Err(error) => {
-                errors.push(ConfigError::at(
-                    Origin::file(shown),
-                    format!("cannot read it: {}", reason(&error)),
-                ));
+                errors.push(unread(shown, &error));
                 break;
             }
         };
@@ -105,16 +102,16 @@ fn read(root: &Path, shown: &Path) -> Result<Option<String>, ConfigError> {
                 Err(_) => Ok(None),
             };
         }
-        Err(error) => return Err(fail(format!("cannot read it: {}", reason(&error)))),
+        Err(error) => return Err(unread(shown, &error)),
     };
-    let metadata = file.metadata().map_err(|error| fail(format!("cannot read it: {}", reason(&error))))?;
+    let metadata = file.metadata().map_err(|error| unread(shown, &error))?;
     if !metadata.is_file() {
         return Err(fail("is not a regular file".to_owned()));
     }
     check_owner(root, shown, &metadata).map_err(fail)?;
     let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
     check_way(root, shown, &real.unwrap_or_else(|_| shown.to_owned())).map_err(fail)?;
-    let bytes = read_bounded(file).map_err(|error| fail(format!("cannot read it: {}", reason(&error))))?;
+    let bytes = read_bounded(file).map_err(|error| unread(shown, &error))?;
     let Some(bytes) = bytes else {
         return Err(fail(format!("is larger than {}", super::size::show(LARGEST_FILE))));
     };
@@ -195,12 +192,13 @@ fn only_root_writes(shown: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), S
     Err(format!("{who}, and whoever writes it decides over the units named in it; {remedy}"))
 }
 
-/// Why somebody without the right to cannot read it. That says nothing of what is in it.
-const DENIED: &str = "permission denied; only root and group app-monitor may: try it with sudo";
-
-/// Whether nothing is wrong but that this user may not read.
-pub(super) fn is_denied(error: &ConfigError) -> bool {
-    error.message.strip_prefix("cannot read it: ") == Some(DENIED)
+/// Why a file or folder was not read.
+fn unread(shown: &Path, error: &io::Error) -> ConfigError {
+    let kind = match error.kind() {
+        io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+        _ => ErrorKind::Configuration,
+    };
+    ConfigError { kind, ..ConfigError::at(Origin::file(shown), format!("cannot read it: {}", reason(error))) }
 }
 
 /// The operating system's reason, in words.
@@ -209,7 +207,9 @@ fn reason(error: &io::Error) -> String {
         return "its symbolic links lead in a circle".to_owned();
     }
     match error.kind() {
-        io::ErrorKind::PermissionDenied => DENIED.to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; only root and group app-monitor may: try it with sudo".to_owned()
+        }
         io::ErrorKind::NotADirectory => "not a directory".to_owned(),
         _ => error.to_string(),
     }
@@ -228,9 +228,7 @@ mod tests {
 
     #[test]
     fn what_may_not_be_read_is_told_from_what_is_wrong() {
-        let why = |kind: io::ErrorKind| {
-            ConfigError::at(Origin::Default, format!("cannot read it: {}", reason(&kind.into())))
-        };
+        let why = |kind: io::ErrorKind| unread(Path::new(MAIN_FILE), &kind.into());
         let (denied, other) = (why(io::ErrorKind::PermissionDenied), why(io::ErrorKind::NotADirectory));
         assert!(super::super::Errors(vec![denied.clone()]).are_of_permission());
         assert!(!super::super::Errors(vec![denied, other]).are_of_permission());

@@ -122,12 +122,8 @@ fn named(
         let Some(inside) = table(inner, &entry.key, gathered) else { continue };
         let name = AppName::try_from(inner.key.clone());
         if name.is_err() {
-            gathered.errors.push(ConfigError {
-                place: inner.at.clone(),
-                table: entry.key.clone(),
-                key: quoted(&inner.key),
-                message: bad_name(&inner.key),
-            });
+            let (place, table) = (inner.at.clone(), entry.key.clone());
+            gathered.errors.push(ConfigError::of(place, table, quoted(&inner.key), bad_name(&inner.key)));
         }
         let made = name.ok().map(make);
         let label =
@@ -215,11 +211,8 @@ fn table<'a>(entry: &'a Entry, parent: &str, gathered: &mut Gathered) -> Option<
         // A key directly below [app]: its name is missing.
         (_, parent) => format!("[{parent}.NAME]"),
     };
-    gathered.errors.push(ConfigError {
-        place: entry.at.clone(),
-        table: parent.to_owned(),
-        key: entry.key.clone(),
-        message: format!("expected a table, written {example}, found {}", entry.value.value.described()),
-    });
+    let message = format!("expected a table, written {example}, found {}", entry.value.value.described());
+    let (place, key) = (entry.at.clone(), entry.key.clone());
+    gathered.errors.push(ConfigError::of(place, parent.to_owned(), key, message));
     None
 }

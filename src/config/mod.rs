@@ -51,7 +51,7 @@ use std::path::{Path, PathBuf};
 
 pub use alert::{Alert, Heartbeat};
 pub use channel::{Channel, Source, Web};
-pub use error::{ConfigError, Errors, Notice};
+pub use error::{ConfigError, ErrorKind, Errors, Notice};
 pub use files::{LARGEST_FILE, MAIN_FILE};
 pub use grants::{Grant, Verb, Verbs, grants};
 pub(crate) use keys::nearest;
@@ -134,9 +134,10 @@ fn load_texts(sources: &Sources, texts: &[files::Text], mut gathered: Gathered) 
     errors.sort();
     errors.dedup();
     if errors.len() > MOST_ERRORS {
-        let more = errors.len() - MOST_ERRORS;
-        errors.truncate(MOST_ERRORS);
-        errors.push(ConfigError::at(Origin::Default, format!("and {more} errors more")));
+        let more = Errors(errors.split_off(MOST_ERRORS));
+        let kind = if more.are_of_permission() { ErrorKind::Permission } else { ErrorKind::Configuration };
+        let rest = ConfigError::at(Origin::Default, format!("and {} errors more", more.0.len()));
+        errors.push(ConfigError { kind, ..rest });
     }
     Err(Errors(errors))
 }

@@ -159,12 +159,9 @@ pub(super) fn build(root: &Path, merged: &Merged, whole: bool, gathered: &mut Ga
         let of = Of { merged, section };
         let mut missing = |key: &str, example: &str| {
             if whole && of.get(key).is_none() {
-                gathered.errors.push(ConfigError {
-                    place: values.declared.clone().unwrap_or(Origin::Default),
-                    table: section.label(),
-                    key: String::new(),
-                    message: format!("{key} is missing; for example {key} = \"{example}\""),
-                });
+                let place = values.declared.clone().unwrap_or(Origin::Default);
+                let message = format!("{key} is missing; for example {key} = \"{example}\"");
+                gathered.errors.push(ConfigError::of(place, section.label(), String::new(), message));
             }
         };
         match section {
@@ -192,8 +189,7 @@ pub(super) fn build(root: &Path, merged: &Merged, whole: bool, gathered: &mut Ga
 
 /// Adds an error, once: what stands in `[defaults]` is seen by every app.
 pub(super) fn error(gathered: &mut Gathered, sourced: &Sourced, place: &Origin, key: &str, message: String) {
-    let error =
-        ConfigError { place: place.clone(), table: sourced.table.clone(), key: key.to_owned(), message };
+    let error = ConfigError::of(place.clone(), sourced.table.clone(), key.to_owned(), message);
     if !gathered.errors.contains(&error) {
         gathered.errors.push(error);
     }

@@ -98,12 +98,8 @@ impl Reporter<'_> {
     /// Notes an error; `part` names the part of a table.
     pub fn note(&mut self, at: &Origin, part: &str, message: impl Into<String>) {
         let dot = if part.is_empty() { "" } else { "." };
-        self.errors.push(ConfigError {
-            place: at.clone(),
-            table: self.table.to_owned(),
-            key: format!("{}{dot}{part}", self.key),
-            message: message.into(),
-        });
+        let key = format!("{}{dot}{part}", self.key);
+        self.errors.push(ConfigError::of(at.clone(), self.table.to_owned(), key, message));
     }
 
     /// The same, for a value that is none because of it.
