@@ -192,7 +192,8 @@ impl App {
             return;
         };
         let Some(step) = recovery.current().filter(|_| recovery.phase == Phase::Acting) else { return };
-        let took = Span(now.since(recovery.step_since));
+        let began = recovery.step_since;
+        let took = Span(now.since(began));
         // Nothing is lost when one of these did not work: the start will tell. Only where somebody else
         // holds the port, and was not ended, there is no point in starting.
         let minor = match step {
@@ -200,7 +201,7 @@ impl App {
             Step::Reap => recovery.intent.cause != Verdict::PortTaken || recovery.stopped_it(),
             _ => true,
         };
-        let took_ms = u64::try_from(now.since(recovery.step_since).as_millis()).unwrap_or(u64::MAX);
+        let took_ms = u64::try_from(now.since(began).as_millis()).unwrap_or(u64::MAX);
         let done = matches!(outcome, Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo);
         self.step_report = Some(StepReport { step: step.word().to_owned(), done, took_ms });
         if step == Step::ReclaimSwap
@@ -210,7 +211,7 @@ impl App {
         }
         self.companion_step(&step, &outcome, out);
         if matches!(step, Step::Start | Step::Restart { .. }) {
-            self.life.start_of_ours_ended();
+            self.life.start_of_ours_ended(began, now);
         }
         match outcome {
             Outcome::Done | Outcome::Told(_) | Outcome::AlreadySo => {

@@ -116,6 +116,8 @@ pub struct Life {
     /// Jobs on what it depends on.
     alongside: Alongside,
     restarts: u32,
+    /// When the last start of ours began, and when its end was heard of.
+    our_start: Option<(Moment, Moment)>,
     looked: bool,
 }
 
@@ -206,10 +208,17 @@ impl Life {
         }
     }
 
-    /// A start of ours has ended, be it well: systemd counts its own restarts from zero since then, and may be
-    /// at them before the next reading is taken in.
-    pub fn start_of_ours_ended(&mut self) {
+    /// A start of ours, which began then, has ended, be it well: systemd counts its own restarts from zero
+    /// since then, and may be at them before the next reading is taken in.
+    pub fn start_of_ours_ended(&mut self, began: Moment, now: Moment) {
         self.restarts = 0;
+        self.our_start = Some((began, now));
+    }
+
+    /// It began while a start of ours was under way, and nothing was heard of anybody else's.
+    fn was_started_by_us(&self, unit: &UnitReading) -> bool {
+        let meanwhile = self.our_start.zip(unit.inactive_exit);
+        meanwhile.is_some_and(|((from, until), began)| began >= from && began <= until) && !self.interfered()
     }
 
     /// The foreign job that is or was pending is ours after all.
@@ -387,6 +396,8 @@ impl Life {
             Starter::Ours
         } else if self.was_auto_restarting || unit.restarts > self.restarts {
             Starter::Systemd
+        } else if self.was_started_by_us(unit) {
+            Starter::Ours
         } else {
             Starter::Somebody
         };

@@ -357,7 +357,13 @@ fn a_start_of_ours_whose_end_is_not_heard_leaves_the_breaker_open_however_system
     app.budget.begin(now, &policy);
     assert!(app.budget.failed(now, &policy));
     // It is over, and the unit neither up nor failed when somebody looks.
-    drop(app.handle(now, Event::StepEnded(ActId(4), Outcome::Canceled)));
-    drop(app.handle(now, Event::Unit(Box::new(UnitReading { restarts: 2, ..up(3) }))));
+    let later = now + Duration::from_secs(1);
+    drop(app.handle(later, Event::StepEnded(ActId(4), Outcome::Canceled)));
+    let mut slow = app.clone();
+    drop(app.handle(later, Event::Unit(Box::new(UnitReading { restarts: 2, ..up(3) }))));
     assert!(matches!(app.budget.breaker(), Breaker::Open { .. }));
+    // A reading that is older shows the run that it began.
+    let began = Some(now + Duration::from_millis(2));
+    drop(slow.handle(later, Event::Unit(Box::new(UnitReading { inactive_exit: began, ..up(2) }))));
+    assert!(matches!(slow.budget.breaker(), Breaker::Open { .. }));
 }

@@ -689,13 +689,34 @@ fn restarts_that_follow_a_failed_start_of_ours_are_systemds() {
     life.read(&gave_up, false, true);
     let again = |restarts| UnitReading { active: ActiveState::Activating, restarts, ..up(3) };
     let mut unseen = life.clone();
-    unseen.start_of_ours_ended();
+    let moment = Moment::from_micros;
+    unseen.start_of_ours_ended(moment(40), moment(50));
     // Its first run was over before it was read.
     assert_eq!(unseen.read(&again(1), false, false), Some(Change::Started(Starter::Systemd)));
     // Without a start of ours it was somebody's, and one that begins the count is.
     assert_eq!(life.clone().read(&again(1), false, false), Some(Change::Started(Starter::Somebody)));
-    life.start_of_ours_ended();
+    life.start_of_ours_ended(moment(40), moment(50));
     assert_eq!(life.read(&again(0), false, false), Some(Change::Started(Starter::Somebody)));
+}
+
+#[test]
+fn a_run_that_began_while_a_start_of_ours_was_under_way_is_ours_however_late_it_is_read() {
+    let moment = Moment::from_micros;
+    for (from, until, foreign, starter) in [
+        (25, 40, false, Starter::Ours),
+        (25, 40, true, Starter::Somebody),
+        (31, 40, false, Starter::Somebody),
+        (15, 25, false, Starter::Somebody),
+    ] {
+        let mut life = Life::default();
+        let _ = life.read(&down(1), false, true);
+        life.start_of_ours_ended(moment(from), moment(until));
+        if foreign {
+            life.job_new(JobId(9));
+        }
+        let began = life.read(&up(3), false, false);
+        assert_eq!(began, Some(Change::Started(starter)), "{from} to {until}, {foreign}");
+    }
 }
 
 #[test]
