@@ -34,8 +34,6 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    // Asked for by reference, as serde has it.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
     fn is_of_configuration(&self) -> bool {
         *self == Self::Configuration
     }

@@ -7,6 +7,7 @@ use zbus::Variant;
 
 use super::bus::{Bus, SYSTEMD};
 use super::error::Error;
+use super::exec::execs;
 use super::path::unit_path;
 use super::properties::Value;
 use crate::judge::{ActiveState, UnitName};
@@ -14,7 +15,7 @@ use crate::judge::{ActiveState, UnitName};
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
-/// Commands and directories of a unit that are looked at.
+/// Directories of a unit that are looked at.
 const MANY: usize = 64;
 
 /// As whom, where and what a service executes (systemd.exec(5)).
@@ -83,7 +84,7 @@ impl Bus {
         let answer = self.ask(SYSTEMD, path, PROPERTIES, "Get", &(SERVICE, "ExecStart")).await?;
         let body = answer.body();
         let value: Variant<'_> = body.deserialize().map_err(|error| Error::malformed("Get", error))?;
-        Ok(commands(&value))
+        Ok(execs(&value).into_iter().map(|exec| exec.file).collect())
     }
 
     /// Reads a swap unit.
@@ -104,44 +105,6 @@ impl Bus {
             configured: !text("FragmentPath").await?.is_empty() || !text("SourcePath").await?.is_empty(),
         })
     }
-}
-
-/// `a(sasbttttuii)`: the file is the first of each.
-pub(super) fn commands(value: &Variant<'_>) -> Vec<PathBuf> {
-    match value {
-        Variant::Variant(inner) => commands(inner),
-        Variant::Array(array) => array
-            .iter()
-            .filter_map(|command| match command {
-                Variant::Structure(structure) => match structure.fields().first() {
-                    Some(Variant::Str(file)) => Some(PathBuf::from(file.as_str())),
-                    _ => None,
-                },
-                _ => None,
-            })
-            .take(MANY)
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// The command lines of a list like `ExecStart`, their words put together by blanks.
-pub(super) fn command_lines(value: &Variant<'_>) -> Vec<String> {
-    let list = match value {
-        Variant::Variant(inner) => return command_lines(inner),
-        Variant::Array(list) => list,
-        _ => return Vec::new(),
-    };
-    let line = |command: &Variant<'_>| {
-        let Variant::Structure(command) = command else { return None };
-        let Some(Variant::Array(words)) = command.fields().get(1) else { return None };
-        let words = words.iter().filter_map(|word| match word {
-            Variant::Str(word) => Some(word.as_str()),
-            _ => None,
-        });
-        Some(words.take(MANY).collect::<Vec<_>>().join(" "))
-    };
-    list.iter().filter_map(line).take(MANY).collect()
 }
 
 #[cfg(test)]

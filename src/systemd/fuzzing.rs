@@ -6,7 +6,7 @@ use zbus::wire::serialized::{Context, Data};
 use zbus::{Message, Variant};
 
 use super::bus::{DBUS, POLKIT, SYSTEMD};
-use super::execution::commands;
+use super::exec::execs;
 use super::path::{UNITS, unit_from_path, unit_path};
 use super::properties::{Properties, plain};
 use super::setting::environment_files;
@@ -39,7 +39,7 @@ pub(crate) fn dbus(bytes: &[u8]) {
         1 => {
             let Ok((value, _)) = data.deserialize::<Variant<'_>>() else { return };
             let _ = plain(&value);
-            assert!(commands(&value).len() <= 64);
+            assert!(execs(&value).len() <= 64);
             assert!(environment_files(&value).len() <= 64);
         }
         2 => {

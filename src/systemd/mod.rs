@@ -8,6 +8,7 @@
 
 mod bus;
 mod error;
+mod exec;
 mod execution;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -32,6 +33,7 @@ mod tests;
 
 pub use bus::{Bus, CALL_DEADLINE, Hand};
 pub use error::Error;
+pub use exec::{Exec, Power};
 pub use execution::{Execution, SwapReading};
 pub use jobs::{Job, PendingJob, SIGKILL};
 pub use path::{unit_from_path, unit_path};

@@ -9,7 +9,7 @@ use zbus::{ObjectPath, Variant};
 
 use super::bus::{Bus, MANAGER, MANAGER_PATH, SYSTEMD};
 use super::error::Error;
-use super::execution::{command_lines, commands};
+use super::exec::{Exec, execs};
 use super::path::unit_path;
 use super::properties::{Value, plain};
 use super::sight::Sight;
@@ -66,10 +66,8 @@ pub struct ServiceReading {
     pub after: Vec<String>,
     /// The unit file.
     pub fragment: Option<PathBuf>,
-    /// The files of `ExecStart=`.
-    pub commands: Vec<PathBuf>,
-    /// The command lines of `ExecStart=`. May hold secrets.
-    pub lines: Vec<String>,
+    /// The commands of `ExecStart=`.
+    pub commands: Vec<Exec>,
     /// How the main process ended last: `exit-code` and so on.
     pub result: String,
     /// Its exit status.
@@ -155,8 +153,11 @@ fn reading(
         timeout_stop: length(service_side, "TimeoutStopUSec"),
         after: texts(unit_side, "After"),
         fragment: path(text(unit_side, "FragmentPath")),
-        commands: service_side.get("ExecStart").map(commands).unwrap_or_default(),
-        lines: service_side.get("ExecStart").map(command_lines).unwrap_or_default(),
+        // The one knows all that stands before a command, the other only a `-`.
+        commands: ["ExecStartEx", "ExecStart"]
+            .iter()
+            .find_map(|name| service_side.get(name).map(execs))
+            .unwrap_or_default(),
         result: text(service_side, "Result"),
         status: number(service_side, "ExecMainStatus"),
     }
@@ -168,7 +169,9 @@ impl ServiceReading {
     pub(crate) fn running(unit: &str, pid: u32) -> Self {
         let (none, pid) = (HashMap::new(), Variant::from(pid));
         let group = format!("/system.slice/{unit}");
-        let side = [("MainPID", pid), ("ControlGroup", Variant::from(group.as_str()))].into();
+        let node = Variant::from(vec![("/usr/bin/node", vec!["/usr/bin/node", "server.js"], false)]);
+        let group = Variant::from(group.as_str());
+        let side = [("MainPID", pid), ("ControlGroup", group), ("ExecStart", node)].into();
         reading(&unit.parse().unwrap(), &none, &side)
     }
 }
@@ -198,6 +201,11 @@ mod tests {
             ("TimeoutStopUSec", Variant::from(u64::MAX)),
             ("RestartUSec", Variant::from(100_000_u64)),
             ("ExecMainStatus", Variant::from(203_i32)),
+            ("ExecStart", Variant::from(vec![("/srv/web/app", vec!["app"], true)])),
+            (
+                "ExecStartEx",
+                Variant::from(vec![("/srv/web/app", vec!["app"], vec!["ignore-failure", "privileged"])]),
+            ),
         ]
         .into();
         let read = reading(&"web.service".parse().unwrap(), &unit_side, &service_side);
@@ -207,6 +215,7 @@ mod tests {
         assert_eq!((read.limit_interval, read.limit_burst), (Some(Duration::from_secs(10)), 5));
         assert_eq!(read.limit_action, "reboot");
         assert!(read.sight.hides("/home/me".as_ref()));
+        assert_eq!(read.commands[0].prefix, "-+");
         assert_eq!(
             (read.group.as_str(), read.groups.as_slice()),
             ("web", &["adm".into(), "1000".into()][..])

@@ -12,8 +12,10 @@ use super::properties::{Value, plain};
 pub struct Sight {
     /// It has a root of its own: nothing is known of its files.
     pub own_root: bool,
-    /// What is mounted for it alone, or hidden from it.
+    /// What is mounted for it alone.
     pub covered: Vec<PathBuf>,
+    /// What its sandbox shows otherwise, or hides from it.
+    pub shut: Vec<PathBuf>,
     /// Directories that systemd makes for it when it starts, and hands to its user.
     pub made: Vec<PathBuf>,
     /// `ProtectHome=`, where it hides the homes.
@@ -51,11 +53,12 @@ impl Sight {
             covered.extend(side.get(name).map(|list| nth(list, field)).unwrap_or_default());
         }
         // One that may be missing, or is below a root, is marked so.
-        covered.extend(
-            texts("InaccessiblePaths").iter().map(|path| path.trim_start_matches(['-', '+']).to_owned()),
-        );
+        let mut shut: Vec<String> = texts("InaccessiblePaths")
+            .iter()
+            .map(|path| path.trim_start_matches(['-', '+']).into())
+            .collect();
         if matches!(side.get("PrivateTmp").and_then(plain), Some(Value::Flag(true))) {
-            covered.extend(["/tmp".to_owned(), "/var/tmp".to_owned()]);
+            shut.extend(["/tmp".to_owned(), "/var/tmp".to_owned()]);
         }
         let extended = |name: &str| match side.get(name) {
             Some(Variant::Array(list)) => !list.is_empty(),
@@ -71,9 +74,17 @@ impl Sight {
         Self {
             own_root: !matches!(root.as_str(), "" | "/") || !text("RootImage").is_empty(),
             covered: covered.into_iter().map(PathBuf::from).take(MANY).collect(),
+            shut: shut.into_iter().map(PathBuf::from).take(MANY).collect(),
             made: made.take(MANY).collect(),
             homes: Some(text("ProtectHome")).filter(|how| matches!(how.as_str(), "yes" | "tmpfs")),
         }
+    }
+
+    /// What a command behind a `+` sees: the sandbox is not for it, a root and mounts of its own are (seen on
+    /// 252 and 257).
+    #[must_use]
+    pub fn without_sandbox(&self) -> Self {
+        Self { shut: Vec::new(), homes: None, ..self.clone() }
     }
 
     /// Whether a path may lead it elsewhere than it leads on the host, but for homes that are hidden.
@@ -81,7 +92,7 @@ impl Sight {
     pub fn is_other(&self, path: &Path) -> bool {
         // What is mounted below it is made there.
         let on_its_way = |place: &PathBuf| path.starts_with(place) || place.starts_with(path);
-        self.own_root || self.covered.iter().any(on_its_way)
+        self.own_root || self.covered.iter().chain(&self.shut).any(on_its_way)
     }
 
     /// Whether `ProtectHome=` hides that path.
@@ -156,6 +167,8 @@ mod tests {
             [("/srv/web", true), ("/mnt/a", true), ("/opt/x", true), ("/opt/y", false), ("/var/tmp/a", true)]
         {
             assert_eq!(other(&sight, path), expected, "{path}");
+            let mounted = expected && path.starts_with("/srv");
+            assert_eq!(other(&sight.without_sandbox(), path), mounted, "{path}, outside of the sandbox");
         }
     }
 
@@ -169,6 +182,7 @@ mod tests {
                 [("/home/you/web", true), ("/root", true), ("/home/me/web/app", false), ("/srv/home", false)]
             {
                 assert_eq!(sight.hides(Path::new(path)), hidden && below, "{how} {path}");
+                assert!(!sight.without_sandbox().hides(Path::new(path)), "{how} {path}");
             }
         }
     }

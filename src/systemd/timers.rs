@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bus::{Bus, MANAGER, MANAGER_PATH, SYSTEMD};
 use super::error::Error;
-use super::execution::command_lines;
+use super::exec::{Exec, execs};
 use super::path::unit_path;
 use super::properties::Value;
 use super::services::Row;
@@ -73,7 +73,7 @@ impl Bus {
                 let body = answer.body();
                 let value: Variant<'_> =
                     body.deserialize().map_err(|error| Error::malformed("Get", error))?;
-                lines.extend(command_lines(&value));
+                lines.extend(execs(&value).iter().map(Exec::line));
             }
         }
         Ok(Some(TimerReading { timer, fragment, starts, lines }))

@@ -402,6 +402,30 @@ fn doctor_accuses_no_path_that_its_service_sees_otherwise() {
             assert_eq!(words(nap, &format!("{lines}\nWorkingDirectory=/home/me/web")), bad("chdir"), "{how}");
         }
         assert_eq!(words(nap, "WorkingDirectory=/srv/shut\nUser=fixture"), bad("chdir"));
+        // What stands before a command: `+` is outside of the sandbox, but not of what is mounted; `!` is root
+        // inside of it, `!!` what its unit is.
+        let nap_at_home = "/home/me/web/nap 1d";
+        let home = "ProtectHome=yes\nWorkingDirectory=/home/me/web";
+        let shut = "WorkingDirectory=/srv/shut\nUser=fixture";
+        for how in ["+", "-+", "+:", "@-+"] {
+            let command =
+                format!("{how}{}{nap_at_home}", if how.contains('@') { "/home/me/web/nap " } else { "" });
+            assert_eq!(words(&command, home), fine, "{how}");
+            assert_eq!(words(&command, shut), fine, "{how}");
+        }
+        assert_eq!(words(&format!("!{nap}"), shut), fine);
+        assert_eq!(words(&format!("!!{nap}"), shut), bad("chdir"));
+        for how in ["!", "!!", ":", "@"] {
+            let command = format!("{how}{}{nap_at_home}", if how == "@" { "/home/me/web/nap " } else { "" });
+            assert_eq!(words(&command, "ProtectHome=yes"), bad("exec"), "{how}");
+        }
+        assert_eq!(words(&format!("+{nap}"), "InaccessiblePaths=/srv\nWorkingDirectory=/srv/shut"), fine);
+        assert_eq!(
+            words(&format!("+{nap}"), "BindPaths=/data/web:/srv/bound\nWorkingDirectory=/srv/bound"),
+            fine
+        );
+        let passed_over = (false, vec!["exec".to_owned()]);
+        assert_eq!(words("-/srv/gone", ""), passed_over);
         // What it says mends it.
         let lines = "ProtectHome=yes\nWorkingDirectory=/home/me/web\nProtectHome=read-only\nReadWritePaths=/home/me/web";
         assert_eq!(words("/home/me/web/nap 1d", lines), fine);

@@ -1,6 +1,7 @@
 //! What is looked at before anything is said of an app: its service, its listeners, the answers of its
 //! health path, its files.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::config::{Member, Shown};
 use crate::judge::{ActiveState, Address, DatabasePlace, HttpTarget, Policy, Secret, Target};
 use crate::server::nginx::{Upstream, spells};
 use crate::server::{self, Asked, FoundApp, Listening, Server, usual_paths};
-use crate::systemd::ServiceReading;
+use crate::systemd::{Exec, Power, ServiceReading, Sight};
 
 /// An app, looked at.
 #[derive(Clone, Debug)]
@@ -32,10 +33,8 @@ pub struct Patient {
     pub health: Option<Health>,
     /// A usual path that would do: answered well, quickly, and by the app itself.
     pub better: Option<String>,
-    /// Files of `ExecStart=` that cannot be executed.
-    pub unexecutable: Vec<Unexecutable>,
-    /// A file of `ExecStart=` in a home that its sandbox hides.
-    pub hidden: Option<PathBuf>,
+    /// A command of `ExecStart=` that cannot be executed.
+    pub unexecutable: Option<Unexecutable>,
     /// What is the matter with the working directory.
     pub homeless: Option<Homeless>,
     /// Where nginx's file names a host and a port in these very letters: file, host, port.
@@ -46,14 +45,22 @@ pub struct Patient {
     pub of_a_user: bool,
 }
 
-/// A file of `ExecStart=` that cannot be executed.
+/// A command of `ExecStart=` that cannot be executed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unexecutable {
-    pub path: PathBuf,
-    /// It is there, and is not marked as executable.
-    pub there: bool,
-    /// A program of its name that is where programs are.
-    pub instead: Option<PathBuf>,
+    pub exec: Exec,
+    pub why: Inexecutable,
+}
+
+/// Why a file cannot be executed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inexecutable {
+    /// It is in a home, and its sandbox hides the homes.
+    Hidden,
+    /// It is not marked as executable.
+    Unmarked,
+    /// It is not there. Perhaps a program of its name is where programs are.
+    Missing(Option<PathBuf>),
 }
 
 /// Why a working directory cannot be entered.
@@ -101,15 +108,15 @@ pub fn look(member: &Member, shown: &[Shown], service: &ServiceReading, server: 
     });
     let health = health(target, found.as_ref());
     let fine = health.as_ref().is_some_and(Health::is_fine);
+    let (root, runs) = (Path::new("/"), runs(service));
     Patient {
         better: if fine { None } else { better(target, found.as_ref()) },
         health,
         name,
         says: if table.is_some() { Says::of(&member.subject, shown) } else { Says::default() },
         table,
-        unexecutable: unexecutables(service),
-        hidden: hidden(Path::new("/"), service),
-        homeless: homeless(Path::new("/"), service),
+        unexecutable: unexecutable(root, service, runs),
+        homeless: homeless(root, service, runs),
         spelled: spelled(found.as_ref()),
         remote: remote(target, found.as_ref()),
         of_a_user,
@@ -120,30 +127,52 @@ pub fn look(member: &Member, shown: &[Shown], service: &ServiceReading, server: 
     }
 }
 
-/// Of what the service sees otherwise nothing is known.
-fn unexecutables(service: &ServiceReading) -> Vec<Unexecutable> {
-    let same = |path: &&PathBuf| {
-        let sight = &service.sight;
-        !ways(Path::new("/"), path).iter().any(|way| sight.is_other(way) || sight.hides(way))
-    };
-    service.commands.iter().filter(same).filter_map(|path| unexecutable(path)).collect()
+/// The first of its commands that cannot be executed. Who runs has found what is hidden.
+pub fn unexecutable(root: &Path, service: &ServiceReading, runs: bool) -> Option<Unexecutable> {
+    // One that may be missing beside others is the unit's own affair.
+    let alone = service.commands.len() == 1;
+    let needed = service.commands.iter().filter(|exec| alone || !exec.optional);
+    let mut bad = needed.filter_map(|exec| {
+        let why = match seen(&ways(root, &exec.file), &sight_of(service, exec.power)) {
+            Seen::Otherwise => None,
+            Seen::Hidden => (!runs).then_some(Inexecutable::Hidden),
+            Seen::AsHere => inexecutable(root, &exec.file),
+        }?;
+        Some(Unexecutable { exec: exec.clone(), why })
+    });
+    bad.next()
 }
 
-/// The first file of `ExecStart=` that is hidden from it. Who runs has found what it needs.
-fn hidden(root: &Path, service: &ServiceReading) -> Option<PathBuf> {
-    let mut commands = service.commands.iter().filter(|_| !runs(service));
-    commands.find(|path| is_hidden(root, path, service)).cloned()
+/// How a command of the service sees a path.
+enum Seen {
+    /// As the host has it.
+    AsHere,
+    /// Its sandbox hides the homes, and it is in one.
+    Hidden,
+    /// Otherwise: nothing is known of it.
+    Otherwise,
 }
 
-fn is_hidden(root: &Path, path: &Path, service: &ServiceReading) -> bool {
-    let (ways, sight) = (ways(root, path), &service.sight);
-    !ways.iter().any(|way| sight.is_other(way)) && ways.iter().any(|way| sight.hides(way))
+fn seen(ways: &[PathBuf], sight: &Sight) -> Seen {
+    match () {
+        () if ways.iter().any(|way| sight.is_other(way)) => Seen::Otherwise,
+        () if ways.iter().any(|way| sight.hides(way)) => Seen::Hidden,
+        () => Seen::AsHere,
+    }
+}
+
+/// What a command of that power sees.
+fn sight_of(service: &ServiceReading, power: Power) -> Cow<'_, Sight> {
+    match power {
+        Power::Unit | Power::Root => Cow::Borrowed(&service.sight),
+        Power::Full => Cow::Owned(service.sight.without_sandbox()),
+    }
 }
 
 /// A path as it is written, and where its links lead to.
 fn ways(root: &Path, path: &Path) -> Vec<PathBuf> {
     let mut ways = vec![path.to_owned()];
-    if let Ok(real) = root.join(path.strip_prefix("/").unwrap_or(path)).canonicalize()
+    if let Ok(real) = below(root, path).canonicalize()
         && let Ok(inside) = real.strip_prefix(root)
     {
         ways.push(Path::new("/").join(inside));
@@ -152,45 +181,57 @@ fn ways(root: &Path, path: &Path) -> Vec<PathBuf> {
 }
 
 /// Its present process was executed where it should be.
-fn runs(service: &ServiceReading) -> bool {
+pub fn runs(service: &ServiceReading) -> bool {
     let failed = service.result == "exit-code" && matches!(service.status, 200 | 203);
     service.active == ActiveState::Active && !failed
 }
 
-fn unexecutable(path: &Path) -> Option<Unexecutable> {
+fn inexecutable(root: &Path, file: &Path) -> Option<Inexecutable> {
     use std::os::unix::fs::PermissionsExt as _;
-    let there = match path.metadata() {
+    let there = match below(root, file).metadata() {
         Ok(metadata) if metadata.permissions().mode() & 0o111 != 0 => return None,
         Ok(metadata) => metadata.is_file(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         // Not seen is not missing.
         Err(_) => return None,
     };
-    let name = path.file_name().filter(|_| path.is_absolute() && !there);
-    let instead =
-        BIN.iter().filter_map(|folder| Some(Path::new(folder).join(name?))).find(|path| path.exists());
-    path.is_absolute().then(|| Unexecutable { path: path.to_owned(), there, instead })
+    // systemd looks for what is no path itself.
+    let name = file.file_name().filter(|_| file.is_absolute())?;
+    if there {
+        return Some(Inexecutable::Unmarked);
+    }
+    let mut others = BIN.iter().map(|folder| Path::new(folder).join(name));
+    Some(Inexecutable::Missing(others.find(|other| below(root, other).exists())))
 }
 
-pub fn homeless(root: &Path, service: &ServiceReading) -> Option<Homeless> {
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// What is the matter with the working directory, for the first of its commands that it matters to.
+pub fn homeless(root: &Path, service: &ServiceReading, runs: bool) -> Option<Homeless> {
     let path = service.working_directory.as_ref().filter(|_| !service.directory_optional)?;
-    // Who runs there is let in, by whatever it is.
-    let runs = runs(service);
-    if is_hidden(root, path, service) {
-        return (!runs).then_some(Homeless::Hidden);
-    }
-    let sight = &service.sight;
-    if ways(root, path).iter().any(|way| sight.is_other(way)) {
-        return None;
-    }
-    match root.join(path.strip_prefix("/").unwrap_or(path)).metadata() {
-        Ok(metadata) if metadata.is_dir() && runs => None,
-        Ok(metadata) if metadata.is_dir() && sight.is_handed_over(path) => None,
-        Ok(metadata) if metadata.is_dir() => access::closed_to(root, path, service).map(Homeless::Closed),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
-        Err(_) if sight.is_made(path) => None,
-        _ => Some(Homeless::Missing),
-    }
+    let mut powers: Vec<Power> = service.commands.iter().map(|exec| exec.power).collect();
+    powers.sort();
+    powers.dedup();
+    let ways = ways(root, path);
+    powers.into_iter().find_map(|power| {
+        let sight = sight_of(service, power);
+        match seen(&ways, &sight) {
+            Seen::Otherwise => return None,
+            Seen::Hidden => return (!runs).then_some(Homeless::Hidden),
+            Seen::AsHere => {}
+        }
+        match below(root, path).metadata() {
+            // Who runs there is let in, by whatever it is, and so is root.
+            Ok(metadata) if metadata.is_dir() && (runs || power != Power::Unit) => None,
+            Ok(metadata) if metadata.is_dir() && sight.is_handed_over(path) => None,
+            Ok(metadata) if metadata.is_dir() => access::closed_to(root, path, service).map(Homeless::Closed),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => None,
+            Err(_) if sight.is_made(path) => None,
+            _ => Some(Homeless::Missing),
+        }
+    })
 }
 
 /// Which hosts and ports that its sites pass to stand in their files in these very letters.

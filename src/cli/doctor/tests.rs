@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::super::tests::shapes::assert_shape;
 use super::lint::{Finding, Severity};
-use super::looking::{Health, Homeless, Patient, Unexecutable};
+use super::looking::{Health, Homeless, Inexecutable, Patient, Unexecutable};
 use super::says::Says;
 use super::*;
 use crate::judge::LoadState;
 use crate::server::{Asked, FoundApp, Keeper, Listening, Restarter, Stray};
-use crate::systemd::ServiceReading;
+use crate::systemd::{Exec, ServiceReading};
 
 fn configured(lines: &str) -> crate::config::Member {
     let text = format!("[app.web]\nunit = \"web.service\"\nport = 3000\n{lines}");
@@ -51,8 +51,7 @@ fn sound() -> Patient {
         found: Some(found),
         health: Some(answering(200, 5, &[])),
         better: None,
-        unexecutable: vec![],
-        hidden: None,
+        unexecutable: None,
         homeless: None,
         spelled: vec![],
         remote: Some("db.example.org".into()),
@@ -77,6 +76,10 @@ fn found(change: impl FnOnce(&mut Patient)) -> Vec<Finding> {
     let mut patient = sound();
     change(&mut patient);
     lint::app(&patient, &Server::empty())
+}
+
+fn unexecutable(line: &str, why: Inexecutable) -> Option<Unexecutable> {
+    Some(Unexecutable { exec: line.into(), why })
 }
 
 fn words(findings: &[Finding]) -> Vec<&'static str> {
@@ -126,8 +129,7 @@ fn each_finding_alone_and_what_is_none() {
         (
             "exec",
             |p| {
-                p.unexecutable =
-                    vec![Unexecutable { path: "/usr/bin/nod".into(), there: false, instead: None }]
+                p.unexecutable = unexecutable("/usr/bin/nod", Inexecutable::Missing(None));
             },
             // It failed so once, and runs by now.
             |p| {
@@ -368,9 +370,8 @@ fn lines_that_mend() {
     let of = |change: Change| found(change).remove(0).mend;
     assert_eq!(
         of(|p| {
-            p.service.lines = vec!["/usr/local/bin/node server.js --port 3000".into()];
-            let path = "/usr/local/bin/node".into();
-            p.unexecutable = vec![Unexecutable { path, there: false, instead: Some("/usr/bin/node".into()) }];
+            let line = "/usr/local/bin/node server.js --port 3000";
+            p.unexecutable = unexecutable(line, Inexecutable::Missing(Some("/usr/bin/node".into())));
         }),
         [
             "systemctl edit web.service",
@@ -379,17 +380,32 @@ fn lines_that_mend() {
             "ExecStart=/usr/bin/node server.js --port 3000"
         ]
     );
+    // What stands before it stays; a word with a blank, another name, and other commands would not.
+    let missing = |change: fn(&mut Exec, &mut Patient)| {
+        let findings = found(|p| {
+            let mut exec = Exec::from("/usr/local/bin/node server.js");
+            change(&mut exec, p);
+            p.unexecutable =
+                Some(Unexecutable { exec, why: Inexecutable::Missing(Some("/usr/bin/node".into())) });
+        });
+        findings[0].mend.last().cloned().unwrap()
+    };
+    let link = "ln -s /usr/bin/node /usr/local/bin/node";
+    assert_eq!(missing(|exec, _| exec.prefix = "-+:".into()), "ExecStart=-+:/usr/bin/node server.js");
+    assert_eq!(missing(|exec, _| exec.words.push("a b".into())), link);
+    assert_eq!(missing(|exec, _| exec.words.push(String::new())), link);
+    assert_eq!(missing(|exec, _| exec.words[0] = "web".into()), link);
+    assert_eq!(missing(|_, p| p.service.commands.push("/usr/bin/true".into())), link);
     // A command line may hold a token.
     assert_eq!(
         of(|p| {
-            p.service.lines = vec!["/usr/local/bin/node server.js --token=s3cret".into()];
-            let path = "/usr/local/bin/node".into();
-            p.unexecutable = vec![Unexecutable { path, there: false, instead: Some("/usr/bin/node".into()) }];
+            let line = "/usr/local/bin/node server.js --token=s3cret";
+            p.unexecutable = unexecutable(line, Inexecutable::Missing(Some("/usr/bin/node".into())));
         }),
         ["ln -s /usr/bin/node /usr/local/bin/node"]
     );
     assert_eq!(
-        of(|p| p.unexecutable = vec![Unexecutable { path: "/srv/x.sh".into(), there: true, instead: None }]),
+        of(|p| p.unexecutable = unexecutable("/srv/x.sh", Inexecutable::Unmarked)),
         ["chmod +x /srv/x.sh"]
     );
     assert_eq!(
@@ -486,7 +502,11 @@ fn a_folder_that_is_closed() {
             status,
             ..ServiceReading::running("web.service", 7)
         };
-        assert_eq!(looking::homeless(root.path(), &service), expected, "{active:?} {result} {status}");
+        assert_eq!(
+            looking::homeless(root.path(), &service, looking::runs(&service)),
+            expected,
+            "{active:?} {result} {status}"
+        );
     }
     let findings = found(|p| {
         p.homeless = closed;
@@ -535,15 +555,24 @@ fn a_folder_that_is_seen_otherwise() {
             sight,
             ..ServiceReading::running("web.service", 7)
         };
-        assert_eq!(looking::homeless(root.path(), &service), expected, "{path} {:?}", service.sight);
+        assert_eq!(
+            looking::homeless(root.path(), &service, looking::runs(&service)),
+            expected,
+            "{path} {:?}",
+            service.sight
+        );
         service.active = ActiveState::Active;
         let hidden = expected.filter(|one| *one != Homeless::Hidden);
-        assert_eq!(looking::homeless(root.path(), &service), hidden, "who runs sees it: {path}");
+        assert_eq!(
+            looking::homeless(root.path(), &service, looking::runs(&service)),
+            hidden,
+            "who runs sees it: {path}"
+        );
     }
     let mended = |path: &str| {
         let findings = found(|p| {
             p.homeless = Some(Homeless::Hidden);
-            p.hidden = Some("/root/.nvm/node".into());
+            p.unexecutable = unexecutable("/root/.nvm/node", Inexecutable::Hidden);
             p.service.sight = home.clone();
             p.service.working_directory = Some(path.into());
         });
@@ -553,6 +582,73 @@ fn a_folder_that_is_seen_otherwise() {
     };
     assert_eq!(mended("/home/me/web"), "ReadWritePaths=/home/me/web");
     assert!(mended("/home/me/my web").starts_with("# "));
+}
+
+/// systemd.service(5), "Command lines": what stands before a command decides what it sees and may.
+#[test]
+fn a_command_that_is_more_than_its_service() {
+    use crate::judge::ActiveState;
+    use crate::systemd::{Power, Sight};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let root = tempfile::tempdir().unwrap();
+    let at = |path: &str| root.path().join(path);
+    for folder in ["home/me/web", "srv/shut", "etc"] {
+        std::fs::create_dir_all(at(folder)).unwrap();
+    }
+    std::fs::write(at("home/me/app"), "").unwrap();
+    std::fs::set_permissions(at("home/me/app"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(at("srv/shut"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let owner = at("srv/shut").metadata().unwrap();
+    std::fs::write(at("etc/passwd"), format!("me:x:{}:{}::/:/bin/sh\n", owner.uid() + 7, owner.gid() + 7))
+        .unwrap();
+    let service = |commands: &[(Power, bool)], file: &str, directory: &str| ServiceReading {
+        commands: commands
+            .iter()
+            .map(|(power, optional)| Exec { power: *power, optional: *optional, ..Exec::from(file) })
+            .collect(),
+        active: ActiveState::Failed,
+        user: "me".into(),
+        sight: Sight { homes: Some("yes".into()), shut: vec!["/opt".into()], ..Sight::default() },
+        working_directory: Some(directory.into()),
+        ..ServiceReading::running("web.service", 7)
+    };
+    let why = |commands: &[(Power, bool)], file: &str| {
+        let service = service(commands, file, "/");
+        looking::unexecutable(root.path(), &service, false).map(|bad| bad.why)
+    };
+    let (app, gone) = ("/home/me/app", "/srv/gone");
+    let homeless = |commands: &[(Power, bool)], directory: &str| {
+        looking::homeless(root.path(), &service(commands, app, directory), false)
+    };
+    let (web, shut) = ("/home/me/web", "/srv/shut");
+    let closed = Some(Homeless::Closed(shut.into()));
+    let (hidden, missing) = (Some(Inexecutable::Hidden), Some(Inexecutable::Missing(None)));
+    // The ordinary one, and what is no more: `-`, `:`, `!!`, `@`.
+    for unit in [(Power::Unit, false), (Power::Unit, true)] {
+        assert_eq!((why(&[unit], app), why(&[unit], gone)), (hidden.clone(), missing.clone()));
+        assert_eq!(homeless(&[unit], web), Some(Homeless::Hidden));
+        assert_eq!(homeless(&[unit], shut), closed);
+    }
+    // `!`: root, who is let in everywhere, in the sandbox.
+    let root_of_unit = (Power::Root, false);
+    assert_eq!((why(&[root_of_unit], app), homeless(&[root_of_unit], web)), (hidden, Some(Homeless::Hidden)));
+    assert_eq!(homeless(&[root_of_unit], shut), None);
+    // `+`: the host, as root has it.
+    for full in [(Power::Full, false), (Power::Full, true)] {
+        assert_eq!((why(&[full], app), why(&[full], gone)), (None, missing.clone()));
+        assert_eq!(why(&[full], "/opt/gone"), missing, "what is shut is so for the sandbox alone");
+        assert_eq!((homeless(&[full], web), homeless(&[full], shut)), (None, None));
+        assert_eq!(homeless(&[full], gone), Some(Homeless::Missing));
+    }
+    assert_eq!(why(&[(Power::Unit, false)], "/opt/gone"), None);
+    // Another command of the unit is as it is; one that may be missing is not needed beside it.
+    assert_eq!(homeless(&[(Power::Full, false), (Power::Unit, false)], shut), closed);
+    assert_eq!(why(&[(Power::Full, false), (Power::Unit, true)], app), None);
+    let findings = found(|p| {
+        let exec = Exec { optional: true, ..Exec::from(gone) };
+        p.unexecutable = Some(Unexecutable { exec, why: Inexecutable::Missing(None) });
+    });
+    assert_eq!(findings[0].what, "/srv/gone does not exist (the - before it hides that)");
 }
 
 /// What root is to paste holds no commands of others.
@@ -578,8 +674,8 @@ fn names_of_strangers_stay_names() {
         assert!(mend.iter().all(|line| line.starts_with('#') && !line.contains('\n')), "{mend:?}");
     }
     let findings = found(|p| {
-        let path = "/srv/$(reboot)/it's.sh".into();
-        p.unexecutable = vec![Unexecutable { path, there: true, instead: None }];
+        let path = "/srv/$(reboot)/it's.sh";
+        p.unexecutable = unexecutable(path, Inexecutable::Unmarked);
     });
     assert_eq!(findings[0].mend, ["chmod +x '/srv/$(reboot)/it'\\''s.sh'"]);
 }

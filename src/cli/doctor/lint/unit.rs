@@ -1,13 +1,15 @@
 //! What is said of a unit: who keeps it, whether it can start and comes back, its limits and its stop.
 
+use std::path::Path;
 use std::time::Duration;
 
-use super::super::looking::Homeless;
+use super::super::looking::{Homeless, Inexecutable, Unexecutable};
 use super::{Notes, Severity};
 use crate::config::duration;
 use crate::judge::{ActiveState, LoadState};
 use crate::plain::{command, is_hidden, on_one_line};
 use crate::server::{Keeper, Server};
+use crate::systemd::Exec;
 
 /// Recoveries never come quicker one after the other.
 const QUICKEST: Duration = Duration::from_secs(2);
@@ -56,7 +58,7 @@ pub fn keepers(notes: &mut Notes<'_>, server: &Server) {
     let commands: Vec<String> = service
         .commands
         .iter()
-        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .filter_map(|exec| Some(exec.file.file_name()?.to_string_lossy().into_owned()))
         .collect();
     let by = |name: &str| {
         commands.iter().any(|command| command == name || command.starts_with(&format!("{name}-")))
@@ -91,7 +93,8 @@ pub fn keepers(notes: &mut Notes<'_>, server: &Server) {
     }
     if by("docker") || by("podman") {
         let engine = if by("docker") { "docker" } else { "podman" };
-        let line = notes.patient.service.lines.join(" ");
+        let lines: Vec<String> = service.commands.iter().map(Exec::line).collect();
+        let line = lines.join(" ");
         let mut words = line.split([' ', '=']).skip_while(|word| *word != "--name");
         // What only the shell or systemd at a start knows is left to the person.
         let name = words.nth(1).filter(|name| !name.contains('$')).unwrap_or("NAME").to_owned();
@@ -116,51 +119,22 @@ pub fn start(notes: &mut Notes<'_>) {
         service.result == "exit-code" && service.active != ActiveState::Active && service.status == status
     };
     let (no_exec, no_chdir) = (failed(203), failed(200));
-    let first = service.commands.first().map(|path| path.display().to_string()).unwrap_or_default();
-    let bad = notes.patient.unexecutable.first().cloned();
-    let (hidden, how) = (notes.patient.hidden.clone(), service.sight.homes.clone().unwrap_or_default());
-    if bad.is_some() || hidden.is_some() || no_exec {
+    let how = service.sight.homes.clone().unwrap_or_default();
+    let bad = notes.patient.unexecutable.clone();
+    if bad.is_some() || no_exec {
         let (what, mend) = match &bad {
-            _ if let Some(path) = &hidden => (
-                format!("{} is hidden from it by ProtectHome={how} (203/EXEC)", path.display()),
-                notes.edit("Service", &["ProtectHome=read-only"]),
-            ),
-            Some(bad) if bad.there => (
-                format!("{} is not marked as executable (203/EXEC)", bad.path.display()),
-                vec![command("chmod +x {}", &[&bad.path.to_string_lossy()])],
-            ),
-            Some(bad) => {
-                let path = bad.path.display().to_string();
-                let line = bad.instead.as_ref().and_then(|instead| {
-                    let line = service.lines.iter().find(|line| line.starts_with(&path))?;
-                    // What may be a secret is not repeated.
-                    let plain = !line.contains(['=', '"', '\'', '$', '%', '\\'])
-                        && !line.contains("://")
-                        && !line.contains(is_hidden);
-                    plain.then(|| format!("ExecStart={}{}", instead.display(), &line[path.len()..]))
-                });
-                let mend = match (line, &bad.instead) {
-                    (Some(line), _) => notes.edit("Service", &["ExecStart=", &line]),
-                    (None, Some(instead)) => {
-                        vec![command("ln -s {} {}", &[&instead.to_string_lossy(), &path])]
-                    }
-                    (None, None) => vec![
-                        command(
-                            "# put the program there, or name the one that is: command -v {}",
-                            &[name_of(&path)],
-                        ),
-                        notes.of_unit("systemctl edit --full {}"),
+            Some(Unexecutable { exec, why }) => inexecutable(notes, exec, why),
+            None => {
+                let first = service.commands.first().map(|exec| exec.file.display().to_string());
+                let first = first.unwrap_or_default();
+                (
+                    format!("{first} could not be executed (203/EXEC)"),
+                    vec![
+                        command("namei -l {}  # its user has to be let in to it", &[&first]),
+                        command("head -1 {}  # of a script: #! and a program that exists", &[&first]),
                     ],
-                };
-                (format!("{path} does not exist (203/EXEC)"), mend)
+                )
             }
-            None => (
-                format!("{first} could not be executed (203/EXEC)"),
-                vec![
-                    command("namei -l {}  # its user has to be let in to it", &[&first]),
-                    command("head -1 {}  # of a script: #! and a program that exists", &[&first]),
-                ],
-            ),
         };
         notes.add(
             Severity::Problem,
@@ -240,6 +214,57 @@ pub fn start(notes: &mut Notes<'_>) {
             notes.edit("Service", &["Restart=on-failure", "RestartSec=3s"]),
         );
     }
+}
+
+/// What is said of a command that cannot be executed, and what mends it.
+fn inexecutable(notes: &Notes<'_>, exec: &Exec, why: &Inexecutable) -> (String, Vec<String>) {
+    let service = &notes.patient.service;
+    let path = exec.file.display().to_string();
+    let end = if exec.optional { "the - before it hides that" } else { "203/EXEC" };
+    match why {
+        Inexecutable::Hidden => {
+            let how = service.sight.homes.clone().unwrap_or_default();
+            (
+                format!("{path} is hidden from it by ProtectHome={how} ({end})"),
+                notes.edit("Service", &["ProtectHome=read-only"]),
+            )
+        }
+        Inexecutable::Unmarked => {
+            (format!("{path} is not marked as executable ({end})"), vec![command("chmod +x {}", &[&path])])
+        }
+        Inexecutable::Missing(instead) => {
+            let mend = match (instead, service.commands.as_slice()) {
+                (Some(instead), [_]) if is_plain(exec) => {
+                    let words = exec.words[1..].iter().map(|word| format!(" {word}"));
+                    let line = format!(
+                        "ExecStart={}{}{}",
+                        exec.prefix,
+                        instead.display(),
+                        words.collect::<String>()
+                    );
+                    notes.edit("Service", &["ExecStart=", &line])
+                }
+                (Some(instead), _) => vec![command("ln -s {} {}", &[&instead.to_string_lossy(), &path])],
+                (None, _) => vec![
+                    command(
+                        "# put the program there, or name the one that is: command -v {}",
+                        &[name_of(&path)],
+                    ),
+                    notes.of_unit("systemctl edit --full {}"),
+                ],
+            };
+            (format!("{path} does not exist ({end})"), mend)
+        }
+    }
+}
+
+/// Whether its words can be written as they are read, and none may be a secret.
+fn is_plain(exec: &Exec) -> bool {
+    let special =
+        |c: char| c.is_whitespace() || is_hidden(c) || ['=', '"', '\'', '$', '%', '\\'].contains(&c);
+    let odd =
+        |word: &String| matches!(word.as_str(), "" | ";") || word.contains("://") || word.contains(special);
+    exec.words.first().is_some_and(|name| Path::new(name) == exec.file) && !exec.words.iter().any(odd)
 }
 
 fn name_of(path: &str) -> &str {
