@@ -164,8 +164,8 @@ impl Places<'_> {
         }
         reasons.extend(service.unread.iter().cloned());
         let ignored = |key: &&String| service.ignored.get(*key).filter(|_| value(key).is_none());
-        for (key, path) in keys.iter().filter_map(|key| Some((key, ignored(&key)?))) {
-            reasons.push(format!("{key}: {}", env_file::is_exported(path)));
+        for (key, why) in keys.iter().filter_map(|key| Some((key, ignored(&key)?))) {
+            reasons.push(format!("{key}: {why}"));
         }
         if reasons.is_empty() {
             let what = if given.is_empty() { "is set" } else { "holds the URL of a database" };

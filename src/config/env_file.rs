@@ -49,33 +49,92 @@ pub fn read(path: &Path, by: Reader) -> Result<Variables, String> {
     read_bounded(path).map(|text| parse(&text, by))
 }
 
-/// The file of a unit as systemd reads it, and the names that it ignores for the `export` before them.
+/// What systemd makes of the file of a unit.
+#[derive(Debug)]
+pub struct OfUnit {
+    /// What it sets.
+    pub variables: Variables,
+    /// Names that somebody else would find in it.
+    pub ignored: Vec<String>,
+    /// Why it takes nothing of the whole file, and what to do: a unit that is not to do without (`-`) cannot
+    /// start then.
+    pub refused: Option<String>,
+}
+
+impl OfUnit {
+    fn of(bytes: &[u8]) -> Self {
+        let text = marked(bytes);
+        let refused = refusal(&text);
+        let variables = if refused.is_some() { Variables::new() } else { parse(&text, Reader::Systemd) };
+        let is_set = |name: &String| variables.iter().any(|(known, _)| known == name);
+        let all = parse(&text, Reader::App).into_iter().map(|(name, _)| name);
+        let ignored = all.filter(|name| !is_set(name)).collect();
+        Self { variables, ignored, refused }
+    }
+
+    /// What a sentence says of a name that is ignored in that file.
+    #[must_use]
+    pub fn why_ignored(&self, path: &Path) -> String {
+        match &self.refused {
+            Some(why) => format!("{}: {why}", path.display()),
+            None => format!("{} has it behind `export`, a line that systemd ignores", path.display()),
+        }
+    }
+}
+
+/// The file of a unit as systemd reads it.
 ///
 /// # Errors
 /// As `read`.
-pub fn read_of_unit(path: &Path) -> Result<(Variables, Vec<String>), String> {
-    let text = read_bounded(path)?;
-    let variables = parse(&text, Reader::Systemd);
-    let is_set = |name: &String| variables.iter().any(|(known, _)| known == name);
-    let all = parse(&text, Reader::App).into_iter().map(|(name, _)| name);
-    let ignored = all.filter(|name| !is_set(name)).collect();
-    Ok((variables, ignored))
+pub fn read_of_unit(path: &Path) -> Result<OfUnit, String> {
+    read_bytes(path).map(|bytes| OfUnit::of(&bytes))
 }
 
-/// What a sentence says of a name that systemd ignores in that file.
-#[must_use]
-pub fn is_exported(path: &Path) -> String {
-    format!("{} has it behind `export`, a line that systemd ignores", path.display())
+/// In the place of bytes that are no UTF-8: no character, and so refused as they are.
+const NO_CHARACTER: char = '\u{ffff}';
+
+fn marked(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push(NO_CHARACTER);
+        }
+    }
+    text
+}
+
+/// Why systemd takes nothing of that text: of a NUL byte anywhere, and of a name or a value with what it has
+/// for no UTF-8 (seen on 252 and 257). The line that it says itself in the journal is the one behind.
+fn refusal(text: &str) -> Option<String> {
+    let line = |before: &str| before.matches('\n').count() + 1;
+    let (line, what) = match (text.find('\0'), read_lines(text, Reader::Systemd).strange) {
+        (Some(nul), _) => (line(&text[..nul]), "holds a NUL byte, which has to go".to_owned()),
+        (None, Some((at, NO_CHARACTER))) => (line(&text[..at]), "is to be written as UTF-8".to_owned()),
+        (None, Some((at, c))) => {
+            (line(&text[..at]), format!("holds U+{:04X}, which is no character and has to go", u32::from(c)))
+        }
+        (None, None) => return None,
+    };
+    Some(format!("systemd refuses the whole file: its line {line} {what}"))
+}
+
+/// Of what Unicode has a number for and never a character, systemd makes no UTF-8.
+fn is_no_character(c: char) -> bool {
+    matches!(u32::from(c), 0xfdd0..=0xfdef) || u32::from(c) & 0xfffe == 0xfffe
 }
 
 /// The text of a regular file of at most [`LARGEST`] bytes. What is no UTF-8 in it is replaced.
 ///
-/// A file system that hangs (a server that is gone) must not hold up the start of the monitor, so
-/// another thread waits for it. Few may hang; the process that reads is short-lived.
-///
 /// # Errors
 /// As `read`.
 pub(crate) fn read_bounded(path: &Path) -> Result<String, String> {
+    read_bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A file system that hangs (a server that is gone) must not hold up the start of the monitor, so
+/// another thread waits for it. Few may hang; the process that reads is short-lived.
+fn read_bytes(path: &Path) -> Result<Vec<u8>, String> {
     static HANGING: AtomicUsize = AtomicUsize::new(0);
     const UNANSWERED: &str = "the file system does not answer";
     if HANGING.load(Ordering::Relaxed) >= MOST_HANGING {
@@ -94,7 +153,7 @@ pub(crate) fn read_bounded(path: &Path) -> Result<String, String> {
     })
 }
 
-fn read_here(path: &Path) -> Result<String, String> {
+fn read_here(path: &Path) -> Result<Vec<u8>, String> {
     let file = open_regular(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => NO_SUCH_FILE.to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
@@ -106,7 +165,7 @@ fn read_here(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > LARGEST {
         return Err(format!("is larger than {}", super::size::show(LARGEST)));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }
 
 /// Looks before it opens: the place is held, found to be a regular file, and only then opened.
@@ -139,15 +198,23 @@ enum At {
 /// Reads the text of a file. Lines that assign nothing are passed over, as systemd does.
 #[must_use]
 pub fn parse(text: &str, by: Reader) -> Variables {
+    read_lines(text, by).all
+}
+
+fn read_lines(text: &str, by: Reader) -> Lines {
     let mut reader = Lines::of(by);
     let mut at = At::Key;
-    for c in text.chars() {
+    for (place, c) in text.char_indices() {
+        if is_no_character(c) && !matches!(at, At::Comment | At::CommentEscape) {
+            reader.strange_here.get_or_insert((place, c));
+        }
         let ends = matches!(c, '\n' | '\r');
         at = match at {
             At::Key => match c {
                 _ if ends => reader.drop_line(),
                 '#' | ';' if reader.key.trim().is_empty() => At::Comment,
-                '=' => At::Gap,
+                // At its beginning it is a part of a name that is none.
+                '=' if !reader.key.trim_ascii_start().is_empty() => At::Gap,
                 _ => {
                     reader.key.push(c);
                     At::Key
@@ -201,7 +268,7 @@ pub fn parse(text: &str, by: Reader) -> Variables {
     if !matches!(at, At::Key | At::Comment | At::CommentEscape) {
         reader.end_line();
     }
-    reader.all
+    reader
 }
 
 struct Lines {
@@ -211,11 +278,15 @@ struct Lines {
     /// Bytes of the value up to which it holds more than blanks.
     solid: usize,
     all: Variables,
+    /// The first of this line, and of an assignment, that is no character, and where it stands.
+    strange_here: Option<(usize, char)>,
+    strange: Option<(usize, char)>,
 }
 
 impl Lines {
     fn of(by: Reader) -> Self {
-        Self { by, key: String::new(), value: String::new(), solid: 0, all: Vec::new() }
+        let (key, value, all) = (String::new(), String::new(), Vec::new());
+        Self { by, key, value, solid: 0, all, strange_here: None, strange: None }
     }
 
     fn take(&mut self, c: char, next: At) -> At {
@@ -228,10 +299,12 @@ impl Lines {
         self.key.clear();
         self.value.clear();
         self.solid = 0;
+        self.strange_here = None;
         At::Key
     }
 
     fn end_line(&mut self) -> At {
+        self.strange = self.strange.or(self.strange_here);
         let mut key = self.key.trim_ascii();
         if self.by == Reader::App
             && let Some(rest) = key.strip_prefix("export")
@@ -308,9 +381,44 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("env");
         std::fs::write(&path, "export A=1\nB=2\nexport B=3\n").unwrap();
-        let (variables, ignored) = read_of_unit(&path).unwrap();
-        assert_eq!(variables, [("B".to_owned(), Secret("2".to_owned()))]);
-        assert_eq!(ignored, ["A"]);
+        let read = read_of_unit(&path).unwrap();
+        assert_eq!(read.variables, [("B".to_owned(), Secret("2".to_owned()))]);
+        assert_eq!((read.ignored, read.refused), (vec!["A".to_owned()], None));
+    }
+
+    /// Each as systemd 252 and 257 had it.
+    #[test]
+    fn what_is_no_utf_8_is_refused_as_a_whole() {
+        let utf_8 = |line: u32| Some(format!("its line {line} is to be written as UTF-8"));
+        let nul = Some("its line 2 holds a NUL byte, which has to go".to_owned());
+        let holds = |what| Some(format!("its line 2 holds {what}, which is no character and has to go"));
+        for (text, expected) in [
+            (b"A=1\nB=\xff\nC=3\n" as &[u8], utf_8(2)),
+            (b"A=1\n\n# c\nB=2\nC=\xff\nD=3\n", utf_8(5)),
+            (b"A=1\n\xff=1\n", utf_8(2)),
+            (b"A=1\nexport X=\xff\n", utf_8(2)),
+            (b"A=1\nB=\xff", utf_8(2)),
+            (b"A=1\nB='x\ny\xff'\n", utf_8(3)),
+            (b"A=1\nB=\xed\xa0\x80\n", utf_8(2)),
+            (b"A=1\nB=\xef\xbf\xbe\n", holds("U+FFFE")),
+            (b"A=1\nB=\xef\xb7\x90\n", holds("U+FDD0")),
+            (b"A=1\nB=\xf0\x9f\xbf\xbf\n", holds("U+1FFFF")),
+            (b"A=1\nB=a\0b\n", nul.clone()),
+            (b"A=1\n# a\0b\n", nul),
+            (b"A=1\n# \xff\nC=3\n", None),
+            (b"A=1\nnonsense \xff\n", None),
+            (b"A=1\n=\xff\n", None),
+            (b"A=1\nB=\xef\xbf\xbd\n", None),
+            (b"A=1\nB=a\x01b\n", None),
+            (b"A=1\nB=\xc3\xa9\n", None),
+        ] {
+            let read = OfUnit::of(text);
+            let shown = String::from_utf8_lossy(text);
+            let expected = expected.map(|why| format!("systemd refuses the whole file: {why}"));
+            assert_eq!(read.refused, expected, "{shown}");
+            assert_eq!(read.variables.is_empty(), expected.is_some(), "{shown}");
+            assert_eq!(read.ignored.contains(&"A".to_owned()), expected.is_some(), "{shown}");
+        }
     }
 
     #[test]
@@ -334,7 +442,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "([A-Z]|=|\"|'|\\\\|\n| |#|\\PC){0,40}") {
-            let _ = (parse(&text, Reader::Systemd), parse(&text, Reader::App));
+            let _ = (parse(&text, Reader::Systemd), parse(&text, Reader::App), refusal(&text));
         }
 
         #[test]

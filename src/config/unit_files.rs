@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::aliases::DIRECTORIES;
-use super::env_file::{self, read_bounded};
+use super::env_file::{self, OfUnit, read_bounded};
 use super::files::below;
 use super::list::is_key;
 use crate::judge::{Secret, UnitName};
@@ -21,11 +21,11 @@ const MOST_DROP_INS: usize = 256;
 pub(super) struct Service {
     /// The environment of its processes, as far as files tell.
     pub environment: BTreeMap<String, Secret>,
-    /// Names that an environment file exports, which means nothing to systemd, and that file.
-    pub ignored: BTreeMap<String, PathBuf>,
+    /// Names that an environment file exports, which means nothing to systemd, and what to say of it.
+    pub ignored: BTreeMap<String, String>,
     /// An absolute path.
     pub working_directory: Option<PathBuf>,
-    /// What could not be read, each with its path and its reason.
+    /// What could not be read, or is refused by systemd, each with its path and its reason.
     pub unread: Vec<String>,
 }
 
@@ -43,9 +43,13 @@ pub(super) fn read(root: &Path, unit: &UnitName) -> Service {
     service.environment.extend(lines.environment);
     for (path, optional) in lines.files {
         match env_file::read_of_unit(&below(root, &path)) {
-            Ok((variables, ignored)) => {
-                service.environment.extend(variables);
-                service.ignored.extend(ignored.into_iter().map(|name| (name, path.clone())));
+            Ok(OfUnit { refused: Some(why), .. }) => {
+                service.unread.push(format!("{}: {why}", path.display()));
+            }
+            Ok(found) => {
+                let why = found.why_ignored(&path);
+                service.ignored.extend(found.ignored.into_iter().map(|name| (name, why.clone())));
+                service.environment.extend(found.variables);
             }
             Err(why) if optional && why == env_file::NO_SUCH_FILE => {}
             Err(why) => service.unread.push(format!("{}: {why}", path.display())),
@@ -389,13 +393,19 @@ mod tests {
         let host = Host::new()
             .file(
                 "/etc/systemd/system/web.service",
-                "[Service]\nEnvironmentFile=/srv/web.env\nEnvironmentFile=/srv\n",
+                "[Service]\nEnvironmentFile=/srv/web.env\nEnvironmentFile=/srv\nEnvironmentFile=-/srv/x\n",
             )
-            .file("/srv/x", "");
+            .file("/srv/x", "A=1\nB=\0\n");
+        let read = host.read("web.service");
         assert_eq!(
-            host.read("web.service").unread,
-            ["/srv/web.env: no such file", "/srv: is not a regular file"]
+            read.unread,
+            [
+                "/srv/web.env: no such file",
+                "/srv: is not a regular file",
+                "/srv/x: systemd refuses the whole file: its line 2 holds a NUL byte, which has to go",
+            ]
         );
+        assert!(read.environment.is_empty() && read.ignored.is_empty());
     }
 
     #[test]

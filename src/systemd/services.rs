@@ -12,6 +12,7 @@ use super::error::Error;
 use super::exec::{Exec, execs};
 use super::path::unit_path;
 use super::properties::{Value, plain};
+use super::setting::environment_files;
 use super::sight::Sight;
 use crate::judge::{ActiveState, LoadState, UnitName};
 
@@ -68,6 +69,8 @@ pub struct ServiceReading {
     pub fragment: Option<PathBuf>,
     /// The commands of `ExecStart=`.
     pub commands: Vec<Exec>,
+    /// Files with more of its environment; true: one that may be missing.
+    pub environment_files: Vec<(PathBuf, bool)>,
     /// How the main process ended last: `exit-code` and so on.
     pub result: String,
     /// Its exit status.
@@ -158,6 +161,7 @@ fn reading(
             .iter()
             .find_map(|name| service_side.get(name).map(execs))
             .unwrap_or_default(),
+        environment_files: service_side.get("EnvironmentFiles").map(environment_files).unwrap_or_default(),
         result: text(service_side, "Result"),
         status: number(service_side, "ExecMainStatus"),
     }

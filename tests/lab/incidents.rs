@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::machine::{AppSpec, Machine, now, scenario};
-use crate::support::{SOON, UNIT, found, let_pass, recovered_from, watch};
+use crate::support::{SOON, UNIT, found, let_pass, recovered_from, view, watch};
 
 /// An incident, whole, once `probe` takes it.
 fn incident(m: &Machine, id: &str, what: &str, probe: impl Fn(&Value) -> bool) -> Value {
@@ -198,5 +198,43 @@ fn files_and_keys_that_a_start_needs_are_named() {
         m.must("chmod 0644 /srv/web/there.js; echo KEY=x > /srv/web/.env");
         m.wait_event(Duration::from_secs(60), "web", "incident-closed", at);
         assert_eq!(m.http(3000, "/api/health").status, 200);
+    });
+}
+
+/// systemd takes nothing of a file with a name or a value that is no UTF-8.
+#[test]
+fn files_that_systemd_refuses_are_named_with_their_line() {
+    scenario("preflight-refused", |m| {
+        let mut app = AppSpec::new("web", 3000);
+        app.service_lines = "EnvironmentFile=-/srv/web/.env".to_owned();
+        m.write("/srv/web/.env", "KEY=x\n");
+        watch(m, &app, "preflight = { keys = [\"KEY\"] }");
+        m.wait_for(SOON, "what a start needs is there", || {
+            (found(m, "web", "preflight") == "good").then_some(())
+        });
+        // In Latin 1.
+        m.must("printf 'KEY=hunter2\\n# M\\374ller\\nNAME=M\\374ller\\n' >/srv/web/.env");
+        let at = m.fault("web", "crash");
+        let opened = m.wait_event(SOON, "web", "incident-opened", at);
+        assert_eq!(opened.field("APP_MONITOR_VERDICT"), "config-missing", "{}", opened.message);
+        let why = "/srv/web/.env: systemd refuses the whole file: its line 3 is to be written as UTF-8";
+        let key = format!("KEY is not set in the environment of web.service ({why})");
+        assert!(opened.message.contains(&key), "{}", opened.message);
+        m.must("systemctl restart web.service");
+        let environment = m.must("tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID web.service)/environ");
+        assert!(!environment.contains("KEY=") && !environment.contains("NAME="), "{environment}");
+        let doctor = m.run("app-monitor doctor web --json").stdout;
+        assert!(doctor.contains("systemd refuses the whole file: its line 3"), "{doctor}");
+        // Without the `-` it is not even started; mended, it is.
+        m.must("sed -i 's/=-/=/' /etc/systemd/system/web.service && systemctl daemon-reload");
+        assert!(!m.run("systemctl restart web.service").ok());
+        let held = |m: &Machine| view(m, "web")["verdict"] == "config-missing";
+        m.wait_for(2 * SOON, "it is held", || held(m).then_some(()));
+        assert!(m.run("app-monitor status web").stdout.contains("its line 3"));
+        m.must("printf 'KEY=x\\nNAME=M\\303\\274ller\\n' >/srv/web/.env");
+        m.wait_for(4 * SOON, "it is back", || (view(m, "web")["verdict"] == "healthy").then_some(()));
+        // That line is systemd's own.
+        let ours = m.journal_of(UNIT);
+        assert!(!ours.contains("hunter2") && !ours.contains("ller"), "no value is shown");
     });
 }

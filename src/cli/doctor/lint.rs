@@ -118,6 +118,7 @@ pub fn app(patient: &Patient, server: &Server) -> Vec<Finding> {
     }
     unit::keepers(&mut notes, server);
     unit::start(&mut notes);
+    unit::environment(&mut notes);
     unit::limits(&mut notes);
     unit::stop(&mut notes, server);
     network::online(&mut notes);

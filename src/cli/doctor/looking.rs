@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::access;
 use super::says::Says;
 use crate::checks::{first_answer, redirected_to, whole_health_check};
-use crate::config::{Member, Shown};
+use crate::config::{Member, Shown, env_file};
 use crate::judge::{ActiveState, Address, DatabasePlace, HttpTarget, Policy, Secret, Target};
 use crate::server::nginx::{Upstream, spells};
 use crate::server::{self, Asked, FoundApp, Listening, Server, usual_paths};
@@ -37,6 +37,8 @@ pub struct Patient {
     pub unexecutable: Option<Unexecutable>,
     /// What is the matter with the working directory.
     pub homeless: Option<Homeless>,
+    /// Environment files that its next start goes without, or fails for.
+    pub lost: Vec<LostFile>,
     /// Where nginx's file names a host and a port in these very letters: file, host, port.
     pub spelled: Vec<(String, String, u16)>,
     /// The host of its database, where that is not this one.
@@ -72,6 +74,16 @@ pub enum Homeless {
     Hidden,
     /// The unit's user is not let into this one, on the way or at the end of it.
     Closed(PathBuf),
+}
+
+/// An environment file of which systemd takes nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LostFile {
+    pub path: PathBuf,
+    /// The unit is started without it.
+    pub optional: bool,
+    /// Why it is refused; none where it is not there.
+    pub refused: Option<String>,
 }
 
 /// What a health path answered.
@@ -117,6 +129,7 @@ pub fn look(member: &Member, shown: &[Shown], service: &ServiceReading, server: 
         table,
         unexecutable: unexecutable(root, service, runs),
         homeless: homeless(root, service, runs),
+        lost: lost_files(root, service),
         spelled: spelled(found.as_ref()),
         remote: remote(target, found.as_ref()),
         of_a_user,
@@ -234,11 +247,26 @@ pub fn homeless(root: &Path, service: &ServiceReading, runs: bool) -> Option<Hom
     })
 }
 
+pub fn lost_files(root: &Path, service: &ServiceReading) -> Vec<LostFile> {
+    // A pattern is systemd's to expand.
+    let plain = |path: &Path| !path.to_string_lossy().contains(['*', '?', '[']);
+    let files = service.environment_files.iter().filter(|(path, _)| plain(path));
+    let lost = files.filter_map(|(path, optional)| {
+        let refused = match env_file::read_of_unit(&below(root, path)) {
+            Ok(read) => Some(read.refused?),
+            Err(why) if why == env_file::NO_SUCH_FILE && !optional => None,
+            Err(_) => return None,
+        };
+        Some(LostFile { path: path.clone(), optional: *optional, refused })
+    });
+    lost.collect()
+}
+
 /// Which hosts and ports that its sites pass to stand in their files in these very letters.
 fn spelled(found: Option<&FoundApp>) -> Vec<(String, String, u16)> {
     let mut all = Vec::new();
     for (site, _) in found.iter().flat_map(|found| &found.sites) {
-        let Ok(text) = crate::config::env_file::read_bounded(Path::new(&site.file)) else { continue };
+        let Ok(text) = env_file::read_bounded(Path::new(&site.file)) else { continue };
         for to in site.passes.iter().flat_map(|pass| &pass.to) {
             let Upstream::Host(host, port) = to else { continue };
             let one = (site.file.clone(), host.clone(), *port);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::tests::shapes::assert_shape;
 use super::lint::{Finding, Severity};
-use super::looking::{Health, Homeless, Inexecutable, Patient, Unexecutable};
+use super::looking::{Health, Homeless, Inexecutable, LostFile, Patient, Unexecutable};
 use super::says::Says;
 use super::*;
 use crate::judge::LoadState;
@@ -53,6 +53,7 @@ fn sound() -> Patient {
         better: None,
         unexecutable: None,
         homeless: None,
+        lost: vec![],
         spelled: vec![],
         remote: Some("db.example.org".into()),
         of_a_user: false,
@@ -97,7 +98,7 @@ type Change = fn(&mut Patient);
 #[test]
 fn each_finding_alone_and_what_is_none() {
     let seconds = Duration::from_secs;
-    let changes: [(&str, Change, Change); 24] = [
+    let changes: [(&str, Change, Change); 26] = [
         (
             "no-unit",
             |p| p.service.load = LoadState::NotFound,
@@ -167,6 +168,19 @@ fn each_finding_alone_and_what_is_none() {
                 p.service.result = "success".into();
                 p.service.status = 200;
             },
+        ),
+        (
+            "environment-file",
+            |p| p.lost = vec![LostFile { path: "/srv/env".into(), optional: false, refused: None }],
+            |p| p.service.environment_files = vec![("/srv/env".into(), false)],
+        ),
+        (
+            "environment-file",
+            |p| {
+                let refused = Some("systemd refuses the whole file".into());
+                p.lost = vec![LostFile { path: "/srv/env".into(), optional: true, refused }];
+            },
+            |_| (),
         ),
         ("no-restart", |p| p.service.restart = "no".into(), |p| p.service.restart = "on-failure".into()),
         (
@@ -649,6 +663,29 @@ fn a_command_that_is_more_than_its_service() {
         p.unexecutable = Some(Unexecutable { exec, why: Inexecutable::Missing(None) });
     });
     assert_eq!(findings[0].what, "/srv/gone does not exist (the - before it hides that)");
+}
+
+#[test]
+fn environment_files_that_a_start_goes_without() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, text) in [("good", &b"A=1\n"[..]), ("bad", b"A=1\nB=\xff\n")] {
+        std::fs::write(root.path().join(name), text).unwrap();
+    }
+    let files = ["good", "bad", "none", "no*"].map(|name| Path::new("/").join(name));
+    let lost = |optional: bool| {
+        let environment_files = files.iter().map(|path| (path.clone(), optional)).collect();
+        let service = ServiceReading { environment_files, ..ServiceReading::running("web.service", 7) };
+        looking::lost_files(root.path(), &service)
+    };
+    let refused = Some("systemd refuses the whole file: its line 2 is to be written as UTF-8".to_owned());
+    let bad = |optional| LostFile { path: "/bad".into(), optional, refused: refused.clone() };
+    let none = LostFile { path: "/none".into(), optional: false, refused: None };
+    assert_eq!((lost(false), lost(true)), (vec![bad(false), none], vec![bad(true)]));
+    let findings = found(|p| p.lost = lost(false));
+    let said: Vec<&str> = findings.iter().map(|finding| finding.what.as_str()).collect();
+    let refused =
+        "/bad (EnvironmentFile=): systemd refuses the whole file: its line 2 is to be written as UTF-8";
+    assert_eq!(said, [refused, "/none (EnvironmentFile=) does not exist"]);
 }
 
 /// What root is to paste holds no commands of others.

@@ -2,7 +2,7 @@
 //! file that it reads itself.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{ABSENT, BLIND};
 use crate::config::env_file::{self, Reader};
@@ -18,9 +18,9 @@ pub fn lines(root: &Path, target: &Target, setting: Option<&Setting>) -> Vec<Str
     let mut lines = Vec::new();
     let mut blind = setting.is_none();
     let mut keys = Keys::new();
-    let mut exported = BTreeMap::new();
+    let mut ignored = BTreeMap::new();
     if let Some(setting) = setting {
-        blind |= !of_unit(root, setting, &mut keys, &mut exported, &mut lines);
+        blind |= !of_unit(root, setting, &mut keys, &mut ignored, &mut lines);
     }
     if preflight.keys.is_empty() {
         return lines;
@@ -49,7 +49,7 @@ pub fn lines(root: &Path, target: &Target, setting: Option<&Setting>) -> Vec<Str
                 lines.push(format!("{ABSENT}{key} is empty in {place}"));
             }
             _ => {
-                let why = exported.get(key).map(|path| format!(" ({})", env_file::is_exported(path)));
+                let why = ignored.get(key).map(|why| format!(" ({why})"));
                 lines.push(format!("{ABSENT}{key} is not set in {place}{}", why.unwrap_or_default()));
             }
         }
@@ -62,7 +62,7 @@ fn of_unit(
     root: &Path,
     setting: &Setting,
     keys: &mut Keys,
-    exported: &mut BTreeMap<String, PathBuf>,
+    ignored: &mut BTreeMap<String, String>,
     lines: &mut Vec<String>,
 ) -> bool {
     let mut whole = true;
@@ -75,9 +75,12 @@ fn of_unit(
             continue;
         }
         match env_file::read_of_unit(&below(root, path)) {
-            Ok((found, ignored)) => {
-                keys.extend(found.into_iter().map(|(key, value)| (key, !value.0.is_empty())));
-                exported.extend(ignored.into_iter().map(|key| (key, path.clone())));
+            Ok(found) => {
+                if let Some(why) = found.refused.as_ref().filter(|_| !optional) {
+                    lines.push(format!("{ABSENT}{} (EnvironmentFile=): {why}", path.display()));
+                }
+                ignored.extend(found.ignored.iter().map(|key| (key.clone(), found.why_ignored(path))));
+                keys.extend(found.variables.into_iter().map(|(key, value)| (key, !value.0.is_empty())));
             }
             Err(why) if why == env_file::NO_SUCH_FILE => {
                 if !optional {

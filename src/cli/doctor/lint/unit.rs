@@ -267,6 +267,29 @@ fn is_plain(exec: &Exec) -> bool {
     exec.words.first().is_some_and(|name| Path::new(name) == exec.file) && !exec.words.iter().any(odd)
 }
 
+/// Environment files that are not there, or that systemd refuses.
+pub fn environment(notes: &mut Notes<'_>) {
+    for file in notes.patient.lost.clone() {
+        let path = file.path.display();
+        let mend = match &file.refused {
+            Some(_) => "# mend that line; then: systemctl restart {}",
+            None => {
+                "# put it there; or, where the unit does well without it, a - before it: systemctl edit --full {}"
+            }
+        };
+        let what = match &file.refused {
+            Some(why) => format!("{path} (EnvironmentFile=): {why}"),
+            None => format!("{path} (EnvironmentFile=) does not exist"),
+        };
+        let why = match file.optional {
+            true => "The unit starts, for the - before that file, and nothing that is in it is set.",
+            false => "The unit cannot start.",
+        };
+        let mend = vec![notes.of_unit(mend)];
+        notes.add(Severity::Problem, "environment-file", on_one_line(&what), why, mend);
+    }
+}
+
 fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
