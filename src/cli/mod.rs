@@ -173,7 +173,11 @@ pub fn main() -> ExitCode {
 }
 
 fn resolve_now(reload: bool) -> u8 {
-    let outcome = resolve::resolve(&resolve::request_of_this_process(reload));
+    let outcome = resolve::resolve_when_there_is_room(
+        &resolve::request_of_this_process(reload),
+        resolve::is_tried_again,
+        || std::thread::sleep(Duration::from_secs(1)),
+    );
     let mut text = outcome.text.as_str();
     if reload && outcome.status != 0 && resolve::journal_rejection(&outcome) {
         // The last line is in the journal as an event, and stderr ends up there, too.

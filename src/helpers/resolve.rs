@@ -12,6 +12,10 @@ use super::{folders, grant};
 use crate::config::environment::PREFIX;
 use crate::config::resolved::{self, ReadError, Resolved};
 use crate::config::{self, Sources};
+use crate::systemd::Bus;
+
+/// The monitor's own unit.
+const UNIT: &str = "app-monitor.service";
 
 /// What the step is to do.
 #[derive(Clone, Debug)]
@@ -68,6 +72,42 @@ pub fn resolve(request: &Request) -> Outcome {
         begin(request, &resolved, &mut text)
     };
     Outcome { status, text }
+}
+
+/// How long a start waits for room, in seconds: less than the minute and a half that systemd gives it.
+const WAITS: u32 = 30;
+
+/// The same; where a start cannot write and was tried `again` by systemd, which it does each second, it waits
+/// for room, a `pause` of a second at a time. So it is said every half a minute, and begins as soon as it can.
+/// Who starts it hears at once that it cannot.
+pub fn resolve_when_there_is_room(
+    request: &Request,
+    again: impl FnOnce() -> bool,
+    pause: impl Fn(),
+) -> Outcome {
+    let outcome = resolve(request);
+    if request.reload || outcome.status == 0 || !again() {
+        return outcome;
+    }
+    let room = || {
+        pause();
+        let sources = Sources { root: request.root.clone(), environment: request.environment.clone() };
+        resolved::write(&request.directory, &Resolved::load(&sources)).is_ok()
+    };
+    if (0..WAITS).any(|_| room()) { resolve(request) } else { outcome }
+}
+
+/// Whether this start of the monitor is one that systemd tries by itself after another failed.
+#[must_use]
+pub fn is_tried_again() -> bool {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return false;
+    };
+    let restarts = runtime.block_on(async {
+        let unit = UNIT.parse().ok()?;
+        Some(Bus::connect().await.ok()?.read_unit_alone(&unit).await.ok()?.restarts)
+    });
+    restarts.is_some_and(|restarts| restarts > 0)
 }
 
 /// What is in force, and what is allowed for it: both or neither.
@@ -223,14 +263,18 @@ mod tests {
         }
 
         fn resolve(&self, reload: bool, environment: &[(&str, &str)]) -> Outcome {
-            resolve(&Request {
+            resolve(&self.request(reload, environment))
+        }
+
+        fn request(&self, reload: bool, environment: &[(&str, &str)]) -> Request {
+            Request {
                 root: self.root.path().to_owned(),
                 directory: self.directory(),
                 rules: self.rules(),
                 folders: vec![self.root.path().join("state")],
                 reload,
                 environment: environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
-            })
+            }
         }
 
         fn directory(&self) -> PathBuf {
@@ -392,5 +436,31 @@ mod tests {
         let outcome = host.resolve(false, &[]);
         assert_eq!(outcome.status, 1);
         assert!(outcome.text.starts_with("cannot write the configuration in force: "), "{}", outcome.text);
+    }
+
+    #[test]
+    fn room_is_waited_for_by_a_start_that_is_tried_again() {
+        use std::cell::Cell;
+        let host = Host::new("[app.web]\nunit = \"web\"\n");
+        let pauses = Cell::new(0);
+        let tried = |reload: bool, again: bool, room_after: u32| {
+            std::fs::write(host.directory(), "in the way").unwrap();
+            pauses.set(0);
+            let pause = || {
+                pauses.set(pauses.get() + 1);
+                if pauses.get() == room_after {
+                    std::fs::remove_file(host.directory()).unwrap();
+                }
+            };
+            let outcome = resolve_when_there_is_room(&host.request(reload, &[]), || again, pause);
+            (outcome.status, outcome.text.lines().count(), pauses.get())
+        };
+        assert_eq!(tried(false, false, 0), (1, 1, 0), "who starts it hears at once");
+        assert_eq!(tried(true, true, 0).0, 1);
+        assert_eq!(pauses.get(), 0, "and who reloads it");
+        assert_eq!(tried(false, true, 0), (1, 1, WAITS));
+        assert!(!host.allowed("web.service"));
+        assert_eq!(tried(false, true, 3), (0, 0, 3));
+        assert!(host.allowed("web.service") && host.in_force().members.len() == 1);
     }
 }

@@ -152,8 +152,29 @@ fn full_folder_of_what_is_in_force_holds_up_what_is_new_and_nothing_else() {
             (said(m, &["No space left", "nothing is watched until then"]) > 0).then_some(())
         });
         assert!(!m.must(&format!("cat {rule}")).contains("web.service"));
+        // That is said again when half a minute has gone by, and not at each try.
+        let times = || said(m, &["nothing is watched until then"]);
+        let_pass(Duration::from_secs(5));
+        let restarts = || m.must("systemctl show -P NRestarts app-monitor").trim().to_owned();
+        assert_eq!((times(), restarts()), (1, "1".to_owned()), "{}", m.journal_of(UNIT));
+        let at = now();
+        assert!(m.must("systemctl show -P SubState app-monitor").contains("start-pre"));
+        m.must("systemctl stop app-monitor");
+        assert!(now() - at < Duration::from_secs(2), "a stop is not waited for");
+        assert!(!m.run("systemctl start app-monitor").ok(), "it is said at once");
+        assert!(now() - at < Duration::from_secs(4));
+        let_pass(Duration::from_secs(3));
         room(m, RESOLVED);
-        m.must("for n in $(seq 100); do app-monitor wait api --for 20s && exit 0; sleep 0.2; done; exit 1");
+        m.must("for n in $(seq 20); do app-monitor wait api --for 20s && exit 0; sleep 0.2; done; exit 1");
+        assert_eq!(times(), 2);
+        // An ordinary crash of the monitor costs it no more than before.
+        let (at, pid) = (now(), m.main_pid(UNIT));
+        m.must("systemctl kill --signal=KILL app-monitor");
+        m.wait_for(SOON, "it is back", || {
+            let back = m.run("systemctl is-active app-monitor").stdout.trim() == "active";
+            (back && m.main_pid(UNIT) != pid).then_some(())
+        });
+        assert!(now() - at < Duration::from_secs(4), "{:?}", now() - at);
         recovers(m, "api");
         tidy(m, RESOLVED);
     });
