@@ -6,8 +6,10 @@ use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{RenameFlags, renameat, renameat_with};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,8 @@ use crate::files::not_written;
 pub const DIRECTORY: &str = "/run/app-monitor-resolved";
 /// The file in it.
 pub const FILE: &str = "settings.json";
+/// What it is until it is whole; then, for a moment, what was in force before.
+const NEW: &str = ".settings.json.new";
 /// The group that may read it: the daemon's.
 const GROUP: &str = "app-monitor";
 /// The shape of the file. Another one was written by another version, and is to be resolved anew.
@@ -151,6 +155,54 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ReadError> {
 /// # Errors
 /// Why it cannot be written, with the path.
 pub fn write(directory: &Path, resolved: &Resolved) -> Result<(), String> {
+    write_by(directory, resolved, |handle| Ok(renameat(handle, NEW, handle, FILE)?))
+}
+
+/// The same, with what was in force before at hand until what is returned is dropped.
+///
+/// # Errors
+/// As `write`.
+pub fn replace(directory: &Path, resolved: &Resolved) -> Result<Replaced, String> {
+    write_by(directory, resolved, |handle| {
+        match renameat_with(handle, NEW, handle, FILE, RenameFlags::EXCHANGE) {
+            // Nothing was in force.
+            Err(Errno::NOENT) => Ok(renameat(handle, NEW, handle, FILE)?),
+            other => Ok(other?),
+        }
+    })?;
+    Ok(Replaced { directory: directory.to_owned() })
+}
+
+/// What was in force before. It is given up when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Replaced {
+    directory: PathBuf,
+}
+
+impl Replaced {
+    /// Puts it back, for which no room is needed.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being put back; what replaced it is in force then.
+    pub fn take_back(self) -> io::Result<()> {
+        std::fs::rename(self.directory.join(NEW), self.directory.join(FILE))
+    }
+}
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        // Back in its place by now, or of no use.
+        let _ = std::fs::remove_file(self.directory.join(NEW));
+    }
+}
+
+/// `put` gets it from [`NEW`] to its place, below a handle of the directory.
+fn write_by(
+    directory: &Path,
+    resolved: &Resolved,
+    put: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(), String> {
     let at = |path: &Path, error: io::Error| not_written(path, &error);
     let group = group_id(Path::new("/etc/group"), GROUP);
     if let Err(error) = DirBuilder::new().mode(0o750).create(directory)
@@ -162,7 +214,7 @@ pub fn write(directory: &Path, resolved: &Resolved) -> Result<(), String> {
     own(&handle, group, 0o750).map_err(|error| at(directory, error))?;
 
     let path = directory.join(FILE);
-    let new = directory.join(".settings.json.new");
+    let new = directory.join(NEW);
     let text = serde_json::to_vec_pretty(resolved).map_err(|error| at(&path, io::Error::other(error)))?;
     let written = (|| {
         // One left behind by a power cut; nobody else writes here.
@@ -176,7 +228,7 @@ pub fn write(directory: &Path, resolved: &Resolved) -> Result<(), String> {
         file.write_all(b"\n")?;
         own(&file, group, 0o640)?;
         file.sync_all()?;
-        std::fs::rename(&new, &path)?;
+        put(&handle)?;
         handle.sync_all()
     })();
     written.map_err(|error| {
@@ -235,6 +287,25 @@ mod tests {
         assert_eq!(mode(&directory), 0o750);
         assert_eq!(mode(&directory.join(FILE)), 0o640);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_in_force_before_can_be_put_back() {
+        let run = tempfile::tempdir().unwrap();
+        let of = |value: &str| {
+            let environment = vec![("APP_MONITOR_UNIT".to_owned(), value.to_owned())];
+            Resolved::load(&Sources { root: run.path().join("root"), environment })
+        };
+        let (one, other) = (of("web"), of("api"));
+        let names = || std::fs::read_dir(run.path()).unwrap().count();
+        drop(replace(run.path(), &one).unwrap());
+        assert_eq!((read(run.path()).unwrap(), names()), (one.clone(), 1));
+        let replaced = replace(run.path(), &other).unwrap();
+        assert_eq!((read(run.path()).unwrap(), names()), (other.clone(), 2));
+        replaced.take_back().unwrap();
+        assert_eq!((read(run.path()).unwrap(), names()), (one, 1));
+        drop(replace(run.path(), &other).unwrap());
+        assert_eq!((read(run.path()).unwrap(), names()), (other, 1));
     }
 
     #[test]

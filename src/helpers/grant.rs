@@ -118,14 +118,16 @@ pub fn prepare(directory: &Path, grants: &[Grant]) -> Result<Prepared, String> {
 }
 
 impl Prepared {
-    /// Puts it in place of the one that holds. polkit notices by itself, within a tenth of a second.
+    /// Puts it in place of the one that holds. polkit notices by itself, within a tenth of a second. That it
+    /// outlasts a power cut matters little, since each start writes it anew.
     ///
     /// # Errors
     /// Why it cannot be put there; the one that held still does.
     pub fn put_in_force(self) -> Result<(), String> {
         let (new, path) = (self.directory.join(NEW), self.directory.join(FILE));
-        let put = fs::rename(&new, &path).and_then(|()| File::open(&self.directory)?.sync_all());
-        put.map_err(|error| not_written(&path, &error))
+        fs::rename(&new, &path).map_err(|error| not_written(&path, &error))?;
+        let _ = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        Ok(())
     }
 }
 

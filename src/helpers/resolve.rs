@@ -110,15 +110,22 @@ pub fn is_tried_again() -> bool {
     restarts.is_some_and(|restarts| restarts > 0)
 }
 
-/// What is in force, and what is allowed for it: both or neither.
+/// What is in force, and what is allowed for it: both or neither. Who is killed between the one and the other
+/// fails the reload, so that the daemon goes on with what it has, and with the rule for that; the next reload or
+/// start writes both anew.
 fn put_in_force(request: &Request, resolved: &Resolved, text: &mut String) -> u8 {
     let grants = resolved.outcome.as_ref().map(config::grants).unwrap_or_default();
     let done = grant::prepare(&request.rules, &grants)
         .map_err(|why| format!("cannot write what the monitor is allowed: {why}"))
         .and_then(|prepared| {
-            resolved::write(&request.directory, resolved)
+            let replaced = resolved::replace(&request.directory, resolved)
                 .map_err(|why| format!("cannot write the configuration in force: {why}"))?;
-            prepared.put_in_force().map_err(|why| format!("cannot allow the monitor what it needs: {why}"))
+            prepared.put_in_force().map_err(|why| {
+                let back = replaced.take_back().err();
+                let back =
+                    back.map(|error| format!("; helpers go by the new one: {error}")).unwrap_or_default();
+                format!("cannot allow the monitor what it needs: {why}{back}")
+            })
         });
     match done {
         Ok(()) => 0,
@@ -395,6 +402,25 @@ mod tests {
         let outcome = host.resolve(false, &[]);
         assert_eq!(outcome.status, 0, "it can watch all the same");
         assert!(outcome.text.starts_with("the monitor may not act: "), "{}", outcome.text);
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_put_in_its_place_leaves_what_is_in_force() {
+        let host = Host::new("[app.web]\nunit = \"web\"\n");
+        assert_eq!(host.resolve(false, &[]).status, 0);
+        host.write("[app.api]\nunit = \"api\"\n");
+        // As one that may not be changed (chattr +i).
+        let rule = host.rules().join(grant::FILE);
+        std::fs::remove_file(&rule).unwrap();
+        std::fs::create_dir(&rule).unwrap();
+        let outcome = host.resolve(true, &[]);
+        assert_eq!(outcome.status, 1);
+        assert!(outcome.text.starts_with("cannot allow the monitor what it needs: "), "{}", outcome.text);
+        assert!(outcome.text.contains("; what is in force stays so; "), "{}", outcome.text);
+        assert_eq!(host.in_force().members[0].target.unit.as_str(), "web.service");
+        for folder in [host.directory(), host.rules()] {
+            assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "nothing is left of it");
+        }
     }
 
     #[test]

@@ -332,6 +332,91 @@ fn full_disk_behind_what_is_printed_is_said_and_half_a_file_is_no_success() {
     });
 }
 
+#[test]
+fn full_rule_that_cannot_be_replaced_leaves_what_is_in_force() {
+    scenario("full-immutable", |m| {
+        m.install_app(&AppSpec::new("api", 3001));
+        watch(m, &AppSpec::new("web", 3000), CLEARED);
+        let rule = format!("{RULES}/40-app-monitor.rules");
+        let sums = || m.must(&format!("md5sum {RESOLVED}/settings.json {rule}"));
+        let before = sums();
+        // Nothing can be put in its place.
+        m.must(&format!("mount --bind {rule} {rule}"));
+        m.write(FRAGMENT, &both());
+        assert!(!m.run("systemctl reload app-monitor").ok(), "it says so");
+        assert_eq!(said(m, &["cannot allow the monitor what it needs", "what is in force stays so"]), 1);
+        assert_eq!(sums(), before);
+        tidy(m, RESOLVED);
+        tidy(m, RULES);
+        // Its helper goes by what is in force, too.
+        recovers(m, "web");
+        m.must(&format!("umount {rule} && systemctl reload app-monitor && app-monitor wait api --for 20s"));
+        recovers(m, "api");
+    });
+}
+
+/// What is in force is written first, the rule for it then: killed between them.
+#[test]
+fn full_stop_between_what_is_in_force_and_its_rule_lasts_until_the_next_reload_or_start() {
+    /// The one is exchanged with what was there, the other put in its place.
+    const NO_RULE: &str = "SystemCallFilter=~rename renameat";
+    scenario("full-between", |m| {
+        m.install_app(&AppSpec::new("api", 3001));
+        watch(m, &AppSpec::new("web", 3000), CLEARED);
+        let (settings, rule) = (format!("{RESOLVED}/settings.json"), format!("{RULES}/40-app-monitor.rules"));
+        let names = |file: &str, unit: &str| m.run(&format!("grep -q '{unit}.service' {file}")).ok();
+        let kill = |how: &str| {
+            let line =
+                format!("systemd-run --quiet --wait -p '{NO_RULE}' /usr/bin/app-monitor resolve {how}");
+            assert!(!m.run(&line).ok(), "it is killed");
+        };
+        let reload = || {
+            let drop_in = "/run/systemd/system/app-monitor.service.d/kill.conf";
+            let line =
+                format!("systemd-run --quiet --wait -p '{NO_RULE}' /usr/bin/app-monitor resolve --reload");
+            m.write(
+                drop_in,
+                &format!(
+                    "[Service]\nExecReload=\nExecReload=+{line}\nExecReload=/usr/bin/app-monitor reload\n"
+                ),
+            );
+            m.must("systemctl daemon-reload");
+            assert!(!m.run("systemctl reload app-monitor").ok(), "it says so");
+            m.must(&format!("rm {drop_in} && systemctl daemon-reload"));
+        };
+        let pid = m.main_pid(UNIT);
+        m.write(FRAGMENT, &config(&format!("{CLEARED}{}", table("api", 3001, ""))));
+        reload();
+        assert!(names(&settings, "api") && !names(&rule, "api"), "between the two");
+        // The daemon goes on with what the rule is for.
+        let watched = m.must("app-monitor status --json");
+        assert!(watched.contains("web.service") && !watched.contains("api.service"), "{watched}");
+        recovers(m, "web");
+        assert_eq!(m.main_pid(UNIT), pid);
+        m.must("systemctl reload app-monitor && app-monitor wait api --for 20s");
+        assert!(names(&rule, "api"));
+        recovers(m, "api");
+        tidy(m, RESOLVED);
+        tidy(m, RULES);
+
+        // And a start makes both anew, whether the one before came to its end or not.
+        m.write(FRAGMENT, &config(CLEARED));
+        reload();
+        assert!(!names(&settings, "api") && names(&rule, "api"), "between the two");
+        m.must("systemctl kill --signal=KILL app-monitor");
+        m.wait_for(SOON, "both are anew", || (!names(&rule, "api") && m.main_pid(UNIT) != 0).then_some(()));
+        m.must("app-monitor wait web --for 20s");
+        recovers(m, "web");
+        m.must("systemctl stop app-monitor");
+        m.write(FRAGMENT, &both());
+        kill("");
+        m.must("systemctl start app-monitor && app-monitor wait api --for 20s");
+        recovers(m, "api");
+        tidy(m, RESOLVED);
+        tidy(m, RULES);
+    });
+}
+
 /// systemd's filter kills a process at that call, as a SIGKILL would that comes just then.
 const NO_RENAME: &str = "SystemCallFilter=~rename renameat renameat2";
 
