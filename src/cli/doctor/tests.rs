@@ -274,6 +274,8 @@ fn each_finding_alone_and_what_is_none() {
         assert_eq!(words(&findings), [word], "{findings:#?}");
         assert!(!findings[0].mend.is_empty(), "{word} names no way to mend it");
         assert_eq!(found(near), [], "next to {word}");
+        let manual = include_str!("../../../packaging/man/app-monitor-doctor.8");
+        assert!(manual.contains(&word.replace('-', "\\-")), "{word} is not in the manual");
     }
     // What a manager of another mind gives everybody is no wish of anybody's, either.
     let mut patient = sound();
