@@ -90,6 +90,8 @@ pub struct Life {
     past: VecDeque<JobId>,
     /// A job on the unit that is not known to be ours.
     foreign: Option<JobId>,
+    /// One that was when signals were lost, until the next reading tells.
+    doubtful: Option<JobId>,
     /// One that is not pending any more, though its JobRemoved was not taken in yet: a reading may
     /// overtake the signal.
     foreign_gone: Option<JobId>,
@@ -162,16 +164,16 @@ impl Life {
         self.memory.last_up.is_some() || self.memory.end.is_some()
     }
 
-    /// A job that is not ours is pending.
+    /// A job that is not ours is pending, as far as is known.
     #[must_use]
     pub fn foreign_job(&self) -> Option<JobId> {
-        self.foreign
+        self.foreign.or(self.doubtful)
     }
 
     /// Signals may have been lost: from here on timestamps decide, until it is seen up again.
     pub fn lost(&mut self) {
         self.continuous = false;
-        self.foreign = None;
+        self.doubtful = self.foreign.take().or(self.doubtful);
         self.foreign_gone = None;
         self.alongside = Alongside::default();
         // One that is known to be done stays so.
@@ -179,7 +181,8 @@ impl Life {
 
     /// That job is ours.
     pub fn ours(&mut self, job: JobId) {
-        for known in [&mut self.foreign, &mut self.foreign_gone, &mut self.foreign_done] {
+        let foreign = [&mut self.foreign, &mut self.doubtful, &mut self.foreign_gone, &mut self.foreign_done];
+        for known in foreign {
             if *known == Some(job) {
                 *known = None;
             }
@@ -272,7 +275,7 @@ impl Life {
         // Its beginning may have been lost.
         let healing = self.was_auto_restarting && self.healing_job.is_none_or(|healing| healing == job);
         let known = !self.ours.contains(&job) && !self.past.contains(&job) && !healing;
-        for foreign in [&mut self.foreign, &mut self.foreign_gone] {
+        for foreign in [&mut self.foreign, &mut self.doubtful, &mut self.foreign_gone] {
             if *foreign == Some(job) {
                 *foreign = None;
             }
@@ -288,6 +291,7 @@ impl Life {
     /// reading already, so that the signals which belong to its end have been taken in.
     pub fn read(&mut self, unit: &UnitReading, acting: bool, settled: bool) -> Option<Change> {
         let healing = unit.auto_restarting();
+        self.doubtful = None;
         if healing {
             let pause = (unit.inactive_exit, unit.restarts);
             let before = self.pause.replace(pause);
@@ -519,12 +523,12 @@ impl Life {
         Some(self.end(unit, ending))
     }
 
-    /// The pause before `Restart=` was over, and the restart began: what it needs did not come up. On 252
-    /// the unit is down by then as if somebody had stopped it in the pause; on 257 it stays
-    /// `auto-restart-queued`.
+    /// The pause before `Restart=` was over, and the restart began: what it needs did not come up, so that no
+    /// process of it ever ran. On 252 the unit is down by then as if somebody had stopped it in the pause; on
+    /// 257 it stays `auto-restart-queued`.
     fn restart_came_to_nothing(&self, unit: &UnitReading) -> bool {
         let same_pause = self.pause.is_some_and(|(since, _)| since == unit.inactive_exit);
-        same_pause && unit.restarts > self.restarts_before
+        same_pause && unit.restarts > self.restarts_before && unit.main_exit <= unit.inactive_exit
     }
 
     fn stopped_with(&self, unit: &UnitReading) -> Ending {

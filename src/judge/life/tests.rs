@@ -596,6 +596,41 @@ fn a_restart_of_systemds_own_that_came_to_nothing_is_no_stop() {
 }
 
 #[test]
+fn a_restart_of_systemds_own_whose_process_was_ended_is_a_stop_however_little_was_told() {
+    let restarted = UnitReading { sub: "start".into(), restarts: 1, ..healing() };
+    let stopped = UnitReading {
+        inactive_exit: at(21),
+        inactive_enter: at(41),
+        exit: Some(Exit::Signal(15)),
+        active_enter: at(10),
+        restarts: 1,
+        ..ended(20, 40)
+    };
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.told();
+    let _ = life.read(&healing(), false, true);
+    let _ = life.read(&restarted, false, true);
+    life.told();
+    assert_eq!(life.read(&stopped, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn a_job_that_was_pending_when_signals_were_lost_is_until_a_reading_tells() {
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    life.lost();
+    assert_eq!(life.foreign_job(), Some(JobId(7)));
+    let mut told = life.clone();
+    told.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(told.foreign_job(), None);
+    let _ = life.read(&up(1), false, true);
+    assert_eq!(life.foreign_job(), None);
+    assert!(!life.interfered());
+}
+
+#[test]
 fn what_came_up_in_the_pause_before_a_restart_may_take_it_down() {
     let dependency = |active, left| Dependency {
         unit: "db.service".parse().unwrap(),
