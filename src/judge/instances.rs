@@ -36,7 +36,9 @@ impl Host {
         }
         // One that turned bad long afterwards is no part of that round.
         let bad_since = self.app(name).and_then(App::turned_bad);
-        let failed = self.siblings(name).filter_map(|other| other.did_not_come_back());
+        // Of those that did not come back, the last one is tried again first, at the pace of its own budget.
+        let own = self.app(name).and_then(App::did_not_come_back);
+        let failed = self.siblings(name).filter_map(App::did_not_come_back).filter(|at| Some(*at) > own);
         let of_round = |failed: &Moment| bad_since.is_none_or(|since| since <= *failed + policy.cooldown);
         let failed = failed.filter(of_round).max();
         let Some(failed) = failed else { return true };
@@ -247,6 +249,19 @@ mod tests {
             &policy,
             true
         ));
+    }
+
+    #[test]
+    fn of_two_that_did_not_come_back_the_last_one_is_tried_again() {
+        let mut host = host();
+        for (number, fell) in [(1, 100), (2, 200)] {
+            let _ = falls(&mut host, number, fell);
+            host.apps.get_mut(&name(number)).unwrap().failed_at = Some(at(i64::from(number) * 500));
+            host.apps.get_mut(&name(number)).unwrap().recovery = None;
+        }
+        let policy = Policy::default();
+        let turns = [1, 2].map(|number| host.has_its_turn(at(2_000_000), &name(number), &policy, true));
+        assert_eq!(turns, [false, true], "else each would wait for the other, as long as one is healthy");
     }
 
     #[test]
