@@ -315,6 +315,7 @@ impl App {
                 if what == Condition::HostMemory {
                     // What was seen of the app meanwhile was not its own doing.
                     self.history.clear();
+                    self.probing.drop_rounds();
                 }
             }
         }

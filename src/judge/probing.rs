@@ -47,6 +47,8 @@ pub(super) struct Probing {
     rounds: Vec<Round>,
     next_id: u64,
     last_began: Option<Moment>,
+    /// When the latest of those began that are over.
+    last_taken: Option<Moment>,
     /// While something is suspected: when the next confirming round begins.
     suspicion: Option<Moment>,
     /// The app's rounds have found their place among those of the others.
@@ -70,6 +72,11 @@ impl Probing {
         self.suspicion = None;
         self.port_look = None;
         self.last_began = self.last_began.map(|_| now);
+    }
+
+    /// The same, at the same pace, whatever is suspected.
+    pub fn drop_rounds(&mut self) {
+        self.rounds.clear();
     }
 
     /// Nothing is suspected.
@@ -292,11 +299,16 @@ impl App {
             self.taken = None;
         }
         let result = self.result_of(&round.answers).map(|result| self.by_sight(result, &round.answers));
-        self.take_memory(now, round.answers.get(&CheckKind::Memory), out);
-        for (kind, observation) in round.answers {
-            self.latest.insert(kind, observation);
+        // What an early round says late is older than what is known.
+        let newest = self.probing.last_taken <= Some(round.began);
+        if newest {
+            self.probing.last_taken = Some(round.began);
+            self.take_memory(now, round.answers.get(&CheckKind::Memory), out);
+            for (kind, observation) in round.answers {
+                self.latest.insert(kind, observation);
+            }
+            self.look_at_host(now);
         }
-        self.look_at_host(now);
         let own: Vec<&Observation> =
             self.target.kinds().iter().filter_map(|kind| self.latest.get(kind)).collect();
         let any_bad = own.iter().any(|seen| matches!(seen.finding, Finding::Bad(_)));
@@ -335,7 +347,9 @@ impl App {
                 }
                 let first = self.history.bad_in_a_row() == 0;
                 let unanswered = matches!(fault, Fault::Unanswered | Fault::UnansweredUnseen | Fault::Late);
-                self.last_unanswered = unanswered;
+                if newest {
+                    self.last_unanswered = unanswered;
+                }
                 self.history.enter(round.began, RoundResult::Bad(fault, text.clone()), &self.policy);
                 if !unanswered {
                     self.silent_since = None;

@@ -115,6 +115,35 @@ fn a_closed_port_is_no_oddity_of_an_app_that_answers() {
 }
 
 #[test]
+fn what_an_early_round_says_late_is_older_than_what_is_known() {
+    let mut app = app(None);
+    let effects = app.handle(at(100_000), Event::Unit(Box::new(up(1))));
+    let _ = answer(&mut app, at(100_010), &effects, None);
+    let early = app.handle(at(111_000), Event::Tick);
+    // It is suspected by its silence.
+    let effects = app.handle(at(112_100), Event::Tick);
+    assert_eq!(checks(&effects).len(), 1);
+    let _ = answer(&mut app, at(112_110), &effects, None);
+    let mut over = app.clone();
+    let _ = answer(&mut app, at(121_000), &early, Some(Fault::Unanswered));
+    assert_eq!(app.latest[&CheckKind::Http].finding, Finding::Good);
+    assert!(!app.last_unanswered);
+    // It began while memory was short, and that is over.
+    let state = super::super::judging::ConditionState {
+        since: at(100_000),
+        text: String::new(),
+        told: at(100_000),
+        alerted: true,
+        silenced: false,
+        about: None,
+    };
+    over.conditions.insert(Condition::HostMemory, state);
+    let _ = over.hold(at(120_000), Vec::new(), |_| false);
+    let _ = answer(&mut over, at(121_000), &early, Some(Fault::Unanswered));
+    assert_eq!(over.history.bad_in_a_row(), 0);
+}
+
+#[test]
 fn the_port_of_an_app_that_went_down_is_looked_at_at_once() {
     let mut app = app(None);
     let effects = app.handle(at(100_000), Event::Unit(Box::new(up(1))));
