@@ -44,6 +44,9 @@ impl App {
                 self.companion_landed(now);
                 self.own_stop();
                 self.verify_from(now);
+                // What failed meanwhile is no less in trouble than what fails from now on: what it leans on has to
+                // be asked first.
+                self.trouble_since = self.trouble_since.or(self.history.bad_since());
                 // It fell again under the recovery, whose readings conclude nothing: one of its own tells
                 // who ended it, before a later stop by somebody is taken for part of the fall.
                 if self.end_is_unclear() {
@@ -164,7 +167,8 @@ impl App {
         if let Some(recovery) = &mut self.recovery {
             recovery.phase = Phase::Verifying { since, until, well_since };
         }
-        if well_since.is_some_and(|well| now.since(well) >= self.policy.min_uptime)
+        let unsuspected = self.history.bad_in_a_row() == 0;
+        if well_since.is_some_and(|well| now.since(well) >= self.policy.min_uptime) && unsuspected
             || self.verdict == Verdict::Idle
         {
             self.verified(now, out);

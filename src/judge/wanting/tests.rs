@@ -340,6 +340,25 @@ fn nobody_is_restarted_before_the_database_has_answered() {
 }
 
 #[test]
+fn a_recovery_that_is_taken_over_does_not_fail_before_the_database_has_answered() {
+    let policy = Policy { failures: 1, startup_grace: Duration::from_secs(1), ..Policy::default() };
+    let mut stage = Stage::new(leaning(), policy);
+    stage.app.asked = Some("a person".into());
+    let want = stage.app.wants(stage.now).unwrap();
+    let effects = stage.app.recover(stage.now, want);
+    stage.carry_out(effects);
+    stage.pass(2);
+    assert!(stage.app.recovery.is_some(), "it is verified");
+    stage.answer(database_is_down);
+    stage.silent = Some(CheckKind::Database);
+    stage.another_monitor();
+    stage.pass(2);
+    assert_eq!((stage.app.verdict, stage.steps.len()), (Verdict::Healthy, 1));
+    stage.pass(3);
+    assert_eq!(stage.steps.len(), 2, "it had its time");
+}
+
+#[test]
 fn what_is_missing_holds_the_start_until_it_is_there() {
     let preflight = PreflightTarget { keys: vec!["DATABASE_URL".into()], ..PreflightTarget::default() };
     let mut stage = Stage::new(Target { preflight, ..asked() }, Policy::default());
