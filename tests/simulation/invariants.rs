@@ -88,7 +88,7 @@ fn left_alone_when_stopped(world: &World, deed: &Deed<'_>) -> Holds {
     let known = &world.ledger.members[deed.member];
     match unit.wish {
         // Whoever took it down is up again: it may follow.
-        Wish::StoppedWith(other) if world.units[other].is_up() => Ok(()),
+        Wish::StoppedWith(other) if world.units[other].is_up() || known.saw_all_up() => Ok(()),
         // A person may have it without what it went down with.
         Wish::StoppedWith(_) if deed.asked => Ok(()),
         // What systemd forgot, and we, too, is up to whoever asks.

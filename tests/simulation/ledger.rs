@@ -208,6 +208,8 @@ pub struct Ledger {
     pub stopping: bool,
     /// The memory that is kept is older than what was done.
     pub stale: bool,
+    /// By so much the books were moved already for what is kept is of another boot.
+    moved: i64,
 }
 
 impl Ledger {
@@ -255,7 +257,7 @@ impl Ledger {
             records: VecDeque::new(),
             recoveries: Vec::new(),
         };
-        Self { members: vec![known; members], stopping: false, stale: false }
+        Self { members: vec![known; members], stopping: false, stale: false, moved: 0 }
     }
 }
 
@@ -302,6 +304,13 @@ impl Known {
             Wish::Off => true,
             Wish::Up | Wish::Forgotten => false,
         }
+    }
+
+    /// All that it needs was up, as far as was read.
+    pub fn saw_all_up(&self) -> bool {
+        let up =
+            |seen: &UnitReading| seen.dependencies.iter().all(|other| other.active == ActiveState::Active);
+        self.reading.as_ref().is_some_and(up)
     }
 
     /// Systemd forgets a unit that somebody stopped, and nobody saw all of it: what was found of its end
@@ -479,6 +488,7 @@ impl World {
     pub fn ledger_keeps(&mut self) {
         let now = self.now;
         self.ledger.stale = false;
+        self.ledger.moved = 0;
         for known in &mut self.ledger.members {
             known.kept_run |= known.read_run;
             // Who asked for an end is known some moments after it was read.
@@ -503,7 +513,8 @@ impl World {
     /// The clocks began anew; the judge believes the wall clock about how long it was away.
     pub fn ledger_reboots(&mut self, believed_longer: i64) {
         // The wall clock is written down in whole seconds.
-        let believed_longer = believed_longer + 1_000_000;
+        let believed_longer = believed_longer + 1_000_000 - self.ledger.moved;
+        self.ledger.moved += believed_longer;
         for known in &mut self.ledger.members {
             for budget in [&mut known.budget, &mut known.memory_budget] {
                 let all = budget.attempts.iter_mut().chain(&mut budget.verified).chain(&mut budget.last);
