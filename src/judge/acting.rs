@@ -374,8 +374,11 @@ impl App {
         if recovery.intent.attempt.is_some() {
             self.budget_for(recovery.intent.memory).withdraw();
         }
+        let stops = matches!(recovery.current(), Some(Step::Stop { .. }));
         if recovery.stopped_it() {
             self.life.ended_by_us(recovery.intent.before);
+        } else if stops && self.goes_down_by_us() {
+            self.life.still_stopped_by_us(recovery.intent.before);
         } else {
             self.loops.spared(recovery.intent.began);
         }
@@ -387,6 +390,12 @@ impl App {
             format!("{why}; it does not count as an attempt"),
         );
         self.ask_reading(now, out);
+    }
+
+    /// It was on its way down under a job of ours when it was last read.
+    fn goes_down_by_us(&self) -> bool {
+        let going = self.unit.as_ref().filter(|unit| unit.active == ActiveState::Deactivating);
+        going.and_then(|unit| unit.job).is_some_and(|job| self.life.is_ours(job))
     }
 
     /// Somebody else started the app: our remaining steps are void, and it is watched like a start

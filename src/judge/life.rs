@@ -99,8 +99,8 @@ pub struct Life {
     foreign_done: Option<JobId>,
     /// Jobs that we were told to be ours; bounded.
     ours: VecDeque<JobId>,
-    /// It was seen on its way down since it was last seen up.
-    seen_going: bool,
+    /// The run that was seen on its way down since it was last seen up, and the job under which.
+    seen_going: Option<(InvocationId, Option<JobId>)>,
     /// What it depends on and ran without, when it was last seen up: that did not take it down.
     ran_without: Vec<UnitName>,
     was_auto_restarting: bool,
@@ -247,7 +247,7 @@ impl Life {
         if active(Mutation::ForeignIsOurs) {
             self.ours(job);
         }
-        if self.past.contains(&job) {
+        if self.past.contains(&job) || self.came_before_our_stop(job) {
             return;
         }
         let healing = self.was_auto_restarting && self.healing_job.get_or_insert(job) == &job;
@@ -274,7 +274,8 @@ impl Life {
         self.told = true;
         // Its beginning may have been lost.
         let healing = self.was_auto_restarting && self.healing_job.is_none_or(|healing| healing == job);
-        let known = !self.ours.contains(&job) && !self.past.contains(&job) && !healing;
+        let somebodys = !self.ours.contains(&job) && !healing && !self.came_before_our_stop(job);
+        let known = somebodys && !self.past.contains(&job);
         for foreign in [&mut self.foreign, &mut self.doubtful, &mut self.foreign_gone] {
             if *foreign == Some(job) {
                 *foreign = None;
@@ -283,7 +284,34 @@ impl Life {
         if known && result == JobResult::Done {
             self.foreign_done = Some(job);
         }
-        self.start_failed |= known && result == JobResult::Failed;
+        // Be it one that a reading showed to be over before that was told.
+        self.start_failed |= somebodys && result == JobResult::Failed;
+    }
+
+    /// It was seen on its way down under a stop of ours, and that job had come before: it took nothing down,
+    /// however late it is told of. Their numbers rise (org.freedesktop.systemd1(5), JobNew).
+    fn came_before_our_stop(&self, job: JobId) -> bool {
+        let under = self.seen_going.and_then(|(_, under)| under);
+        under.is_some_and(|under| self.ours.contains(&under) && job < under)
+    }
+
+    fn pass_what_came_before(&mut self) {
+        let jobs = [self.foreign, self.foreign_gone, self.foreign_done];
+        for job in jobs.into_iter().flatten() {
+            if self.came_before_our_stop(job) {
+                self.past.push_back(job);
+            }
+        }
+        self.bound_past();
+        for job in [&mut self.foreign, &mut self.foreign_gone, &mut self.foreign_done] {
+            *job = job.filter(|job| !self.past.contains(job));
+        }
+    }
+
+    /// That job is known to be ours.
+    #[must_use]
+    pub fn is_ours(&self, job: JobId) -> bool {
+        self.ours.contains(&job)
     }
 
     /// Takes a reading. `acting`: a recovery of ours is between its first and its last step, so an
@@ -335,7 +363,8 @@ impl Life {
             self.foreign_gone = self.foreign.take().or(self.foreign_gone);
         }
         if unit.active == ActiveState::Deactivating {
-            self.seen_going = true;
+            self.seen_going = unit.invocation.map(|run| (run, unit.job));
+            self.pass_what_came_before();
             // It ran, though nobody saw it up.
             self.memory.last_up = self.memory.last_up.or(unit.invocation);
         }
@@ -420,7 +449,7 @@ impl Life {
             self.memory.stopping = None;
         }
         self.continuous = true;
-        self.seen_going = false;
+        self.seen_going = None;
         // A run that the monitor before us knew is still news to us: it may be in its grace.
         if known && self.memory.end.is_none() && self.looked {
             return None;
@@ -492,7 +521,8 @@ impl Life {
             // took its time to go down and that was not seen, the signals were lost.
             let by_job = stopped_by_job(unit);
             let terminated = unit.exit == Some(Exit::Signal(15));
-            let unseen = !self.seen_going && took_long(unit);
+            let seen = self.seen_going.is_some_and(|(run, _)| unit.invocation == Some(run));
+            let unseen = !seen && took_long(unit);
             let unheard =
                 (!self.told || terminated || unseen) && by_job == Some(true) && !is_systemds_doing(unit);
             // A start that came to nothing ends in `failed`, and so does a loop that systemd gave up. But

@@ -349,7 +349,8 @@ impl App {
         let mut due = Vec::new();
         match self.recovery.as_ref().map(|recovery| recovery.phase) {
             Some(Phase::Verifying { until, well_since, .. }) => match well_since {
-                Some(well) => due.push(well + self.policy.min_uptime),
+                // One that is suspected by then waits for the rounds that decide.
+                Some(well) => due.extend(Some(well + self.policy.min_uptime).filter(|at| *at > now)),
                 None => due.extend(Some(until).filter(|until| *until > now)),
             },
             Some(_) => {}

@@ -293,6 +293,25 @@ fn a_stop_that_outlasts_its_deadline_is_remembered_as_ours() {
 }
 
 #[test]
+fn a_stop_of_ours_that_goes_on_when_its_recovery_is_given_up_is_remembered_as_ours() {
+    let stop = Step::Stop { kill_after: Duration::from_secs(5) };
+    let steps = vec![stop, Step::ClearCaches, Step::Start];
+    let run = up(1).invocation.unwrap();
+    for (job, stopping) in [(7, Some((run, Some(JobId(7))))), (9, None)] {
+        let (mut app, effects) =
+            taken_over_with(Policy::default(), steps.clone(), 0, Duration::from_secs(2), up(1));
+        assert_eq!(performed(&effects).len(), 1);
+        let now = Moment::from_micros(100) + Duration::from_secs(3);
+        let _ = app.handle(now, Event::StepQueued(ActId(4), JobId(7)));
+        let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(job)), ..up(1) };
+        let _ = app.handle(now, Event::Unit(Box::new(going)));
+        let _ = app.handle(now, Event::StepEnded(ActId(4), Outcome::Refused("polkit says no".into())));
+        assert!(app.recovery.is_none());
+        assert_eq!(app.memory().life.stopping, stopping);
+    }
+}
+
+#[test]
 fn what_systemd_restarts_after_a_failed_start_of_ours_leaves_the_breaker_open() {
     let policy = Policy { max_attempts: 1, ..Policy::default() };
     let gave_up = UnitReading { active: ActiveState::Failed, restarts: 5, ..down(1) };

@@ -616,6 +616,64 @@ fn a_restart_of_systemds_own_whose_process_was_ended_is_a_stop_however_little_wa
 }
 
 #[test]
+fn a_way_down_that_was_seen_was_that_of_its_own_run() {
+    let moment = |seconds: i64| at(seconds * 1_000_000);
+    let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(7)), ..up(1) };
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.job_new(JobId(7));
+    let _ = life.read(&going, false, true);
+    life.job_removed(JobId(7), JobResult::Done);
+    assert_eq!(life.read(&ended(19, 20), false, true), Some(Change::Ended(Ending::Stopped)));
+    // The next one is started and stopped, of which no more is told than that something changed.
+    life.told();
+    let killed = UnitReading {
+        active: ActiveState::Failed,
+        active_exit: moment(30),
+        main_exit: moment(40),
+        inactive_enter: moment(40),
+        result: "timeout".into(),
+        exit: Some(Exit::Signal(9)),
+        ..down(2)
+    };
+    assert_eq!(life.read(&killed, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
+fn a_start_that_failed_is_known_though_a_reading_came_before_its_end_was_told() {
+    let failed = UnitReading { active: ActiveState::Failed, result: "exit-code".into(), ..ended(20, 19) };
+    let mut life = Life::default();
+    let _ = life.read(&up(1), false, true);
+    life.told();
+    assert_eq!(life.read(&failed, false, true), Some(Change::Ended(Ending::ByItself)));
+    life.job_new(JobId(7));
+    life.job_removed(JobId(7), JobResult::Done);
+    life.job_new(JobId(8));
+    assert_eq!(life.read(&failed, false, true), Some(Change::Ended(Ending::Stopped)));
+    life.job_removed(JobId(8), JobResult::Failed);
+    assert_eq!(life.read(&failed, false, true), Some(Change::Ended(Ending::ByItself)));
+}
+
+#[test]
+fn a_job_that_came_before_a_stop_of_ours_says_nothing_however_late_it_is_told_of() {
+    let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(8)), ..up(1) };
+    for seen_first in [false, true] {
+        let mut life = Life::default();
+        let _ = life.read(&up(1), false, true);
+        life.ours(JobId(8));
+        if seen_first {
+            let _ = life.read(&going, true, true);
+        }
+        life.job_new(JobId(7));
+        life.job_removed(JobId(7), JobResult::Done);
+        let _ = life.read(&going, true, true);
+        assert!(!life.interfered());
+        life.job_new(JobId(9));
+        assert!(life.interfered(), "what comes after it is somebody's wish");
+    }
+}
+
+#[test]
 fn a_job_that_was_pending_when_signals_were_lost_is_until_a_reading_tells() {
     let mut life = Life::default();
     let _ = life.read(&up(1), false, true);
