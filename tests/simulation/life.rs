@@ -80,6 +80,8 @@ impl World {
                 None
             } else if !unit.is_up() {
                 Some(format!("it is {}: {}: {}", unit.says.sub, view.verdict, view.text))
+            } else if !self.is_asked(member) {
+                None
             } else if view.verdict != Verdict::Healthy {
                 Some(format!("{}: {}", view.verdict, view.text))
             } else if view.incident.is_some() || !view.conditions.is_empty() || view.recovery.is_some() {

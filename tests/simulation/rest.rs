@@ -97,6 +97,7 @@ impl World {
             // What is wrong with the answers of a proxy shows by the apps behind it alone.
             let proxy = matches!(target.role, Role::Proxy { .. });
             let well = !proxy || self.around.proxy != Proxy::Silent && !self.answers_by_luck();
+            let well = well && self.is_asked(member);
             return well.then_some(Verdict::Healthy);
         }
         let leaks = sim.process.leak > 0 && (target.max_memory.is_some() || target.min_available > 0);
@@ -108,6 +109,14 @@ impl World {
             return Some(sick);
         }
         Some(self.lacks(member).unwrap_or(sick))
+    }
+
+    /// A proxy is asked by the apps behind it: what was wrong with its answers stays as long as none of them
+    /// runs.
+    pub fn is_asked(&self, member: M) -> bool {
+        let asks = |member: &Member| member.target.has(CheckKind::Public) && self.units[member.unit].is_up();
+        let proxy = matches!(self.members[member].target.role, Role::Proxy { .. });
+        !proxy || self.members.iter().any(asks)
     }
 
     /// systemd restarted it so often within the hour, and nothing good was seen since: it goes round,

@@ -426,8 +426,9 @@ impl World {
             }
             self.entered(unit, "failed (start limit)");
             self.end_job(unit, JobResult::Failed);
-            if was_down && stopped && self.units[unit].wish == Wish::Up && !self.monitor.is_up() {
-                // Who was not there knows of the stop, and nothing tells that it was taken back.
+            let unheard = !self.monitor.is_up() || self.around.lossy.is_some();
+            if was_down && stopped && self.units[unit].wish == Wish::Up && unheard {
+                // Who did not hear of it knows of the stop, and nothing tells that it was taken back.
                 self.units[unit].wish = Wish::Forgotten;
             }
             return;
