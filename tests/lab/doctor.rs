@@ -356,31 +356,41 @@ fn doctor_is_silent_when_what_it_said_is_done() {
     });
 }
 
+/// What naps need: a program in a home, and folders that not everybody may enter.
+fn for_naps(m: &Machine) {
+    keep_the_journal(m);
+    m.must("mkdir -p /home/me/web /data/web /srv/root && chmod 777 /home/me /home/me/web /data/web");
+    m.must("cp /usr/bin/sleep /home/me/web/nap && chmod 755 /home/me/web/nap");
+    // Nobody but root may pass on the host.
+    m.must("mkdir -p /srv/shut && chmod 700 /srv/shut");
+}
+
+/// What is said of the paths of a unit that executes that, the same before it is started and after; and whether
+/// it does start.
+#[track_caller]
+fn nap(m: &Machine, exec: &str, lines: &str) -> (bool, Vec<String>) {
+    m.write(
+        "/etc/systemd/system/nap.service",
+        &format!("[Service]\nExecStart={exec}\nRestart=on-failure\nRestartSec=1d\n{lines}\n"),
+    );
+    m.must("systemctl daemon-reload; systemctl reset-failed nap 2>/dev/null; true");
+    let mut before = found(m, "--unit nap");
+    before.retain(|word| matches!(word.as_str(), "exec" | "chdir"));
+    m.must("systemctl start nap && sleep 0.5");
+    let works = m.run("systemctl is-active nap").stdout.trim() == "active";
+    let mut after = found(m, "--unit nap");
+    after.retain(|word| matches!(word.as_str(), "exec" | "chdir"));
+    m.must("systemctl stop nap");
+    assert_eq!(before, after, "{exec} {lines}");
+    (works, before)
+}
+
 #[test]
 fn doctor_accuses_no_path_that_its_service_sees_otherwise() {
     scenario("doctor-sandbox", |m| {
-        keep_the_journal(m);
-        m.must("mkdir -p /home/me/web /data/web /srv/root && chmod 777 /home/me /home/me/web /data/web");
-        m.must("cp /usr/bin/sleep /home/me/web/nap && chmod 755 /home/me/web/nap");
-        // Nobody but root may pass on the host.
-        m.must("mkdir -p /srv/shut && chmod 700 /srv/shut");
-        let words = |exec: &str, lines: &str| {
-            m.write(
-                "/etc/systemd/system/nap.service",
-                &format!("[Service]\nExecStart={exec}\nRestart=on-failure\nRestartSec=1d\n{lines}\n"),
-            );
-            m.must("systemctl daemon-reload; systemctl reset-failed nap 2>/dev/null; true");
-            let mut before = found(m, "--unit nap");
-            before.retain(|word| matches!(word.as_str(), "exec" | "chdir"));
-            m.must("systemctl start nap && sleep 0.5");
-            let works = m.run("systemctl is-active nap").stdout.trim() == "active";
-            let mut after = found(m, "--unit nap");
-            after.retain(|word| matches!(word.as_str(), "exec" | "chdir"));
-            m.must("systemctl stop nap");
-            assert_eq!(before, after, "{exec} {lines}");
-            (works, before)
-        };
-        let nap = "/usr/bin/sleep 1d";
+        for_naps(m);
+        let words = |exec: &str, lines: &str| nap(m, exec, lines);
+        let sleep = "/usr/bin/sleep 1d";
         let fine = (true, Vec::<String>::new());
         let bad = |word: &str| (false, vec![word.to_owned()]);
         for lines in [
@@ -393,15 +403,33 @@ fn doctor_accuses_no_path_that_its_service_sees_otherwise() {
             "ProtectHome=tmpfs\nBindPaths=/home/me/web\nWorkingDirectory=/home/me/web",
             "ProtectHome=read-only\nWorkingDirectory=/home/me/web",
         ] {
-            assert_eq!(words(nap, lines), fine, "{lines}");
+            assert_eq!(words(sleep, lines), fine, "{lines}");
         }
         assert_eq!(words("/srv/seen/nap 1d", "BindPaths=/home/me/web:/srv/seen"), fine);
         for how in ["yes", "tmpfs"] {
             let lines = format!("ProtectHome={how}");
             assert_eq!(words("/home/me/web/nap 1d", &lines), bad("exec"), "{how}");
-            assert_eq!(words(nap, &format!("{lines}\nWorkingDirectory=/home/me/web")), bad("chdir"), "{how}");
+            assert_eq!(
+                words(sleep, &format!("{lines}\nWorkingDirectory=/home/me/web")),
+                bad("chdir"),
+                "{how}"
+            );
         }
-        assert_eq!(words(nap, "WorkingDirectory=/srv/shut\nUser=fixture"), bad("chdir"));
+        assert_eq!(words(sleep, "WorkingDirectory=/srv/shut\nUser=fixture"), bad("chdir"));
+        // What it says mends it.
+        let lines = "ProtectHome=yes\nWorkingDirectory=/home/me/web\nProtectHome=read-only\nReadWritePaths=/home/me/web";
+        assert_eq!(words("/home/me/web/nap 1d", lines), fine);
+    });
+}
+
+#[test]
+fn doctor_knows_what_stands_before_a_command() {
+    scenario("doctor-prefixes", |m| {
+        for_naps(m);
+        let words = |exec: &str, lines: &str| nap(m, exec, lines);
+        let sleep = "/usr/bin/sleep 1d";
+        let fine = (true, Vec::<String>::new());
+        let bad = |word: &str| (false, vec![word.to_owned()]);
         // What stands before a command: `+` is outside of the sandbox, but not of what is mounted; `!` is root
         // inside of it, `!!` what its unit is.
         let nap_at_home = "/home/me/web/nap 1d";
@@ -413,22 +441,19 @@ fn doctor_accuses_no_path_that_its_service_sees_otherwise() {
             assert_eq!(words(&command, home), fine, "{how}");
             assert_eq!(words(&command, shut), fine, "{how}");
         }
-        assert_eq!(words(&format!("!{nap}"), shut), fine);
-        assert_eq!(words(&format!("!!{nap}"), shut), bad("chdir"));
+        assert_eq!(words(&format!("!{sleep}"), shut), fine);
+        assert_eq!(words(&format!("!!{sleep}"), shut), bad("chdir"));
         for how in ["!", "!!", ":", "@"] {
             let command = format!("{how}{}{nap_at_home}", if how == "@" { "/home/me/web/nap " } else { "" });
             assert_eq!(words(&command, "ProtectHome=yes"), bad("exec"), "{how}");
         }
-        assert_eq!(words(&format!("+{nap}"), "InaccessiblePaths=/srv\nWorkingDirectory=/srv/shut"), fine);
+        assert_eq!(words(&format!("+{sleep}"), "InaccessiblePaths=/srv\nWorkingDirectory=/srv/shut"), fine);
         assert_eq!(
-            words(&format!("+{nap}"), "BindPaths=/data/web:/srv/bound\nWorkingDirectory=/srv/bound"),
+            words(&format!("+{sleep}"), "BindPaths=/data/web:/srv/bound\nWorkingDirectory=/srv/bound"),
             fine
         );
         let passed_over = (false, vec!["exec".to_owned()]);
         assert_eq!(words("-/srv/gone", ""), passed_over);
-        // What it says mends it.
-        let lines = "ProtectHome=yes\nWorkingDirectory=/home/me/web\nProtectHome=read-only\nReadWritePaths=/home/me/web";
-        assert_eq!(words("/home/me/web/nap 1d", lines), fine);
     });
 }
 
