@@ -12,7 +12,7 @@ use ureq::{Body, Error};
 
 use crate::config::endpoint::Endpoint;
 use crate::plain::cut;
-use crate::wire::{Head, client};
+use crate::wire::{HEADER_LIMIT, client};
 
 use super::forms::{Request, mail::base64};
 use super::lane::Failure;
@@ -22,8 +22,6 @@ use super::wire::{Deadline, Wire, connect, encrypt, plain};
 const WITHIN: Duration = Duration::from_secs(30);
 /// The head of a request: a URL may be long.
 const ASKED: usize = 16 * 1024;
-/// Headers of an answer in all.
-const HEADERS: usize = 16 * 1024;
 /// So much of a body is read.
 const BODY: u64 = 4 * 1024;
 /// What is shown of it, in characters.
@@ -82,7 +80,7 @@ fn ask(endpoint: &Endpoint, post: Option<&Request>) -> Result<Answer, Failure> {
         let basic = base64(format!("{user}:{password}").as_bytes());
         head = head.header(header::AUTHORIZATION, format!("Basic {basic}"));
     }
-    let agent = client(wire, address, Head { asked: ASKED, answered: HEADERS });
+    let agent = client(wire, address, ASKED);
     let sent = match post {
         Some(request) => head
             .method("POST")
@@ -151,7 +149,7 @@ fn explain(error: Error) -> Failure {
         Error::Io(error) => Failure::Later(format!("no whole answer: {}", plain(&error)), None),
         Error::Protocol(_) => later("is not answered in HTTP"),
         Error::LargeResponseHeader(..) => {
-            Failure::Later(format!("answers with over {} KiB of headers", HEADERS / 1024), None)
+            Failure::Later(format!("answers with over {} KiB of headers", HEADER_LIMIT / 1024), None)
         }
         Error::Http(_) | Error::BadUri(_) => Failure::Unwelcome("its URL cannot be asked".to_owned()),
         Error::ConnectionFailed => later("no whole answer: connection closed"),

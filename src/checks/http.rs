@@ -24,7 +24,7 @@ use super::Probe;
 use super::pool::Allowance;
 use super::text::{bounded, clean, length};
 use crate::judge::{Fault, HttpTarget, Observation};
-use crate::wire::{Insecure, Trust, now};
+use crate::wire::{HEADER_LIMIT, Insecure, Trust, now};
 
 use dial::{Dialled, Undialled};
 use silence::Watch;
@@ -34,8 +34,6 @@ pub(super) use dial::{Way, port};
 /// So much of a body is read; expectations are checked against it. A larger body is fine unless
 /// JSON is expected.
 const BODY_LIMIT: usize = 64 * 1024;
-/// Headers of an answer in all.
-const HEADER_LIMIT: usize = 32 * 1024;
 /// What the client adds to the head of a request: the method, `HTTP/1.1`, Accept, User-Agent and such.
 const OWN_HEAD: usize = 1024;
 /// Redirects that are followed (CONTRACT, `status`).

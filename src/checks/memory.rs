@@ -43,7 +43,7 @@ pub(super) fn weigh(world: &World, control_group: &str) -> io::Result<(u64, Stri
     if let Some(used) = of_cgroup(world, &dir) {
         return Ok((used, "cgroup".to_owned()));
     }
-    let pids = world.pids_of_late(control_group)?;
+    let pids = world.roll(control_group)?.pids;
     let mut counted = 0;
     let mut used = 0_u64;
     for resident in pids.iter().filter_map(|pid| resident(world, *pid)) {

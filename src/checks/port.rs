@@ -140,8 +140,11 @@ fn owner(probe: &Probe, row: &Listener) -> Owner {
     let world = &probe.world;
     let id = row.cgroup.filter(|_| world.has_cgroup_ids());
     let group = probe.control_group.as_deref().filter(|_| !probe.down);
-    let foreign_by_cgroup = id.map(|id| !group.is_some_and(|group| world.cgroup_has_id(group, id)));
-    let pids = group.and_then(|group| world.pids_of_late(group).ok()).unwrap_or_default();
+    let roll = group.and_then(|group| world.roll(group).ok());
+    let at_top = |id| roll.as_ref().is_some_and(|roll| roll.id == id);
+    let below = |id| group.is_some_and(|group| world.cgroup_has_id(group, id));
+    let foreign_by_cgroup = id.map(|id| !at_top(id) && !below(id));
+    let pids = roll.map(|roll| roll.pids).unwrap_or_default();
     if foreign_by_cgroup == Some(false) {
         // Which of several processes it is would take a look at all their files, at every round.
         return Owner::Unit(if let [pid] = pids[..] { Some(pid) } else { None });

@@ -9,14 +9,16 @@ use super::world::World;
 use super::{Probe, identity};
 use crate::judge::{Fault, Observation};
 
-/// Counts them, without zombies, and only those of the configured name where there is one.
+/// Counts them, without zombies, and only those of the configured name where there is one: the base name
+/// of argv\[0\], or comm, since Node and Next.js rewrite one or the other.
 pub(super) fn check(probe: &Probe) -> Observation {
     let target = &probe.target;
     let Some(control_group) = &probe.control_group else {
         return Observation::unknown("the unit has no cgroup to count processes in");
     };
-    let living: Vec<u32> = match probe.world.pids_of_late(control_group) {
-        Ok(pids) => pids.into_iter().filter(|pid| is_alive(&probe.world, *pid)).collect(),
+    let world = &probe.world;
+    let pids = match world.roll(control_group) {
+        Ok(roll) => roll.pids,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return bounded(Observation::unknown(format!(
                 "the unit\u{2019}s cgroup {control_group} does not exist"
@@ -27,12 +29,23 @@ pub(super) fn check(probe: &Probe) -> Observation {
         }
     };
     let (count, text) = match &target.process {
-        None => (living.len(), plural(living.len(), "")),
+        None => {
+            let living = pids.iter().filter(|pid| is_alive(world, **pid)).count();
+            (living, plural(living, ""))
+        }
         Some(name) => {
-            let named = |pid: &&u32| identity::is_named(&probe.world, **pid, name);
-            let count = living.iter().filter(named).count();
+            let (mut living, mut count) = (0, 0);
+            for pid in pids {
+                // Whoever has gone, or is a zombie, has no command line any more: one look for most.
+                if identity::by_command_line(world, pid).as_deref() == Some(name) {
+                    (living, count) = (living + 1, count + 1);
+                } else if is_alive(world, pid) {
+                    living += 1;
+                    count += usize::from(identity::by_comm(world, pid).as_deref() == Some(name));
+                }
+            }
             let quoted = format!(" named \"{}\"", clean(name, 60));
-            let among = if count < living.len() { format!(" among {}", living.len()) } else { String::new() };
+            let among = if count < living { format!(" among {living}") } else { String::new() };
             (count, plural(count, &quoted) + &among)
         }
     };

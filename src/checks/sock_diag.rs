@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::net::netlink;
 
 pub use super::netlink::DiagError;
@@ -17,15 +16,16 @@ use crate::judge::Moment;
 use crate::wire::now;
 
 // linux/sock_diag.h, linux/inet_diag.h
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const REQUEST: usize = 56;
+const TCPDIAG_GETSOCK: u16 = 18;
+const REQUEST: usize = 60;
 const MESSAGE: usize = 72;
+/// An answer is read to its end before the next question, so that one number does for all.
+const SEQUENCE: u32 = 1;
 const INET_DIAG_SKV6ONLY: u16 = 11;
 const INET_DIAG_CGROUP_ID: u16 = 21;
 // linux/socket.h, linux/in.h, net/tcp_states.h
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-const IPPROTO_TCP: u8 = 6;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_CLOSE_WAIT: u8 = 8;
 const TCP_LISTEN: u8 = 10;
@@ -89,7 +89,7 @@ pub(super) struct Connection {
 /// Everyone who listens on that TCP port, over IPv4 and IPv6. A dual-stack socket is one row.
 ///
 /// # Errors
-/// When the kernel does not tell; a kernel without IPv6 has no IPv6 listeners, which is no error.
+/// When the kernel does not tell.
 pub fn listeners(port: u16) -> Result<Vec<Listener>, DiagError> {
     let mut rows = Vec::new();
     ask(&mut open()?, port, 1 << TCP_LISTEN, MAX_READS, &mut |payload| {
@@ -203,7 +203,9 @@ pub(super) fn connections(port: u16) -> Result<(Vec<Connection>, bool), DiagErro
     }
 }
 
-/// Asks for the sockets of a port in those states, in both families. A kernel without IPv6 has none.
+/// Asks for the TCP sockets of a port in those states, of both families with one question, as only the
+/// older of the two kinds that there are (linux/inet_diag.h) lets: by SOCK_DIAG_BY_FAMILY it takes two,
+/// and the kernel walks its whole table for each.
 fn ask(
     kernel: &mut Netlink,
     port: u16,
@@ -211,30 +213,21 @@ fn ask(
     reads: usize,
     take: super::netlink::Take<'_>,
 ) -> Result<(), DiagError> {
-    for family in [AF_INET, AF_INET6] {
-        let question = request(family, port, states);
-        let kind = SOCK_DIAG_BY_FAMILY;
-        match kernel.dump(kind, &question, u32::from(family), kind, reads, take) {
-            Err(DiagError::Refused(Errno::NOENT)) if family == AF_INET6 => {}
-            other => other?,
-        }
-    }
-    Ok(())
+    kernel.dump(TCPDIAG_GETSOCK, &request(port, states), SEQUENCE, TCPDIAG_GETSOCK, reads, take)
 }
 
 fn open() -> Result<Netlink, DiagError> {
     Netlink::open(Some(netlink::SOCK_DIAG))
 }
 
-/// `struct inet_diag_req_v2`.
-fn request(family: u8, port: u16, states: u32) -> [u8; REQUEST] {
+/// `struct inet_diag_req`, whose family is not looked at.
+fn request(port: u16, states: u32) -> [u8; REQUEST] {
     let mut bytes = [0; REQUEST];
     let mut put = |at: usize, what: &[u8]| bytes[at..at + what.len()].copy_from_slice(what);
-    put(0, &[family, IPPROTO_TCP]);
-    put(4, &states.to_ne_bytes());
-    put(8, &port.to_be_bytes());
+    put(4, &port.to_be_bytes());
     // Cookie: INET_DIAG_NOCOOKIE.
-    put(48, &[0xff; 8]);
+    put(44, &[0xff; 8]);
+    put(52, &states.to_ne_bytes());
     bytes
 }
 
@@ -300,7 +293,7 @@ mod tests {
             rows.extend(listener(payload)?);
             Some(())
         };
-        netlink::parse(bytes, sequence, SOCK_DIAG_BY_FAMILY, &mut take)
+        netlink::parse(bytes, sequence, TCPDIAG_GETSOCK, &mut take)
     }
 
     fn message(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
@@ -330,8 +323,8 @@ mod tests {
     #[test]
     fn reads_rows_errors_and_the_end() {
         let mut rows = Vec::new();
-        let mut bytes = message(SOCK_DIAG_BY_FAMILY, 7, &listener_row());
-        bytes.extend(message(SOCK_DIAG_BY_FAMILY, 6, &listener_row()));
+        let mut bytes = message(TCPDIAG_GETSOCK, 7, &listener_row());
+        bytes.extend(message(TCPDIAG_GETSOCK, 6, &listener_row()));
         assert_eq!(parse(&bytes, 7, &mut rows), Ok(false));
         bytes.extend(message(NLMSG_DONE, 7, &[0; 4]));
         assert_eq!(parse(&bytes, 7, &mut rows), Ok(true));
@@ -339,7 +332,7 @@ mod tests {
         assert_eq!((rows[0].port, rows[0].inode, rows[0].cgroup), (3000, 4711, Some(99)));
         assert!(rows[0].v6_only);
         let refused = message(NLMSG_ERROR, 7, &(-2i32).to_ne_bytes());
-        assert_eq!(parse(&refused, 7, &mut rows), Err(DiagError::Refused(Errno::NOENT)));
+        assert_eq!(parse(&refused, 7, &mut rows), Err(DiagError::Refused(rustix::io::Errno::NOENT)));
         let strange = message(NLMSG_ERROR, 7, &i32::MIN.to_ne_bytes());
         assert_eq!(parse(&strange, 7, &mut rows), Err(DiagError::Garbled));
         assert_eq!(parse(&[1, 2, 3], 7, &mut rows), Err(DiagError::Garbled));
@@ -436,7 +429,7 @@ mod tests {
 
         #[test]
         fn any_row_is_survived(
-            kind in prop::sample::select(vec![0, NLMSG_ERROR, NLMSG_DONE, SOCK_DIAG_BY_FAMILY]),
+            kind in prop::sample::select(vec![0, NLMSG_ERROR, NLMSG_DONE, TCPDIAG_GETSOCK]),
             payload in prop::collection::vec(any::<u8>(), 0..200),
             rest in prop::collection::vec(any::<u8>(), 0..40),
         ) {
@@ -447,7 +440,7 @@ mod tests {
 
         #[test]
         fn a_damaged_row_is_survived(at in 0usize..124, to in any::<u8>()) {
-            let mut bytes = message(SOCK_DIAG_BY_FAMILY, 7, &listener_row());
+            let mut bytes = message(TCPDIAG_GETSOCK, 7, &listener_row());
             if let Some(byte) = bytes.get_mut(at) {
                 *byte = to;
             }

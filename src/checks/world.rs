@@ -2,13 +2,16 @@
 //! them. A test is a directory that looks like a system.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::sock_diag::Census;
 use crate::judge::Moment;
@@ -23,6 +26,9 @@ const MAX_LINKS: usize = 65_536;
 /// The same where nobody waits for the next round, and a busy server has that many.
 const MAX_LINKS_OF_ALL: usize = 4 * MAX_LINKS;
 
+/// What a file is read into, in bytes. Files of the kernel are told by the page.
+const PAGE: usize = 4096;
+
 /// The file systems that a check reads, below a root of their own.
 #[derive(Debug)]
 pub struct World {
@@ -33,15 +39,16 @@ pub struct World {
     /// Who listened a moment ago.
     pub(super) census: Census,
     /// Who was in a cgroup a moment ago.
-    roll: Mutex<Option<Roll>>,
+    roll: Mutex<Option<(Moment, String, Roll)>>,
 }
 
-/// The processes of a cgroup. The checks of a round come together, and several of them need these.
-#[derive(Debug)]
-struct Roll {
-    at: Moment,
-    control_group: String,
-    pids: Vec<u32>,
+/// What a cgroup is and holds. The checks of a round come together, and several of them need it.
+#[derive(Clone, Debug)]
+pub(super) struct Roll {
+    /// The id of its directory.
+    pub id: u64,
+    /// Its processes, and those below it, each once, 4096 at most.
+    pub pids: Vec<u32>,
 }
 
 /// So long is a roll good. Whatever is done about a process looks at it again.
@@ -137,34 +144,39 @@ impl World {
         if self.hierarchy().unified { named("0::") } else { systemd().or_else(|| named("0::")) }
     }
 
-    /// As [`World::pids`], 10 ms old at most.
-    pub(super) fn pids_of_late(&self, control_group: &str) -> io::Result<Vec<u32>> {
+    /// Who is in a cgroup, 10 ms old at most.
+    pub(super) fn roll(&self, control_group: &str) -> io::Result<Roll> {
         let last = || self.roll.lock().unwrap_or_else(PoisonError::into_inner);
         let at = now();
-        if let Some(roll) = &*last()
-            && roll.control_group == control_group
-            && at.since(roll.at) <= FRESH
+        if let Some((taken, of, roll)) = &*last()
+            && of == control_group
+            && at.since(*taken) <= FRESH
         {
-            return Ok(roll.pids.clone());
+            return Ok(roll.clone());
         }
         // Without the lock: whoever hangs in the kernel hangs alone.
-        let pids = self.pids(control_group)?;
-        *last() = Some(Roll { at, control_group: control_group.to_owned(), pids: pids.clone() });
-        Ok(pids)
+        let roll = self.call_the_roll(control_group)?;
+        *last() = Some((at, control_group.to_owned(), roll.clone()));
+        Ok(roll)
     }
 
-    /// The processes in a cgroup and below it, each once, 4096 at most.
-    pub(crate) fn pids(&self, control_group: &str) -> io::Result<Vec<u32>> {
+    fn call_the_roll(&self, control_group: &str) -> io::Result<Roll> {
         let top = self.cgroup(control_group).ok_or(io::ErrorKind::InvalidInput)?;
+        let meta = fs::symlink_metadata(&top)?;
         let mut pids = Vec::new();
         // The top has to be readable; what lies below may vanish, or be threaded, at any moment.
         self.procs(&top, &mut pids)?;
-        walk_below(&top, MAX_DIRS, |dir, _| {
+        walk_below(&top, &meta, MAX_DIRS, |dir, _| {
             let _ = self.procs(dir, &mut pids);
             pids.len() >= MAX_PIDS
         });
         pids.truncate(MAX_PIDS);
-        Ok(pids)
+        Ok(Roll { id: meta.ino(), pids })
+    }
+
+    /// The processes in a cgroup and below it, each once, 4096 at most.
+    pub(crate) fn pids(&self, control_group: &str) -> io::Result<Vec<u32>> {
+        self.call_the_roll(control_group).map(|roll| roll.pids)
     }
 
     /// The processes that are at the very top of the tree, in no cgroup below.
@@ -190,10 +202,10 @@ impl World {
     /// Whether that cgroup id is the unit's or one below it.
     pub(crate) fn cgroup_has_id(&self, control_group: &str, id: u64) -> bool {
         let Some(top) = self.cgroup(control_group) else { return false };
-        let Ok(meta) = fs::metadata(&top) else { return false };
+        let Ok(meta) = fs::symlink_metadata(&top) else { return false };
         meta.ino() == id || {
             let mut found = false;
-            walk_below(&top, MAX_DIRS, |_, inode| {
+            walk_below(&top, &meta, MAX_DIRS, |_, inode| {
                 found |= inode == id;
                 found
             });
@@ -273,8 +285,9 @@ impl World {
     /// The `ControlGroup` of that id, wherever it is in the tree.
     pub(super) fn cgroup_by_id(&self, id: u64) -> Option<String> {
         let root = self.cgroup_root();
+        let meta = fs::metadata(root).ok()?;
         let mut found = None;
-        walk_below(root, MAX_DIRS * 8, |dir, inode| {
+        walk_below(root, &meta, MAX_DIRS * 8, |dir, inode| {
             if inode == id {
                 found = dir.strip_prefix(root).ok().map(|path| format!("/{}", path.display()));
             }
@@ -286,8 +299,22 @@ impl World {
     /// At most `limit` bytes of a file.
     pub(crate) fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         // Room for the whole of a small file: growing from nothing reads it in crumbs.
-        let mut bytes = Vec::with_capacity(limit.min(4096));
-        File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;
+        let mut bytes = Vec::with_capacity(PAGE);
+        let file = File::open(path)?;
+        loop {
+            match rustix::io::read(&file, spare_capacity(&mut bytes)) {
+                // The files of the kernel that are told in pieces fill a page with what there is, before
+                // they stop short (fs/seq_file.c): with half of it left there is no more, and nobody has to
+                // ask for the end.
+                Ok(0) => break,
+                Ok(1..) if bytes.len() <= PAGE / 2 => break,
+                Ok(_) if bytes.len() >= limit => break,
+                Ok(_) => bytes.reserve(PAGE),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        bytes.truncate(limit);
         Ok(bytes)
     }
 }
@@ -310,15 +337,16 @@ pub(crate) enum Holder {
 
 /// Visits the directories below `top`, breadth first, with their inodes, `limit` at most, until
 /// `visit` says that it is enough. Never follows a symbolic link.
-fn walk_below(top: &Path, limit: usize, mut visit: impl FnMut(&Path, u64) -> bool) {
-    let mut queue = std::collections::VecDeque::from([top.to_path_buf()]);
+fn walk_below(top: &Path, meta: &Metadata, limit: usize, mut visit: impl FnMut(&Path, u64) -> bool) {
+    // A directory without sub-directories has two links in cgroupfs, which saves reading the
+    // sixty files of a leaf. File systems that do not count links say 1.
+    let leaf = |meta: &Metadata| meta.nlink() == 2;
+    let mut queue = std::collections::VecDeque::new();
+    if !leaf(meta) {
+        queue.push_back(top.to_path_buf());
+    }
     let mut seen = 0;
     while let Some(dir) = queue.pop_front() {
-        // A directory without sub-directories has two links in cgroupfs, which saves reading the
-        // sixty files of a leaf. File systems that do not count links say 1.
-        if fs::symlink_metadata(&dir).is_ok_and(|meta| meta.nlink() == 2) {
-            continue;
-        }
         let Ok(entries) = fs::read_dir(&dir) else { continue };
         for entry in entries.flatten() {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -330,7 +358,9 @@ fn walk_below(top: &Path, limit: usize, mut visit: impl FnMut(&Path, u64) -> boo
             if visit(&path, meta.ino()) || seen >= limit {
                 return;
             }
-            queue.push_back(path);
+            if !leaf(&meta) {
+                queue.push_back(path);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::Uri;
@@ -13,24 +13,15 @@ use ureq::{Agent, Error};
 
 use super::line::{Line, Stream, Wire};
 
-/// Room beside the headers of an answer, or too many of them would look like a lost connection.
+/// Headers of an answer in all.
+pub(crate) const HEADER_LIMIT: usize = 32 * 1024;
+/// Room beside them, or too many of them would look like a lost connection.
 const BESIDE: usize = 4096;
 
-/// The most that the heads of a request and of its answer may have, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Head {
-    /// Of the request.
-    pub asked: usize,
-    /// Of the answer.
-    pub answered: usize,
-}
-
-/// A client for one request over `wire`, which leads to that address. It follows no redirect, takes any
-/// status for an answer, and adds nothing to the request but `User-Agent`, `Accept` and what the
-/// protocol wants.
-pub(crate) fn client<S: Stream>(wire: Wire<S>, to: SocketAddr, head: Head) -> Agent {
-    let input = head.answered + BESIDE;
-    let config = Agent::config_builder()
+/// Made once: whoever makes one looks first what the environment says about a proxy, which is asked for
+/// nothing here.
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    Agent::config_builder()
         .proxy(None)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -39,13 +30,17 @@ pub(crate) fn client<S: Stream>(wire: Wire<S>, to: SocketAddr, head: Head) -> Ag
         .user_agent(concat!("app-monitor/", env!("CARGO_PKG_VERSION")))
         // Not even an empty Accept-Encoding, which some frameworks stumble over.
         .accept_encoding(AutoHeaderValue::None)
-        .max_response_header_size(head.answered)
-        .input_buffer_size(input)
-        .output_buffer_size(head.asked)
+        .max_response_header_size(HEADER_LIMIT)
         .max_idle_connections(0)
-        .build();
-    let hand_over = HandOver(Mutex::new(Some(Line::new(wire, input, head.asked))));
-    Agent::with_parts(config, hand_over, Known(to))
+        .build()
+});
+
+/// A client for one request over `wire`, which leads to that address; the head of the request has `head`
+/// bytes at most. It follows no redirect, takes any status for an answer, and adds nothing to the request
+/// but `User-Agent`, `Accept` and what the protocol wants.
+pub(crate) fn client<S: Stream>(wire: Wire<S>, to: SocketAddr, head: usize) -> Agent {
+    let hand_over = HandOver(Mutex::new(Some(Line::new(wire, HEADER_LIMIT + BESIDE, head))));
+    Agent::with_parts(CONFIG.clone(), hand_over, Known(to))
 }
 
 /// The address is known already.

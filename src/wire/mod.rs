@@ -12,7 +12,7 @@ mod line;
 mod store;
 mod tls;
 
-pub(crate) use client::{Head, client};
+pub(crate) use client::{HEADER_LIMIT, client};
 pub(crate) use clock::now;
 pub(crate) use connect::{LOOK, Patience, Unconnected, begin, connect, ready, socket};
 pub(crate) use line::{Patient, Wire};

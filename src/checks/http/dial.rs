@@ -13,11 +13,9 @@ use super::super::pool::Allowance;
 use super::super::resolve::{Unresolved, resolve};
 use super::super::text::clean;
 use super::silence::Watch;
-use super::{HEADER_LIMIT, url};
+use super::url;
 use crate::judge::Address;
-use crate::wire::{
-    Head, Insecure, LOOK, Patience, Patient, Trust, Unconnected, Wire, client, connect, encrypt,
-};
+use crate::wire::{Insecure, LOOK, Patience, Patient, Trust, Unconnected, Wire, client, connect, encrypt};
 
 /// The way to the host of a URL.
 #[derive(Clone, Debug)]
@@ -194,7 +192,6 @@ impl Dialled {
         watch: Option<Watch>,
     ) -> (Result<Agent, Insecure>, Option<i64>) {
         let stream = self.stream;
-        let head = Head { asked: head, answered: HEADER_LIMIT };
         let patience = Attentive { allowance, watch };
         if !is_encrypted(uri) {
             return (Ok(client(Wire::Clear(Patient::new(stream, patience)), self.to, head)), None);
