@@ -190,7 +190,8 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
     let mut suspended = clock::suspended();
     loop {
         let now = clock::now();
-        let due = daemon.host.wake_at().unwrap_or(now + watchdog).min(now + watchdog);
+        let kick = kicked.unwrap_or(now) + watchdog;
+        let due = daemon.host.wake_at().map_or(kick, |wake| wake.min(kick));
         let due = daemon.report_due().map_or(due, |report| due.min(report));
         let due = daemon.alerts.due().map_or(due, |alert| due.min(alert));
         alarm.set(due).map_err(other("set a timer"))?;
@@ -238,8 +239,8 @@ pub(super) async fn turn(settings: Settings) -> Result<(), Refusal> {
         daemon.save_what_waits(after);
         daemon.alerts.turn(after);
         // Sent here and nowhere else: by the loop that does the work, after it did.
-        // Not at every turn: each one wakes PID 1.
-        if kicked.is_none_or(|kicked| after.since(kicked) >= watchdog / 2) {
+        // Not at every turn, as each one wakes PID 1, and a little early rather than at a turn of its own.
+        if kicked.is_none_or(|kicked| after.since(kicked) >= watchdog * 4 / 5) {
             kicked = Some(after);
             let _ = daemon.notifier.watchdog();
         }
