@@ -25,6 +25,7 @@ mod port;
 mod processes;
 mod public;
 mod resolve;
+mod roll;
 mod sock_diag;
 pub mod straggler;
 mod text;

@@ -2,30 +2,26 @@
 //! them. A test is a directory that looks like a system.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock};
 
 use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 
+use super::roll::{Files, Roll, Rolls, processes};
 use super::sock_diag::Census;
 use crate::judge::Moment;
-use crate::wire::now;
 
 /// Directories of a unit's cgroup subtree that are looked at.
-const MAX_DIRS: usize = 512;
-/// Processes of a unit that are looked at.
-const MAX_PIDS: usize = 4096;
+pub(super) const MAX_DIRS: usize = 512;
 /// Open files of all processes together among which a socket is looked for: some 100 ms of work.
 const MAX_LINKS: usize = 65_536;
 /// The same where nobody waits for the next round, and a busy server has that many.
 const MAX_LINKS_OF_ALL: usize = 4 * MAX_LINKS;
-
 /// What a file is read into, in bytes. Files of the kernel are told by the page.
 const PAGE: usize = 4096;
 
@@ -38,21 +34,9 @@ pub struct World {
     pub(super) waits: Mutex<Waits>,
     /// Who listened a moment ago.
     pub(super) census: Census,
-    /// Who was in a cgroup a moment ago.
-    roll: Mutex<Option<(Moment, String, Roll)>>,
+    /// Who was in a cgroup when it was looked at last.
+    pub(super) rolls: Rolls,
 }
-
-/// What a cgroup is and holds. The checks of a round come together, and several of them need it.
-#[derive(Clone, Debug)]
-pub(super) struct Roll {
-    /// The id of its directory.
-    pub id: u64,
-    /// Its processes, and those below it, each once, 4096 at most.
-    pub pids: Vec<u32>,
-}
-
-/// So long is a roll good. Whatever is done about a process looks at it again.
-const FRESH: Duration = Duration::from_millis(10);
 
 /// By the inode of the listener: when, and whose connections.
 pub(super) type Waits = HashMap<Vec<u32>, (Moment, Waiting)>;
@@ -91,7 +75,7 @@ impl World {
             hierarchy: OnceLock::new(),
             waits: Mutex::default(),
             census: Census::default(),
-            roll: Mutex::default(),
+            rolls: Rolls::default(),
         }
     }
 
@@ -146,57 +130,19 @@ impl World {
 
     /// Who is in a cgroup, 10 ms old at most.
     pub(super) fn roll(&self, control_group: &str) -> io::Result<Roll> {
-        let last = || self.roll.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = now();
-        if let Some((taken, of, roll)) = &*last()
-            && of == control_group
-            && at.since(*taken) <= FRESH
-        {
-            return Ok(roll.clone());
-        }
-        // Without the lock: whoever hangs in the kernel hangs alone.
-        let roll = self.call_the_roll(control_group)?;
-        *last() = Some((at, control_group.to_owned(), roll.clone()));
-        Ok(roll)
-    }
-
-    fn call_the_roll(&self, control_group: &str) -> io::Result<Roll> {
-        let top = self.cgroup(control_group).ok_or(io::ErrorKind::InvalidInput)?;
-        let meta = fs::symlink_metadata(&top)?;
-        let mut pids = Vec::new();
-        // The top has to be readable; what lies below may vanish, or be threaded, at any moment.
-        self.procs(&top, &mut pids)?;
-        walk_below(&top, &meta, MAX_DIRS, |dir, _| {
-            let _ = self.procs(dir, &mut pids);
-            pids.len() >= MAX_PIDS
-        });
-        pids.truncate(MAX_PIDS);
-        Ok(Roll { id: meta.ino(), pids })
+        self.rolls.of(control_group, self)
     }
 
     /// The processes in a cgroup and below it, each once, 4096 at most.
     pub(crate) fn pids(&self, control_group: &str) -> io::Result<Vec<u32>> {
-        self.call_the_roll(control_group).map(|roll| roll.pids)
+        let top = self.cgroup(control_group).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Files::open(&top)?.roll(&top)?.pids)
     }
 
     /// The processes that are at the very top of the tree, in no cgroup below.
     pub(super) fn pids_of_top(&self) -> Vec<u32> {
-        let mut pids = Vec::new();
-        let _ = self.procs(self.cgroup_root(), &mut pids);
-        pids.truncate(MAX_PIDS);
-        pids
-    }
-
-    fn procs(&self, dir: &Path, pids: &mut Vec<u32>) -> io::Result<()> {
-        let text = self.read(&dir.join("cgroup.procs"), MAX_PIDS * 8)?;
-        // Processes outside our pid namespace read as 0 (cgroups(7)).
-        pids.extend(
-            String::from_utf8_lossy(&text)
-                .lines()
-                .filter_map(|line| line.parse::<u32>().ok())
-                .filter(|pid| *pid != 0),
-        );
-        Ok(())
+        let procs = File::open(self.cgroup_root().join("cgroup.procs"));
+        procs.and_then(|procs| processes(&procs)).unwrap_or_default()
     }
 
     /// Whether that cgroup id is the unit's or one below it.
@@ -205,7 +151,7 @@ impl World {
         let Ok(meta) = fs::symlink_metadata(&top) else { return false };
         meta.ino() == id || {
             let mut found = false;
-            walk_below(&top, &meta, MAX_DIRS, |_, inode| {
+            walk_below(&top, meta.nlink(), MAX_DIRS, |_, inode| {
                 found |= inode == id;
                 found
             });
@@ -287,7 +233,7 @@ impl World {
         let root = self.cgroup_root();
         let meta = fs::metadata(root).ok()?;
         let mut found = None;
-        walk_below(root, &meta, MAX_DIRS * 8, |dir, inode| {
+        walk_below(root, meta.nlink(), MAX_DIRS * 8, |dir, inode| {
             if inode == id {
                 found = dir.strip_prefix(root).ok().map(|path| format!("/{}", path.display()));
             }
@@ -298,25 +244,29 @@ impl World {
 
     /// At most `limit` bytes of a file.
     pub(crate) fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-        // Room for the whole of a small file: growing from nothing reads it in crumbs.
-        let mut bytes = Vec::with_capacity(PAGE);
-        let file = File::open(path)?;
-        loop {
-            match rustix::io::read(&file, spare_capacity(&mut bytes)) {
-                // The files of the kernel that are told in pieces fill a page with what there is, before
-                // they stop short (fs/seq_file.c): with half of it left there is no more, and nobody has to
-                // ask for the end.
-                Ok(0) => break,
-                Ok(1..) if bytes.len() <= PAGE / 2 => break,
-                Ok(_) if bytes.len() >= limit => break,
-                Ok(_) => bytes.reserve(PAGE),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        bytes.truncate(limit);
-        Ok(bytes)
+        whole(&File::open(path)?, limit)
     }
+}
+
+/// At most `limit` bytes of a file, from its beginning, wherever others have read it.
+pub(super) fn whole(file: &File, limit: usize) -> io::Result<Vec<u8>> {
+    // Room for the whole of a small file: growing from nothing reads it in crumbs.
+    let mut bytes = Vec::with_capacity(PAGE);
+    loop {
+        let read = bytes.len();
+        match pread(file, spare_capacity(&mut bytes), read as u64) {
+            // The files of the kernel that are told in pieces fill a page with what there is, before they
+            // stop short (fs/seq_file.c): with half of it left there is no more, and nobody has to ask for
+            // the end.
+            Ok(0) => break,
+            Ok(_) if bytes.len() <= PAGE / 2 || bytes.len() >= limit => break,
+            Ok(_) => bytes.reserve(PAGE),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    bytes.truncate(limit);
+    Ok(bytes)
 }
 
 /// The inode in what an open socket's link says.
@@ -335,14 +285,14 @@ pub(crate) enum Holder {
     Hidden,
 }
 
-/// Visits the directories below `top`, breadth first, with their inodes, `limit` at most, until
-/// `visit` says that it is enough. Never follows a symbolic link.
-fn walk_below(top: &Path, meta: &Metadata, limit: usize, mut visit: impl FnMut(&Path, u64) -> bool) {
+/// Visits the directories below `top`, which has so many links, breadth first, with their inodes, `limit`
+/// at most, until `visit` says that it is enough. Never follows a symbolic link.
+pub(super) fn walk_below(top: &Path, links: u64, limit: usize, mut visit: impl FnMut(&Path, u64) -> bool) {
     // A directory without sub-directories has two links in cgroupfs, which saves reading the
     // sixty files of a leaf. File systems that do not count links say 1.
-    let leaf = |meta: &Metadata| meta.nlink() == 2;
+    let leaf = |links: u64| links == 2;
     let mut queue = std::collections::VecDeque::new();
-    if !leaf(meta) {
+    if !leaf(links) {
         queue.push_back(top.to_path_buf());
     }
     let mut seen = 0;
@@ -358,7 +308,7 @@ fn walk_below(top: &Path, meta: &Metadata, limit: usize, mut visit: impl FnMut(&
             if visit(&path, meta.ino()) || seen >= limit {
                 return;
             }
-            if !leaf(&meta) {
+            if !leaf(meta.nlink()) {
                 queue.push_back(path);
             }
         }
