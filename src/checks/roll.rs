@@ -66,6 +66,8 @@ impl Rolls {
         let (roll, files, opened) = match known {
             Some((roll, files)) => (roll, files, false),
             None => {
+                // Not kept though it has gone, which would keep the kernel from letting go of it.
+                self.last().remove(control_group);
                 let files = Files::open(&top)?;
                 (files.roll(&top)?, Arc::new(files), true)
             }
