@@ -63,7 +63,9 @@ fn app_that_never_listened_is_left_alone_until_it_once_did() {
         // One start is deaf; the next one, ours, is not.
         m.break_starts("web", "deaf");
         let at = now();
-        m.must("systemctl restart web && sleep 0.5");
+        m.must("systemctl restart web");
+        let deaf = || m.journal_of("web.service").matches("fault: deaf").count() == 2;
+        m.wait_for(SOON, "a second start that is deaf", || deaf().then_some(()));
         m.mend("web");
         let verdict = m.wait_verdict(SOON, "web", "port-closed", at);
         assert!(verdict.at - at > Duration::from_secs(2), "not within the grace");
