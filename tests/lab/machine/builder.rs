@@ -9,6 +9,24 @@ use super::{AppSpec, Machine};
 const LOCAL: &str = "/etc/systemd/system";
 const PACKAGED: &str = "/lib/systemd/system";
 
+/// Generators of what no machine of the lab has: disks, consoles, a virtual machine around it. All of them
+/// are run at each boot and at each daemon-reload, which together is a good part of what a scenario costs.
+const NO_GENERATORS: &[&str] = &[
+    "cryptsetup",
+    "debug",
+    "fstab",
+    "getty",
+    "gpt-auto",
+    "hibernate-resume",
+    "integritysetup",
+    "rc-local",
+    "run",
+    "ssh",
+    "system-update",
+    "tpm2",
+    "veritysetup",
+];
+
 /// How a machine is to be, before it is booted.
 #[derive(Debug, Clone)]
 pub struct Builder {
@@ -119,6 +137,13 @@ impl Machine {
 pub(super) fn stage_files(stage: &Path, builder: &Builder) {
     let inside = |path: &str| stage.join(path.trim_start_matches('/'));
     fs::create_dir_all(stage).expect("the run folder can be written");
+    let generators = inside("/etc/systemd/system-generators");
+    fs::create_dir_all(&generators).expect("the run folder can be written");
+    for name in NO_GENERATORS {
+        // systemd.generator(7): this is how one is masked.
+        let masked = generators.join(format!("systemd-{name}-generator"));
+        std::os::unix::fs::symlink("/dev/null", masked).expect("each is masked once");
+    }
     for (path, text) in &builder.files {
         let path = inside(path);
         fs::create_dir_all(path.parent().expect("a file lies in a folder"))
