@@ -267,7 +267,7 @@ fn alerts_to_somebody_hostile_cost_nothing() {
         let pid = m.main_pid(UNIT);
         let before = memory();
         for (mode, why) in [
-            ("headers", "answers with over 16 KiB of headers"),
+            ("headers", "answers with over 32 KiB of headers"),
             ("endless", "answers 500"),
             ("redirect", "answers 307, a redirect, which is not followed"),
         ] {
