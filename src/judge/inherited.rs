@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use super::app::App;
 use super::around::AROUND;
-use super::judging::BLIND_FOR;
 use super::level::Level;
+use super::noting::BLIND_FOR;
 use super::observation::{CheckKind, Finding};
 use super::record::{EventKind, Record};
 use super::time::Moment;

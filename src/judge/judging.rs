@@ -1,65 +1,24 @@
-//! From what is known to the verdict, the conditions and the incident, and what is told of them.
+//! From what is known to the verdict, and what is told of it. What holds beside it is for `noting`, the
+//! incident for `incident`.
 
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use super::app::App;
 use super::diagnose::{FILE_GONE_FOR, Facts, diagnose};
 use super::effect::Effect;
 use super::errands::Seen;
+use super::incident::NOT_STARTED_FOR;
 use super::level::Level;
 use super::mutation::{Mutation, active};
+use super::noting::BLIND_FOR;
 use super::observation::{CheckKind, Finding};
-use super::record::{EventKind, Record};
+use super::record::EventKind;
 use super::time::{Moment, Span};
 use super::unit::{ActiveState, UnitReading};
 use super::verdict::{Condition, Verdict};
 
 /// A core dump may take that long before it no longer excuses anything.
 const DUMP_AT_MOST: Duration = Duration::from_secs(120);
-/// What the host gets on top of a unit's own timeouts before a change is overdue.
-const OURS_ON_TOP: Duration = Duration::from_secs(30);
-/// Where a unit's own timeout is infinite.
-const INFINITE: Duration = Duration::from_secs(600);
-/// Blindness that lasts so long is told.
-pub(super) const BLIND_FOR: Duration = Duration::from_secs(300);
-/// A unit that was not started is given so long: at boot, its turn may still come.
-const NOT_STARTED_FOR: Duration = Duration::from_secs(10);
-
-/// A condition that holds.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ConditionState {
-    /// Since when.
-    pub since: Moment,
-    /// Its evidence.
-    pub text: String,
-    /// When somebody was told last.
-    pub told: Moment,
-    /// Somebody was told, or will be at its end.
-    pub alerted: bool,
-    /// Another app of the host has told the same.
-    pub silenced: bool,
-    /// The signature of the check that it is about, where it is about one.
-    #[serde(default)]
-    pub about: Option<u64>,
-}
-
-/// Something that somebody has to be told about, from its beginning to its end.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Incident {
-    /// Its name, `web-12`: unique for the app.
-    pub id: String,
-    /// The verdict that opened it.
-    pub verdict: Verdict,
-    /// Its evidence.
-    pub text: String,
-    /// Since when.
-    pub since: Moment,
-    /// Swap was had back in its course, which is done once.
-    #[serde(default)]
-    pub swap_reclaimed: bool,
-}
 
 impl App {
     /// Reaches a verdict and tells what changed.
@@ -371,225 +330,6 @@ impl App {
         if seen.is_empty() { String::new() } else { format!(": {}", seen.join(", ")) }
     }
 
-    fn keep_incident(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let patient = self.verdict == Verdict::NotStarted && now.since(self.verdict_since) < NOT_STARTED_FOR;
-        if self.verdict.opens_incident() && self.incident.is_none() && !patient {
-            self.incidents += 1;
-            let id = format!("{}-{}", self.name, self.incidents);
-            // The verdict was told with its evidence; the name is what is new.
-            let text = format!("incident {id}: {}", self.headline());
-            self.incident = Some(Incident {
-                id: id.clone(),
-                verdict: self.verdict,
-                text: self.verdict_text.clone(),
-                since: now,
-                swap_reclaimed: false,
-            });
-            self.dirty = true;
-            let policy = self.policy.clone();
-            if self.budget_for(self.verdict == Verdict::AppMemory).fell(now, &policy) {
-                self.tell_breaker(out);
-            }
-            let alert = self.tells_incident(self.verdict);
-            self.tell_all(out, EventKind::IncidentOpened, Level::Warn, text, alert);
-        }
-        let over = self.verdict.is_well() && !matches!(self.verdict, Verdict::Starting | Verdict::Paused);
-        // Up, and nothing that could prove its health: that is all there is to know.
-        let over = over || self.verdict == Verdict::Unknown && self.is_well_enough();
-        // A loop that pauses for one good round is no end of it.
-        let looped = self.incident.as_ref().is_some_and(|incident| incident.verdict == Verdict::CrashLooping);
-        let settled = self.healthy_since.is_some_and(|since| now.since(since) >= self.policy.healthy_for);
-        let over = over && (!(looped || self.is_unheard()) || settled || self.verdict != Verdict::Healthy);
-        let over = over && self.stays_up_since().is_none_or(|since| now >= since + self.policy.min_uptime);
-        if over && self.recovery.is_none() {
-            self.close_incident(now, out);
-            // Refused though nothing was wrong: a person had asked. That shows when it is needed again.
-            self.forget_refusal(now, out);
-        }
-    }
-
-    /// What starts and falls again, because something that it needs is absent, seems healthy in between:
-    /// since when it has to stay so. Where only processes are counted, each of systemd's own restarts
-    /// would end an incident and begin another.
-    fn stays_up_since(&self) -> Option<Moment> {
-        let lacked =
-            self.incident.as_ref().is_some_and(|incident| incident.verdict == Verdict::ConfigMissing);
-        self.healthy_since.filter(|_| lacked)
-    }
-
-    /// What was wrong with a proxy's answers is remembered, and nobody has asked it since the monitor began.
-    pub(super) fn is_unheard(&self) -> bool {
-        let of_answers = self.incident.as_ref().is_some_and(|incident| incident.verdict.is_of_answers());
-        of_answers && self.is_companion() && !self.companion.is_fed()
-    }
-
-    pub(super) fn close_incident(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let Some(incident) = self.incident.clone().filter(|_| !active(Mutation::IncidentStaysOpen)) else {
-            return;
-        };
-        let text = format!(
-            "{} is over after {}: {}",
-            incident.verdict,
-            Span(now.since(incident.since)),
-            self.headline()
-        );
-        let alert = self.tells_incident(incident.verdict);
-        self.tell_all(out, EventKind::IncidentClosed, Level::Info, text, alert);
-        self.incident = None;
-        self.dirty = true;
-        self.forget_refusal(now, out);
-    }
-
-    fn tell_long_stop(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let Some(after) = self.policy.stopped_alert_after else { return };
-        let since = self.stopped_since();
-        let long = now.since(since) >= after;
-        if self.verdict == Verdict::StoppedByAdmin && long && !self.stop_told {
-            self.stop_told = true;
-            self.dirty = true;
-            let text = format!("still stopped after {}", Span(now.since(since)));
-            self.tell_all(out, EventKind::StoppedByAdmin, Level::Warn, text, true);
-        }
-    }
-
-    /// Since when it is stopped, whoever watched it then.
-    fn stopped_since(&self) -> Moment {
-        let down = self.unit.as_ref().and_then(|unit| unit.inactive_enter);
-        down.map_or(self.verdict_since, |down| down.min(self.verdict_since))
-    }
-
-    // Conditions.
-
-    fn note_conditions(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let up = self.unit.as_ref().is_some_and(|unit| unit.active == ActiveState::Active);
-        // That it is down for a while says nothing new about it, but for what a start needs.
-        if up || self.never_good.contains_key(&CheckKind::Preflight) {
-            let never = self.never_healthy();
-            let about = never.as_ref().map(|(kind, _)| self.target.signature(*kind));
-            self.note(now, Condition::NeverHealthy, never.map(|(_, text)| text), out);
-            if let Some(state) = self.conditions.get_mut(&Condition::NeverHealthy)
-                && about.is_some()
-            {
-                state.about = about;
-            }
-        }
-
-        // Oddities of an app that answers; while it is suspected, what is odd may be the fault itself.
-        let answers = self.verdict == Verdict::Healthy && up && self.history.bad_in_a_row() == 0;
-        let odd = |kind| {
-            let seen = self.latest.get(&kind).filter(|_| answers && self.was_ever_good(kind))?;
-            matches!(seen.finding, Finding::Bad(_)).then(|| seen.text.clone())
-        };
-        let (port, processes) = (odd(CheckKind::Port), odd(CheckKind::Processes));
-        self.note(now, Condition::PortForeign, port, out);
-        self.note(now, Condition::FewProcesses, processes, out);
-
-        let blind_for = |since: Option<Moment>| since.is_some_and(|since| now.since(since) >= BLIND_FOR);
-        let blind = (blind_for(self.unreadable_since) || blind_for(self.blind_since))
-            .then(|| match self.deciding_blind().filter(|_| self.unreadable_since.is_none()) {
-                Some(seen) => format!("cannot be checked for more than 5 min: {}", seen.text),
-                None => "its unit cannot be read for more than 5 min".to_owned(),
-            })
-            .or_else(|| self.blind_errand(now));
-        self.note(now, Condition::Blind, blind, out);
-
-        self.note_overdue(now, out);
-    }
-
-    /// A change that does not come to its end is told again and again, each time that it would
-    /// have had its time once more.
-    fn note_overdue(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let overdue = self.overdue_at().filter(|at| now >= *at).and_then(|at| {
-            let unit = self.unit.as_ref()?;
-            let since = now.since(self.state_since);
-            let state = if unit.auto_restarting() { "auto-restart" } else { unit.sub.as_str() };
-            Some((format!("in {state} for {}", Span(since)), at.since(self.state_since)))
-        });
-        if let (Some((text, period)), Some(state)) = (&overdue, self.conditions.get_mut(&Condition::Overdue))
-            && now.since(state.told) >= *period
-        {
-            state.told = now;
-            let line = format!("{} still: {text}", Condition::Overdue);
-            self.tell_all(out, EventKind::ConditionBegan, Level::Warn, line, true);
-        }
-        self.note(now, Condition::Overdue, overdue.map(|(text, _)| text), out);
-    }
-
-    /// A check that fails and was never good, once that is sure.
-    fn never_healthy(&self) -> Option<(CheckKind, String)> {
-        // What is there or is not, is sure at once.
-        let enough = |kind| if kind == CheckKind::Preflight { 1 } else { self.policy.failures };
-        let (kind, _) = self
-            .never_good
-            .iter()
-            .rev()
-            .find(|(kind, times)| **times >= enough(**kind) && !self.was_ever_good(**kind))?;
-        let seen = self.last_seen(*kind)?;
-        let text = format!("never healthy since it was configured: {}; check the configuration", seen.text);
-        Some((*kind, text))
-    }
-
-    /// Notes that a condition holds (with its evidence) or does not.
-    pub(super) fn note(&mut self, now: Moment, what: Condition, text: Option<String>, out: &mut Vec<Effect>) {
-        if text.is_none() && self.may_still_hold(now, what) {
-            return;
-        }
-        self.inherited.decide(what);
-        let (event, level, line) = match (text, self.conditions.get_mut(&what)) {
-            (Some(text), Some(state)) => {
-                state.text = text;
-                return;
-            }
-            (Some(text), None) => {
-                let level = if what.alerts() { Level::Warn } else { Level::Info };
-                let line = format!("{what}: {text}");
-                let alerted = what.alerts();
-                let state =
-                    ConditionState { since: now, text, told: now, alerted, silenced: false, about: None };
-                self.conditions.insert(what, state);
-                (EventKind::ConditionBegan, level, line)
-            }
-            (None, Some(state)) => {
-                let line = format!("{what} is over after {}", Span(now.since(state.since)));
-                self.conditions.remove(&what);
-                (EventKind::ConditionEnded, Level::Info, line)
-            }
-            (None, None) => return,
-        };
-        self.dirty = true;
-        let record = self.record(event, level, line, what.alerts());
-        let incident = self.incident.as_ref().map(|incident| incident.id.clone());
-        let step = self.step_report.clone();
-        out.push(Effect::Record(Record { incident, step, condition: Some(what), ..record }));
-    }
-
-    /// When the state that the unit is in lasts longer than its own timeouts allow.
-    pub(super) fn overdue_at(&self) -> Option<Moment> {
-        let unit = self.unit.as_ref()?;
-        let own = if unit.auto_restarting() {
-            unit.restart_delay.unwrap_or(INFINITE) + unit.timeout_start.unwrap_or(INFINITE)
-        } else {
-            match unit.active {
-                ActiveState::Deactivating => unit.timeout_stop.unwrap_or(INFINITE),
-                ActiveState::Activating | ActiveState::Reloading | ActiveState::Maintenance => {
-                    unit.timeout_start.unwrap_or(INFINITE)
-                }
-                _ if unit.job.is_some() && self.life.foreign_job().is_some() => {
-                    unit.timeout_start.unwrap_or(INFINITE) + unit.timeout_stop.unwrap_or(INFINITE)
-                }
-                // A unit that it needs changes for ever.
-                _ if self.verdict == Verdict::Changing => {
-                    return Some(self.verdict_since + INFINITE + OURS_ON_TOP);
-                }
-                _ => return None,
-            }
-        };
-        if self.recovery.as_ref().is_some_and(super::recovery::Recovery::is_acting) {
-            return None;
-        }
-        Some(self.state_since + own + OURS_ON_TOP)
-    }
-
     /// When `judge` may find something new although nothing happened.
     pub(super) fn judging_due(&self, now: Moment) -> Vec<Moment> {
         let mut due = Vec::new();
@@ -628,21 +368,5 @@ impl App {
         // What is not ahead has just been considered, and changed nothing.
         due.retain(|at| *at > now);
         due
-    }
-
-    pub(super) fn tell_breaker(&self, out: &mut Vec<Effect>) {
-        let next = match self.policy.give_up {
-            super::policy::GiveUp::Retry => {
-                format!("one careful attempt every {} from now on", Span(self.policy.retry_interval))
-            }
-            super::policy::GiveUp::Wait => "nothing more until a person resets it".to_owned(),
-        };
-        let text = format!(
-            "{} recoveries did not help; {next}; app-monitor reset {} tries again",
-            self.budget.allowed(&self.policy),
-            self.name
-        );
-        self.tell_all(out, EventKind::BreakerOpened, Level::Error, text, true);
-        self.set_off(&self.policy.on_give_up, out);
     }
 }

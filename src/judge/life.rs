@@ -5,28 +5,19 @@
 //! before the unit leaves `active`.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::mutation::{Mutation, active};
 use super::names::UnitName;
 use super::time::Moment;
-use super::unit::{ActiveState, Dependency, Exit, InvocationId, JobId, JobResult, UnitReading};
-use alongside::Alongside;
+use super::unit::{ActiveState, Exit, InvocationId, JobId, JobResult, UnitReading};
+use company::Company;
+use timestamps::{is_systemds_doing, outlived_its_process, stopped_by_job, stopped_on_its_way_up, took_long};
 
 mod alongside;
-
-/// What takes a unit down leaves `active` no longer than that before the unit does, or is down,
-const BEFORE: Duration = Duration::from_millis(50);
-/// and no longer than that afterwards. Two calls of systemctl take longer.
-const AFTER: Duration = Duration::from_millis(5);
-
-/// systemd takes a unit out of `active` within that time of the end of its main process.
-const OWN_END: Duration = Duration::from_secs(1);
-
-/// What takes longer than that to go down is seen to do so, unless the signals of it are lost.
-const SEEN_WITHIN: Duration = Duration::from_secs(3);
+mod company;
+mod timestamps;
 
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -101,8 +92,6 @@ pub struct Life {
     ours: VecDeque<JobId>,
     /// The run that was seen on its way down since it was last seen up, and the job under which.
     seen_going: Option<(InvocationId, Option<JobId>)>,
-    /// What it depends on and ran without, when it was last seen up: that did not take it down.
-    ran_without: Vec<UnitName>,
     was_auto_restarting: bool,
     /// The job of the automatic restart: the first since its pause was seen. A further one is somebody's.
     healing_job: Option<JobId>,
@@ -112,11 +101,8 @@ pub struct Life {
     restarts_before: u32,
     /// A job of somebody failed: it was to start the unit, since none that stops it ever does.
     start_failed: bool,
-    /// The run that was seen on its way down under a job that is not ours, the job, and what it depends on
-    /// that was going down, or was about to, just then.
-    taken_down: Option<(InvocationId, JobId, Vec<UnitName>)>,
-    /// Jobs on what it depends on.
-    alongside: Alongside,
+    /// What it depends on, and may have gone down with.
+    company: Company,
     restarts: u32,
     /// When the last start of ours began, and when its end was heard of.
     our_start: Option<(Moment, Moment)>,
@@ -136,8 +122,7 @@ impl Life {
         (self.ours, self.past) = (before.ours, before.past);
         (self.foreign, self.foreign_gone) = (before.foreign, before.foreign_gone);
         self.foreign_done = before.foreign_done;
-        self.taken_down = before.taken_down;
-        self.alongside = before.alongside;
+        self.company.goes_on(before.company);
     }
 
     /// What has to be kept.
@@ -175,7 +160,7 @@ impl Life {
         self.continuous = false;
         self.doubtful = self.foreign.take().or(self.doubtful);
         self.foreign_gone = None;
-        self.alongside = Alongside::default();
+        self.company.lost();
         // One that is known to be done stays so.
     }
 
@@ -253,20 +238,20 @@ impl Life {
         let healing = self.was_auto_restarting && self.healing_job.get_or_insert(job) == &job;
         if !self.ours.contains(&job) && !healing {
             self.foreign = Some(job);
-            self.alongside.joined();
+            self.company.joined();
         }
     }
 
     /// A job was queued on what it depends on.
     pub fn job_beside(&mut self, other: UnitName, job: JobId) {
         self.told = true;
-        self.alongside.queued(other, job);
+        self.company.queued(other, job);
     }
 
     /// A job on what it depends on ended.
     pub fn job_beside_removed(&mut self, job: JobId) {
         self.told = true;
-        self.alongside.removed(job);
+        self.company.removed(job);
     }
 
     /// A job on the unit ended.
@@ -355,7 +340,7 @@ impl Life {
             if !self.ours.contains(&job) && !acting && !healed {
                 self.foreign = Some(job);
                 if stopping {
-                    self.take_down(unit, job);
+                    self.company.goes_down(unit, job, self.continuous);
                 }
             }
         } else {
@@ -369,11 +354,7 @@ impl Life {
             self.memory.last_up = self.memory.last_up.or(unit.invocation);
         }
         if !unit.active.is_down() {
-            // What came up since may take it down, be it in the pause before Restart=.
-            let down = |name: &UnitName| {
-                unit.dependencies.iter().any(|other| other.unit == *name && other.active.is_down())
-            };
-            self.ran_without.retain(down);
+            self.company.comes_up(unit);
         }
         let change = if unit.active.is_down() && !healing {
             (unit.job.is_none() && !acting && settled).then(|| self.conclude(unit)).flatten()
@@ -399,29 +380,6 @@ impl Life {
         change
     }
 
-    /// It is on its way down under a job that is not ours. The first look at it tells what goes with it:
-    /// what is stopped later, by another job, was not the reason, nor what left long before or since.
-    fn take_down(&mut self, unit: &UnitReading, job: JobId) {
-        let known = |run| self.taken_down.as_ref().is_some_and(|taken| (taken.0, taken.1) == (run, job));
-        let Some(run) = unit.invocation.filter(|run| !known(*run)) else { return };
-        let began = unit.inactive_exit.unwrap_or_default();
-        let from = unit.active_exit.filter(|exit| *exit >= began);
-        let goes = |other: &&Dependency| match (other.left, from) {
-            // A job on one that is down starts it.
-            _ if other.job && !other.active.is_down() => true,
-            (Some(left), Some(from)) => is_near(left, from),
-            // It never was up as far as systemd remembers, or was seen up by us.
-            (None, _) if other.active.is_down() => self.continuous,
-            _ => other.active.is_down() || other.active == ActiveState::Deactivating,
-        };
-        let going = unit.dependencies.iter().filter(goes);
-        self.taken_down = Some((run, job, going.map(|other| other.unit.clone()).collect()));
-    }
-
-    fn was_taken_down(&self, run: InvocationId) -> bool {
-        self.taken_down.as_ref().is_some_and(|(taken, ..)| *taken == run)
-    }
-
     fn up(&mut self, unit: &UnitReading, acting: bool) -> Option<Change> {
         let starter = if !self.looked {
             Starter::BeforeUs
@@ -437,13 +395,12 @@ impl Life {
         let known = self.memory.last_up.is_some() && self.memory.last_up == unit.invocation;
         // Before it is up, the job that is to start it is pending still.
         if unit.job.is_none() || unit.active == ActiveState::Activating {
-            let down = unit.dependencies.iter().filter(|other| other.active.is_down());
-            self.ran_without = down.map(|other| other.unit.clone()).collect();
+            self.company.runs(unit);
         }
         if unit.job.is_none() {
             // A job that ended while it stayed up (a reload) explains no later end.
             self.pass();
-            self.alongside.passed();
+            self.company.passed();
             self.told = false;
             self.start_failed = false;
             self.memory.stopping = None;
@@ -507,7 +464,7 @@ impl Life {
                 unwanted.then(|| self.end(unit, Ending::Stopped))
             };
         }
-        let taken_down = unit.invocation.is_some_and(|run| self.was_taken_down(run));
+        let taken_down = unit.invocation.is_some_and(|run| self.company.was_taken_down(run));
         let stopped = if self.is_stopped_by_us(unit) {
             // The timestamps are those of a stop, which is ours, unless another job came after it.
             asked
@@ -546,7 +503,7 @@ impl Life {
             }
         };
         let ending = if stopped && !active(Mutation::AdminStopIgnored) {
-            self.stopped_with(unit)
+            self.company.took_down(unit, self.continuous).map_or(Ending::Stopped, Ending::StoppedWith)
         } else {
             Ending::ByItself
         };
@@ -561,106 +518,11 @@ impl Life {
         same_pause && unit.restarts > self.restarts_before && unit.main_exit <= unit.inactive_exit
     }
 
-    fn stopped_with(&self, unit: &UnitReading) -> Ending {
-        let seen = self.taken_down.as_ref().filter(|(run, ..)| Some(*run) == unit.invocation);
-        let took = |other: &&Dependency| match seen {
-            // What was read a moment later than the unit itself may have begun to go meanwhile: its turn comes
-            // as soon as the unit is down.
-            Some((.., going)) => going.contains(&other.unit) || came_next(unit, other),
-            // Down, and never up as far as systemd remembers: it can have taken nothing with it, unless it
-            // was seen up.
-            None if other.left.is_none() && other.active.is_down() => self.continuous,
-            None => took_down(unit, other),
-        };
-        let took = |other: &&Dependency| {
-            took(other) || self.alongside.came_with(&other.unit) && has_left_since(unit, other)
-        };
-        let mut others = unit.dependencies.iter().filter(|other| !self.ran_without.contains(&other.unit));
-        others.find(took).map_or(Ending::Stopped, |other| Ending::StoppedWith(other.unit.clone()))
-    }
-
     fn end(&mut self, unit: &UnitReading, ending: Ending) -> Change {
         self.memory.stopping = None;
         self.memory.end = Some((unit.invocation, ending.clone()));
         Change::Ended(ending)
     }
-}
-
-/// What the timestamps of the last run say; nothing when they belong to an earlier one, or to a unit that
-/// stayed up without its main process.
-fn stopped_by_job(unit: &UnitReading) -> Option<bool> {
-    let (began, left, exited) = (unit.inactive_exit?, unit.active_exit?, unit.main_exit?);
-    (left >= began && exited >= began && !outlived_its_process(unit)).then_some(left < exited)
-}
-
-/// It was up long after its main process had ended (`RemainAfterExit=`, `ExitType=cgroup`): the end of that
-/// process was not the unit's.
-fn outlived_its_process(unit: &UnitReading) -> bool {
-    let (Some(left), Some(exited)) = (unit.active_exit, unit.main_exit) else { return false };
-    left.since(exited) > OWN_END
-}
-
-/// Its way down was a long one.
-fn took_long(unit: &UnitReading) -> bool {
-    let way = unit.active_exit.zip(unit.inactive_enter);
-    way.is_some_and(|(left, down)| down.since(left) > SEEN_WITHIN)
-}
-
-impl UnitReading {
-    /// By its timestamps it is down because a job stopped it. A oneshot that ran to its end is not.
-    #[must_use]
-    pub fn was_stopped(&self) -> bool {
-        self.active.is_down() && stopped_by_job(self) == Some(true) && !is_systemds_doing(self)
-    }
-}
-
-/// It left `active` as the unit did, or later, and not for a job of long before.
-fn has_left_since(unit: &UnitReading, other: &Dependency) -> bool {
-    let Some((left, from)) = other.left.zip(unit.active_exit) else { return false };
-    left + BEFORE >= from
-}
-
-/// It left `active` as soon as the unit was down, as what the unit is ordered after does when both are
-/// stopped by one job (systemd.unit(5), After=).
-fn came_next(unit: &UnitReading, other: &Dependency) -> bool {
-    let (Some(left), Some(down)) = (other.left, unit.inactive_enter) else { return false };
-    left >= down && left.since(down) <= AFTER
-}
-
-/// A watchdog or OOM kill takes the unit out of `active` before its process ends, too; and whoever runs
-/// into the start limit wanted it started.
-fn is_systemds_doing(unit: &UnitReading) -> bool {
-    matches!(unit.result.as_str(), "watchdog" | "oom-kill" | "start-limit-hit")
-}
-
-/// It was on its way up, and went down without having failed: somebody stopped it during the pause before
-/// `Restart=`, before its turn had come, or before it was ready. A process that ends before it is ready
-/// fails by that, how ever it ends.
-fn stopped_on_its_way_up(unit: &UnitReading) -> bool {
-    let Some((began, exited)) = unit.inactive_exit.zip(unit.main_exit) else { return false };
-    let was_up = unit.active_enter.is_some_and(|entered| entered >= began);
-    let clean = unit.result == "success" && matches!(unit.exit, Some(Exit::Signal(15) | Exit::Status(0)));
-    let before_it_was_ready = !was_up && clean;
-    (exited < began || before_it_was_ready)
-        && unit.active == ActiveState::Inactive
-        && !unit.condition_failed
-        && unit.result != "exec-condition"
-}
-
-/// By its timestamps, what it depends on and that did not go down together. Those that are stopped by one
-/// job leave `active` side by side, or one after the other without a pause, as `After=` has it.
-fn took_down(unit: &UnitReading, other: &Dependency) -> bool {
-    let down = other.active.is_down() || other.active == ActiveState::Deactivating;
-    let Some(left) = other.left else { return down };
-    let began = unit.inactive_exit.unwrap_or_default();
-    let from = unit.active_exit.filter(|exit| *exit >= began).unwrap_or(began);
-    let until = unit.inactive_enter.unwrap_or(from);
-    is_near(left, from) || is_near(left, until)
-}
-
-/// What left then went together with what was to go, or was down, at that moment.
-fn is_near(left: Moment, moment: Moment) -> bool {
-    left + BEFORE >= moment && left <= moment + AFTER
 }
 
 #[cfg(test)]

@@ -8,20 +8,19 @@ use super::app::App;
 use super::effect::{Effect, RoundId};
 use super::history::RoundResult;
 use super::level::Level;
-use super::life::Ending;
 use super::mutation::{Mutation, active};
 use super::observation::{CheckKind, Detail, Fault, Finding, Observation};
 use super::record::EventKind;
 use super::time::Moment;
-use super::unit::{ActiveState, UnitReading};
+use super::unit::ActiveState;
 use super::verdict::Verdict;
+
+mod port_look;
 
 /// Rounds in flight at a time.
 const OVERLAP: usize = 3;
 /// What a check gets on top of its timeout before it counts as lost.
 const LOST_AFTER: Duration = Duration::from_secs(5);
-/// How long the look at the port of an app that is down may hold back the verdict.
-const PORT_LOOK: Duration = Duration::from_millis(150);
 
 /// An app that uses more than that of a core, in percent, while nobody is answered is at work.
 const BUSY: u32 = 20;
@@ -114,17 +113,7 @@ impl App {
     /// When `probe` has something to do.
     pub(super) fn probing_due(&self, now: Moment) -> Vec<Moment> {
         if self.wants_port_look() {
-            let look = self.probing.port_look.as_ref();
-            return look
-                .map(|(_, began, seen)| {
-                    let next = match seen {
-                        Some(_) => self.policy.startup_interval,
-                        None if now.since(*began) < PORT_LOOK => PORT_LOOK,
-                        None => self.policy.timeout,
-                    };
-                    vec![*began + next]
-                })
-                .unwrap_or_default();
+            return self.port_look_due(now).into_iter().collect();
         }
         if !self.is_probed() {
             return Vec::new();
@@ -168,7 +157,7 @@ impl App {
     pub fn awaits(&self, id: RoundId) -> bool {
         self.probing.rounds.iter().any(|round| round.id == id)
             || self.errands.awaits(id)
-            || self.probing.port_look.as_ref().is_some_and(|(look, ..)| *look == id)
+            || self.awaits_port_look(id)
     }
 
     fn pace(&self) -> Duration {
@@ -266,12 +255,8 @@ impl App {
         observation: Observation,
         out: &mut Vec<Effect>,
     ) {
-        if let Some((look, _, seen)) = &mut self.probing.port_look
-            && *look == id
-        {
-            let taken = observation.finding == Finding::Bad(Fault::ForeignListener);
-            self.taken = taken.then(|| observation.text.clone());
-            *seen = Some(observation);
+        if self.awaits_port_look(id) {
+            self.take_port_look(observation);
             return;
         }
         let Some(at) = self.probing.rounds.iter().position(|round| round.id == id) else {
@@ -530,89 +515,10 @@ impl App {
         self.starts.iter().max().map_or(Duration::ZERO, |longest| (*longest * 2).min(LONGEST_GRACE))
     }
 
-    // The port of an app that is down: is it free to be started?
-
-    fn wants_port_look(&self) -> bool {
-        self.target.port.is_some()
-            && self.was_ever_good(CheckKind::Port)
-            && self.unit.as_ref().is_some_and(|unit| {
-                // Begun before it is known who ended it, so that nobody waits for it then. One that
-                // may idle has its port held by its socket.
-                let nobody_asked = match self.life.ending() {
-                    None => unit.inactive_exit.is_some() && !self.is_acting(),
-                    Some(ending) => *ending == Ending::ByItself,
-                };
-                let idle = unit.active == ActiveState::Inactive && unit.socket_listening;
-                (unit.active.is_down() && nobody_asked && !idle) || third_automatic_restart(unit)
-            })
-    }
-
-    fn look_at_port(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let due = match &self.probing.port_look {
-            None => true,
-            Some((_, began, Some(_))) => now.since(*began) >= self.policy.startup_interval,
-            Some((_, began, None)) => now.since(*began) >= self.policy.timeout,
-        };
-        if !due {
-            return;
-        }
-        let seen = self.probing.port_look.take().and_then(|(_, _, seen)| seen);
-        let id = self.probing.new_id();
-        self.probing.port_look = Some((id, now, seen));
-        out.push(Effect::Check(id, vec![CheckKind::Port]));
-    }
-
-    /// Who holds the port of the app that is down, or that systemd started once more in vain.
-    pub(super) fn port_holder(&self) -> Option<&str> {
-        let seen = self.probing.port_look.as_ref().and_then(|(_, _, seen)| seen.as_ref());
-        let Some(seen) = seen else {
-            let in_vain = self.unit.as_ref().is_some_and(|unit| {
-                let starts = unit.active == ActiveState::Active || unit.auto_restarting();
-                starts && unit.restarts >= 3 && !self.good_since_start
-            });
-            return self.taken.as_deref().filter(|_| in_vain);
-        };
-        (seen.finding == Finding::Bad(Fault::ForeignListener)).then_some(seen.text.as_str())
-    }
-
-    /// Who held it was seen before the present run, and nobody has looked since.
-    pub(super) fn holder_is_remembered(&self) -> bool {
-        let look = self.probing.port_look.as_ref();
-        self.taken.is_some() && look.is_none_or(|(_, _, seen)| seen.is_none())
-    }
-
-    /// It is not known yet who holds it.
-    pub(super) fn port_pending(&self, now: Moment) -> bool {
-        self.wants_port_look()
-            && match &self.probing.port_look {
-                None => true,
-                Some((_, began, seen)) => seen.is_none() && now.since(*began) < PORT_LOOK,
-            }
-    }
-
-    /// Who holds its port may be ended, as far as can be seen; the helper looks again.
-    pub(super) fn holder_is_reapable(&self) -> bool {
-        let look = self.probing.port_look.as_ref().and_then(|(_, _, seen)| seen.as_ref());
-        let round = self.latest.get(&CheckKind::Port);
-        let seen = if self.wants_port_look() { look } else { round };
-        let answers_well = self
-            .latest
-            .get(&CheckKind::Http)
-            .is_some_and(|http| http.finding == Finding::Good && !self.wants_port_look());
-        match seen.and_then(|seen| seen.detail.as_deref()) {
-            Some(Detail::Holder { reapable, own_orphan }) => *own_orphan || (*reapable && !answers_well),
-            _ => false,
-        }
-    }
-
     /// A confirmed fault needs no confirming any more.
     pub(super) fn end_suspicion(&mut self) {
         self.probing.suspicion = None;
     }
-}
-
-fn third_automatic_restart(unit: &UnitReading) -> bool {
-    unit.auto_restarting() && unit.restarts >= 3
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::super::policy::Policy;
 use super::super::recovery::Intent;
 use super::super::target::{Address, Target};
 use super::super::testing::{down, http, up};
-use super::super::unit::{JobId, JobResult};
+use super::super::unit::{JobId, JobResult, UnitReading};
 use super::super::verdict::Condition;
 use super::*;
 
@@ -129,7 +129,7 @@ fn what_an_early_round_says_late_is_older_than_what_is_known() {
     assert_eq!(app.latest[&CheckKind::Http].finding, Finding::Good);
     assert!(!app.last_unanswered);
     // It began while memory was short, and that is over.
-    let state = super::super::judging::ConditionState {
+    let state = super::super::noting::ConditionState {
         since: at(100_000),
         text: String::new(),
         told: at(100_000),
