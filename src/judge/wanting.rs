@@ -14,6 +14,7 @@ use super::observation::{CheckKind, Fault};
 use super::policy::Mode;
 use super::record::EventKind;
 use super::recovery::{Phase, Recovery};
+use super::target::Role;
 use super::time::Moment;
 use super::unit::{ActiveState, LoadState, UnitReading};
 use super::verdict::Verdict;
@@ -210,6 +211,7 @@ impl App {
                     self.silent_since.is_some_and(|since| now.since(since) >= self.policy.overload_patience);
                 (silent && !self.answers_again(unit)).then_some(Why::Fault)
             }
+            verdict if verdict.is_of_answers() && self.is_unwitnessed(unit) => None,
             verdict if verdict.is_fault() => (!self.answers_again(unit)).then_some(Why::Fault),
             _ => None,
         }
@@ -279,6 +281,12 @@ impl App {
         let well = self.history.good_in_a_row() > 0 || voided || works;
         let good = unit.active == ActiveState::Active && well;
         good && !active(Mutation::AnswersIgnored)
+    }
+
+    /// A proxy that is up, and nobody who can tell asks it by now: what was wrong with its answers is of before.
+    fn is_unwitnessed(&self, unit: &UnitReading) -> bool {
+        let proxy = matches!(self.target.role, Role::Proxy { .. });
+        proxy && unit.active == ActiveState::Active && !self.companion.is_witnessed()
     }
 
     pub(super) fn waits_for_dependency(&self) -> bool {

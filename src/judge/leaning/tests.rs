@@ -320,6 +320,19 @@ fn a_reload_that_helps_is_all() {
 }
 
 #[test]
+fn a_proxy_that_nobody_asks_any_more_is_not_touched_for_how_it_was() {
+    let mut world = World::new(&["shop"]);
+    world.fails = Some("reload");
+    world.all_see.insert(CheckKind::Proxy, silent());
+    world.run_for(seconds(100));
+    assert_eq!(world.steps(&nginx()), ["reload"]);
+    world.admin_stop(&name("shop"));
+    world.run_for(seconds(7_200));
+    assert_eq!(world.steps(&nginx()), ["reload"]);
+    assert_eq!(world.verdict(&nginx()), Verdict::Frozen);
+}
+
+#[test]
 fn a_proxy_whose_configuration_is_broken_is_never_restarted() {
     let mut world = World::new(&["shop"]);
     world.fails = Some("reload");
