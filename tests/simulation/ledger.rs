@@ -142,6 +142,8 @@ pub struct Known {
     pub down_since: Option<Moment>,
     /// The run that was last seen up.
     pub seen_run: Option<InvocationId>,
+    /// The run that was read last, by whatever monitor.
+    last_read: Option<InvocationId>,
     /// A run of this boot was seen, and it is written down that one was.
     pub read_run: bool,
     pub kept_run: bool,
@@ -220,6 +222,7 @@ impl Ledger {
             unreadable: false,
             down_since: None,
             seen_run: None,
+            last_read: None,
             read_run: false,
             kept_run: false,
             kept_down: None,
@@ -317,6 +320,10 @@ impl Known {
     /// before stays known, and says nothing of who wanted it if it is that of another run, or if what it
     /// needs went down in the same moment.
     pub fn loses_stop(&self, says: &UnitReading) -> bool {
+        // Of a run that was never read, only what was told of its end can be known.
+        if says.invocation.is_some() && self.last_read != says.invocation {
+            return true;
+        }
         let down = self.reading.as_ref().filter(|seen| seen.active.is_down());
         down.is_some_and(|seen| seen.inactive_enter != says.inactive_enter || fell_together(seen))
     }
@@ -532,6 +539,7 @@ impl World {
         let known = &mut self.ledger.members[member];
         let up = !reading.active.is_down() && !reading.auto_restarting();
         known.read_run |= reading.invocation.is_some() && (up || unit.wish != Wish::Up);
+        known.last_read = reading.invocation.or(known.last_read);
         if up && reading.invocation != known.seen_run {
             known.seen_run = reading.invocation;
             // Its job is as old as it took to come up, and may have been told of long since.
