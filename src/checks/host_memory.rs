@@ -63,7 +63,7 @@ pub(super) fn check(probe: &Probe) -> Observation {
 /// PSI "full" of the last minute in percent, rounded up, so that what is over a limit stays over it.
 /// None where the kernel does not tell (psi=0).
 fn pressure(world: &World) -> Option<u32> {
-    let text = world.read(&world.path("proc/pressure/memory"), 512).ok()?;
+    let text = world.read_brief(&world.path("proc/pressure/memory"), 512).ok()?;
     let text = String::from_utf8_lossy(&text);
     let full = text.lines().find_map(|line| line.strip_prefix("full "))?;
     let share = full.split_ascii_whitespace().find_map(|word| word.strip_prefix("avg60="))?;

@@ -67,7 +67,7 @@ fn plural(count: usize, what: &str) -> String {
 
 /// Neither gone nor a zombie. `stat` takes no lock that a process stuck in the kernel could hold.
 fn is_alive(world: &World, pid: u32) -> bool {
-    match world.read(&world.path(&format!("proc/{pid}/stat")), 512) {
+    match world.read_brief(&world.path(&format!("proc/{pid}/stat")), 512) {
         Ok(stat) => !matches!(state(&stat), Some(b'Z' | b'X' | b'x')),
         // hidepid= or another namespace: it is in cgroup.procs, so it is there.
         Err(error) => error.kind() == io::ErrorKind::PermissionDenied,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, open, openat};
 
-use super::world::{MAX_DIRS, World, walk_below, whole};
+use super::world::{MAX_DIRS, World, brief, walk_below};
 use crate::judge::Moment;
 use crate::wire::now;
 
@@ -120,7 +120,7 @@ impl Files {
 
 /// The processes in a `cgroup.procs`, 4096 and some at most.
 pub(super) fn processes(procs: &File) -> io::Result<Vec<u32>> {
-    let text = whole(procs, MAX_PIDS * 8)?;
+    let text = brief(procs, MAX_PIDS * 8)?;
     // Processes outside our pid namespace read as 0 (cgroups(7)).
     let pids =
         String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse().ok()).collect::<Vec<u32>>();

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -22,7 +22,8 @@ pub(super) const MAX_DIRS: usize = 512;
 const MAX_LINKS: usize = 65_536;
 /// The same where nobody waits for the next round, and a busy server has that many.
 const MAX_LINKS_OF_ALL: usize = 4 * MAX_LINKS;
-/// What a file is read into, in bytes. Files of the kernel are told by the page.
+/// What a file is read into, in bytes: room for the whole of a small one, as growing from nothing reads it in
+/// crumbs.
 const PAGE: usize = 4096;
 
 /// The file systems that a check reads, below a root of their own.
@@ -244,20 +245,25 @@ impl World {
 
     /// At most `limit` bytes of a file.
     pub(crate) fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-        whole(&File::open(path)?, limit)
+        let mut bytes = Vec::with_capacity(limit.min(PAGE));
+        File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same of a [`brief`] file.
+    pub(super) fn read_brief(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        brief(&File::open(path)?, limit)
     }
 }
 
-/// At most `limit` bytes of a file, from its beginning, wherever others have read it.
-pub(super) fn whole(file: &File, limit: usize) -> io::Result<Vec<u8>> {
-    // Room for the whole of a small file: growing from nothing reads it in crumbs.
+/// At most `limit` bytes, from its beginning, of a file of the kernel whose pieces are shorter than half a
+/// page each. The kernel fills a page with such pieces before it stops short (fs/seq_file.c): with half of
+/// it left there is no more, and nobody has to ask for the end.
+pub(super) fn brief(file: &File, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(PAGE);
     loop {
         let read = bytes.len();
         match pread(file, spare_capacity(&mut bytes), read as u64) {
-            // The files of the kernel that are told in pieces fill a page with what there is, before they
-            // stop short (fs/seq_file.c): with half of it left there is no more, and nobody has to ask for
-            // the end.
             Ok(0) => break,
             Ok(_) if bytes.len() <= PAGE / 2 || bytes.len() >= limit => break,
             Ok(_) => bytes.reserve(PAGE),
@@ -386,6 +392,22 @@ pub(super) mod tests {
         }
         assert_eq!(fake.world.cgroup_by_id(below).unwrap(), "/system.slice/web.service/a/b");
         assert_eq!(fake.world.cgroup_by_id(u64::MAX), None);
+    }
+
+    #[test]
+    fn files_are_read_whole_within_their_limit() {
+        let fake = Fake::new();
+        for length in [0, 1, PAGE / 2, PAGE / 2 + 1, PAGE, PAGE + 1, 3 * PAGE] {
+            fake.file("proc/file", vec![b'x'; length]);
+            for limit in [100, PAGE, 20_000] {
+                let path = fake.world.path("proc/file");
+                let read = (fake.world.read(&path, limit), fake.world.read_brief(&path, limit));
+                assert_eq!(
+                    (read.0.unwrap().len(), read.1.unwrap().len()),
+                    (length.min(limit), length.min(limit))
+                );
+            }
+        }
     }
 
     #[test]
