@@ -117,10 +117,15 @@ impl Company {
     }
 }
 
+/// When the run left `active`, or began, should it never have been up.
+fn has_left(unit: &UnitReading) -> Moment {
+    let began = unit.inactive_exit.unwrap_or_default();
+    unit.active_exit.filter(|exit| *exit >= began).unwrap_or(began)
+}
+
 /// It left `active` as the unit did, or later, and not for a job of long before.
 fn has_left_since(unit: &UnitReading, other: &Dependency) -> bool {
-    let Some((left, from)) = other.left.zip(unit.active_exit) else { return false };
-    left + BEFORE >= from
+    other.left.is_some_and(|left| left + BEFORE >= has_left(unit))
 }
 
 /// It left `active` as soon as the unit was down, as what the unit is ordered after does when both are
@@ -135,8 +140,7 @@ fn came_next(unit: &UnitReading, other: &Dependency) -> bool {
 fn went_together(unit: &UnitReading, other: &Dependency) -> bool {
     let down = other.active.is_down() || other.active == ActiveState::Deactivating;
     let Some(left) = other.left else { return down };
-    let began = unit.inactive_exit.unwrap_or_default();
-    let from = unit.active_exit.filter(|exit| *exit >= began).unwrap_or(began);
+    let from = has_left(unit);
     let until = unit.inactive_enter.unwrap_or(from);
     is_near(left, from) || is_near(left, until)
 }

@@ -674,6 +674,32 @@ fn a_job_that_came_before_a_stop_of_ours_says_nothing_however_late_it_is_told_of
 }
 
 #[test]
+fn what_fell_long_before_a_run_did_not_take_it_down_on_its_way_up() {
+    let starting = UnitReading { active: ActiveState::Activating, active_enter: None, ..up(9) };
+    let ran = UnitReading { inactive_exit: at(9_000_000), active_exit: at(100), ..starting };
+    let going = UnitReading { active: ActiveState::Deactivating, job: Some(JobId(8)), ..ran.clone() };
+    let ended = UnitReading {
+        active: ActiveState::Inactive,
+        exit: Some(Exit::Signal(15)),
+        main_exit: at(9_200_000),
+        inactive_enter: at(9_200_000),
+        ..ran.clone()
+    };
+    let mut life = Life::default();
+    let _ = life.read(&needs_that_left(ActiveState::Active, 3_000_000, down(1)), false, true);
+    // The end of a job on its database was not told.
+    life.job_beside("db.service".parse().unwrap(), JobId(6));
+    life.job_new(JobId(7));
+    let waits = UnitReading { job: Some(JobId(7)), ..ran };
+    let _ = life.read(&needs_that_left(ActiveState::Active, 3_000_000, waits), false, true);
+    life.job_new(JobId(8));
+    let _ = life.read(&needs_that_left(ActiveState::Active, 3_000_000, going), false, true);
+    life.job_removed(JobId(8), JobResult::Done);
+    let ended = needs_that_left(ActiveState::Active, 3_000_000, ended);
+    assert_eq!(life.read(&ended, false, true), Some(Change::Ended(Ending::Stopped)));
+}
+
+#[test]
 fn a_job_that_was_pending_when_signals_were_lost_is_until_a_reading_tells() {
     let mut life = Life::default();
     let _ = life.read(&up(1), false, true);
