@@ -83,28 +83,56 @@ impl Netlink {
         reads: usize,
         take: Take<'_>,
     ) -> Result<(), DiagError> {
+        self.send(kind, NLM_F_REQUEST | NLM_F_DUMP, question, sequence)?;
+        for _ in 0..reads {
+            if parse(self.receive()?, sequence, wanted, take)? {
+                return Ok(());
+            }
+        }
+        Err(DiagError::Endless)
+    }
+
+    /// Sends a `question` about one thing, and hands the message that answers it, of the same kind, to
+    /// `take`: none when there is no such thing.
+    pub(super) fn find(
+        &mut self,
+        kind: u16,
+        question: &[u8],
+        sequence: u32,
+        take: Take<'_>,
+    ) -> Result<(), DiagError> {
+        self.send(kind, NLM_F_REQUEST, question, sequence)?;
+        match parse(self.receive()?, sequence, kind, take) {
+            Ok(_) | Err(DiagError::Refused(Errno::NOENT)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send(&self, kind: u16, flags: u16, question: &[u8], sequence: u32) -> Result<(), DiagError> {
         let length = HEADER + question.len();
         let mut message = Vec::with_capacity(length);
         message.extend(u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
         message.extend(kind.to_ne_bytes());
-        message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+        message.extend(flags.to_ne_bytes());
         message.extend(sequence.to_ne_bytes());
         message.extend([0; 4]);
         message.extend(question);
         let kernel = netlink::SocketAddrNetlink::new(0, 0);
         sendto(&self.socket, &message, SendFlags::empty(), &kernel).map_err(DiagError::Refused)?;
-        for _ in 0..reads {
+        Ok(())
+    }
+
+    /// The next datagram.
+    fn receive(&mut self) -> Result<&[u8], DiagError> {
+        loop {
             self.buffer.clear();
             // Into room that nobody has to fill with zeros first, most of which is never touched.
-            let (_, length) = match recv(&self.socket, spare_capacity(&mut self.buffer), RecvFlags::TRUNC) {
-                Err(Errno::INTR) => continue,
-                other => other.map_err(DiagError::Refused)?,
-            };
-            if parse(self.buffer.get(..length).ok_or(DiagError::Garbled)?, sequence, wanted, take)? {
-                return Ok(());
+            match recv(&self.socket, spare_capacity(&mut self.buffer), RecvFlags::TRUNC) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(DiagError::Refused(errno)),
+                Ok((_, length)) => return self.buffer.get(..length).ok_or(DiagError::Garbled),
             }
         }
-        Err(DiagError::Endless)
     }
 }
 

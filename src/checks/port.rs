@@ -40,7 +40,7 @@ pub(super) fn check(probe: &Probe) -> Observation {
     let Some(port) = probe.target.port else {
         return Observation::unknown("no port is configured");
     };
-    let rows = match probe.world.census.listeners(port) {
+    let rows = match probe.world.census.listeners_at(port, &wanted(probe.target.address)) {
         Ok(rows) => rows,
         Err(error) => {
             return bounded(Observation::unknown(format!("cannot see who listens on port {port}: {error}")));

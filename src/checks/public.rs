@@ -131,8 +131,9 @@ fn places<'a>(rows: impl Iterator<Item = &'a Listener>, port: u16) -> Vec<Socket
     if places.is_empty() {
         places.extend(loopback.map(|ip| SocketAddr::new(ip, port)));
     }
-    // Loopback before what may be an address of a network that is down.
-    places.sort_by_key(|place| !place.ip().is_loopback());
+    // Loopback before what may be an address of a network that is down, and IPv4 first: the kernel tells
+    // them in no order.
+    places.sort_by_key(|place| (!place.ip().is_loopback(), place.is_ipv6()));
     places
 }
 

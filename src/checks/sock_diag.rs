@@ -4,6 +4,7 @@
 //! Responsible for the request, for reading the rows of the answer, and for nothing that follows
 //! from them. Needs no privilege; sees this network namespace only.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,8 @@ use crate::wire::now;
 // linux/sock_diag.h, linux/inet_diag.h
 const TCPDIAG_GETSOCK: u16 = 18;
 const REQUEST: usize = 60;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const REQUEST_ONE: usize = 56;
 const MESSAGE: usize = 72;
 /// An answer is read to its end before the next question, so that one number does for all.
 const SEQUENCE: u32 = 1;
@@ -26,6 +29,7 @@ const INET_DIAG_CGROUP_ID: u16 = 21;
 // linux/socket.h, linux/in.h, net/tcp_states.h
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+const IPPROTO_TCP: u8 = 6;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_CLOSE_WAIT: u8 = 8;
 const TCP_LISTEN: u8 = 10;
@@ -36,6 +40,9 @@ const MAX_READS: usize = 64;
 const MAX_ROWS: usize = 1024;
 /// What was seen so long ago is as good as seen now.
 const FRESH: Duration = Duration::from_millis(10);
+/// So long is it good enough who else listens on a port, and of so many ports it is known.
+const KNOWN: Duration = Duration::from_secs(10);
+const MAX_KNOWN: usize = 1024;
 /// Listeners of a host of which all are read at once, and how long it is held to have more than that.
 const MAX_FEW: usize = 48;
 const FORGOTTEN: Duration = Duration::from_secs(60);
@@ -72,6 +79,13 @@ impl Listener {
             IpAddr::V4(own) if own.is_unspecified() => to.is_ipv4(),
             own => own == to,
         }
+    }
+}
+
+impl Listener {
+    /// The same socket: numbers of inodes are used anew when four thousand million have been.
+    fn is(&self, other: &Self) -> bool {
+        (self.inode, self.cgroup, self.uid) == (other.inode, other.cgroup, other.uid)
     }
 }
 
@@ -119,7 +133,8 @@ pub fn all_listeners() -> Result<Vec<Listener>, DiagError> {
 }
 
 /// Listeners as they were a moment ago. The kernel walks a table of 65,536 buckets for each question,
-/// whatever port is asked about: a twentieth of what a round costs. Checks that come together ask once.
+/// whatever port is asked about: a twelfth of what a round costs. Checks that come together ask once, and
+/// who only asks whether all is as it was just before has no table walked.
 #[derive(Debug, Default)]
 pub(super) struct Census(Mutex<Kept>);
 
@@ -128,6 +143,37 @@ struct Kept {
     /// Making a socket costs as much as asking through it. One that disappointed us is not used again.
     kernel: Option<Netlink>,
     last: Option<(Moment, Seen)>,
+    /// By port.
+    known: BTreeMap<u16, Known>,
+}
+
+/// All who listened on a port when the table was walked last, and who took connections to some of the
+/// addresses then: as long as these do, the others matter little.
+#[derive(Debug)]
+struct Known {
+    at: Moment,
+    rows: Vec<Listener>,
+    takers: Vec<(IpAddr, Option<Listener>)>,
+}
+
+impl Known {
+    fn new(at: Moment, rows: &[Listener], takers: Vec<(IpAddr, Option<Listener>)>) -> Option<Self> {
+        // Nothing came or went in between.
+        let agree = takers.iter().all(|(to, taker)| match taker {
+            Some(taker) => rows.iter().any(|row| row.is(taker)),
+            None => !rows.iter().any(|row| row.takes(*to)),
+        });
+        agree.then(|| Self { at, rows: rows.to_vec(), takers })
+    }
+
+    fn is_so(&self, takers: &[(IpAddr, Option<Listener>)]) -> bool {
+        let same = |one: &Option<Listener>, other: &Option<Listener>| match (one, other) {
+            (Some(one), Some(other)) => one.is(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.takers.len() == takers.len()
+            && self.takers.iter().zip(takers).all(|(one, other)| one.0 == other.0 && same(&one.1, &other.1))
+    }
 }
 
 #[derive(Debug)]
@@ -138,6 +184,32 @@ enum Seen {
 }
 
 impl Census {
+    /// As [`listeners`], with who takes connections to these addresses as it is now; who else listens may
+    /// be as it was 10 s ago.
+    pub(super) fn listeners_at(&self, port: u16, to: &[IpAddr]) -> Result<Vec<Listener>, DiagError> {
+        let at = now();
+        let lately = {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.known.retain(|_, known| at.since(known.at) <= KNOWN);
+            match kept.known.contains_key(&port) {
+                true => kept.takers(port, to)?,
+                false => Vec::new(),
+            }
+        };
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept().known.get(&port).filter(|known| known.is_so(&lately)) {
+            return Ok(known.rows.clone());
+        }
+        let rows = self.listeners(port)?;
+        let mut kept = kept();
+        let takers = kept.takers(port, to)?;
+        kept.known.remove(&port);
+        if let Some(known) = Known::new(at, &rows, takers).filter(|_| kept.known.len() < MAX_KNOWN) {
+            kept.known.insert(port, known);
+        }
+        Ok(rows)
+    }
+
     /// As [`listeners`], 10 ms old at most.
     pub(super) fn listeners(&self, port: u16) -> Result<Vec<Listener>, DiagError> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,6 +234,29 @@ impl Census {
             }
         }
     }
+}
+
+impl Kept {
+    /// Who takes connections to that port of those addresses.
+    fn takers(&mut self, port: u16, to: &[IpAddr]) -> Result<Vec<(IpAddr, Option<Listener>)>, DiagError> {
+        let mut kernel = self.kernel.take().map_or_else(open, Ok)?;
+        let mut found = Vec::with_capacity(to.len());
+        for to in to {
+            found.push((*to, taker(&mut kernel, SocketAddr::new(*to, port))?));
+        }
+        self.kernel = Some(kernel);
+        Ok(found)
+    }
+}
+
+/// Who takes connections to that address, as the kernel finds out for each that comes.
+fn taker(kernel: &mut Netlink, to: SocketAddr) -> Result<Option<Listener>, DiagError> {
+    let mut found = None;
+    kernel.find(SOCK_DIAG_BY_FAMILY, &request_one(to), SEQUENCE, &mut |payload| {
+        found = listener(payload)?;
+        Some(())
+    })?;
+    Ok(found)
 }
 
 /// Everyone who listens, unless they are too many.
@@ -228,6 +323,21 @@ fn request(port: u16, states: u32) -> [u8; REQUEST] {
     // Cookie: INET_DIAG_NOCOOKIE.
     put(44, &[0xff; 8]);
     put(52, &states.to_ne_bytes());
+    bytes
+}
+
+/// `struct inet_diag_req_v2` about the socket that a connection to that address, from anywhere, comes to.
+fn request_one(to: SocketAddr) -> [u8; REQUEST_ONE] {
+    let mut bytes = [0; REQUEST_ONE];
+    let mut put = |at: usize, what: &[u8]| bytes[at..at + what.len()].copy_from_slice(what);
+    put(0, &[if to.is_ipv4() { AF_INET } else { AF_INET6 }, IPPROTO_TCP]);
+    put(4, &(1_u32 << TCP_LISTEN).to_ne_bytes());
+    put(8, &to.port().to_be_bytes());
+    match to.ip() {
+        IpAddr::V4(ip) => put(12, &ip.octets()),
+        IpAddr::V6(ip) => put(12, &ip.octets()),
+    }
+    put(48, &[0xff; 8]);
     bytes
 }
 
@@ -376,6 +486,33 @@ mod tests {
             assert!(rows[0].inode != 0 && rows[0].cgroup.is_some(), "{rows:?}");
             drop(socket);
             assert_eq!(listeners(bound.port()).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn who_takes_connections_is_known_at_once_whatever_is_kept() {
+        let localhost = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let census = Census::default();
+        let later = || std::thread::sleep(FRESH + Duration::from_millis(2));
+        for address in ["127.0.0.1", "::1", "0.0.0.0", "::"] {
+            let socket = lonely(address);
+            let port = socket.local_addr().unwrap().port();
+            let seen = |what: &str| {
+                later();
+                let seen = census.listeners_at(port, &localhost).unwrap();
+                assert_eq!(seen, listeners(port).unwrap(), "{address}: {what}");
+                seen.len()
+            };
+            assert_eq!(seen("first"), 1);
+            assert!(census.0.lock().unwrap().known.contains_key(&port), "{address}");
+            assert_eq!(seen("again"), 1);
+            drop(socket);
+            assert_eq!(seen("gone"), 0);
+            assert_eq!(seen("still gone"), 0);
+            let another = std::net::TcpListener::bind((address, port)).unwrap();
+            assert_eq!(seen("another"), 1);
+            assert_eq!(seen("the other again"), 1);
+            drop(another);
         }
     }
 
