@@ -188,23 +188,14 @@ impl Census {
     /// be as it was 10 s ago.
     pub(super) fn listeners_at(&self, port: u16, to: &[IpAddr]) -> Result<Vec<Listener>, DiagError> {
         let at = now();
-        let lately = {
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.known.retain(|_, known| at.since(known.at) <= KNOWN);
-            match kept.known.contains_key(&port) {
-                true => kept.takers(port, to)?,
-                false => Vec::new(),
-            }
-        };
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept().known.get(&port).filter(|known| known.is_so(&lately)) {
-            return Ok(known.rows.clone());
+        if let Some(rows) = kept().as_known(port, to, at) {
+            return Ok(rows);
         }
         let rows = self.listeners(port)?;
         let mut kept = kept();
-        let takers = kept.takers(port, to)?;
-        kept.known.remove(&port);
-        if let Some(known) = Known::new(at, &rows, takers).filter(|_| kept.known.len() < MAX_KNOWN) {
+        let known = kept.takers(port, to).and_then(|takers| Known::new(at, &rows, takers));
+        if let Some(known) = known.filter(|_| kept.known.len() < MAX_KNOWN) {
             kept.known.insert(port, known);
         }
         Ok(rows)
@@ -237,15 +228,26 @@ impl Census {
 }
 
 impl Kept {
-    /// Who takes connections to that port of those addresses.
-    fn takers(&mut self, port: u16, to: &[IpAddr]) -> Result<Vec<(IpAddr, Option<Listener>)>, DiagError> {
-        let mut kernel = self.kernel.take().map_or_else(open, Ok)?;
+    /// What is known of a port, if it is so still; it is forgotten if not.
+    fn as_known(&mut self, port: u16, to: &[IpAddr], at: Moment) -> Option<Vec<Listener>> {
+        self.known.retain(|_, known| at.since(known.at) <= KNOWN);
+        let known = self.known.remove(&port)?;
+        let takers = self.takers(port, to)?;
+        let rows = known.is_so(&takers).then(|| known.rows.clone())?;
+        self.known.insert(port, known);
+        Some(rows)
+    }
+
+    /// Who takes connections to that port of those addresses; none where the kernel does not tell, which it
+    /// may do all the same when it is asked for all who listen.
+    fn takers(&mut self, port: u16, to: &[IpAddr]) -> Option<Vec<(IpAddr, Option<Listener>)>> {
+        let mut kernel = self.kernel.take().map_or_else(open, Ok).ok()?;
         let mut found = Vec::with_capacity(to.len());
         for to in to {
-            found.push((*to, taker(&mut kernel, SocketAddr::new(*to, port))?));
+            found.push((*to, taker(&mut kernel, SocketAddr::new(*to, port)).ok()?));
         }
         self.kernel = Some(kernel);
-        Ok(found)
+        Some(found)
     }
 }
 
