@@ -63,17 +63,15 @@ fn ask(root: &Path, unit: &UnitName) -> Result<Vec<String>, String> {
 /// The last lines of a text, in its order, each cut. journalctl could turn the entries round, but then
 /// nobody could tell the lines of one entry, a stack trace, from the next.
 pub fn newest(mut from: impl Read) -> Vec<String> {
-    let mut lines: VecDeque<String> = VecDeque::new();
+    let mut lines: VecDeque<Vec<u8>> = VecDeque::new();
     let mut line: Vec<u8> = Vec::new();
     let mut keep = |line: &mut Vec<u8>| {
-        let text = String::from_utf8_lossy(line).into_owned();
-        line.clear();
-        if !text.trim().is_empty() {
-            if lines.len() >= LINES {
-                lines.pop_front();
-            }
-            lines.push_back(text);
+        if !line.trim_ascii().is_empty() {
+            // Of a flood of a million lines none but these is put into room of its own.
+            let room = if lines.len() < LINES { None } else { lines.pop_front() };
+            lines.push_back(std::mem::replace(line, room.unwrap_or_default()));
         }
+        line.clear();
     };
     let mut buffer = [0; 8192];
     loop {
@@ -91,7 +89,7 @@ pub fn newest(mut from: impl Read) -> Vec<String> {
         }
     }
     keep(&mut line);
-    lines.into()
+    lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
 }
 
 #[cfg(test)]
