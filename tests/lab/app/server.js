@@ -77,6 +77,8 @@ const faults = {
   exit: (code) => process.exit(Number(code || 0)),
   throw: () => { throw new Error('fault asked for'); },
   block: () => { for (;;) { /* the event loop never turns again */ } },
+  // The same behind the next answer: who asks meanwhile would still see its connection taken.
+  'block-answered': () => server.once('request', (_, response) => response.on('finish', () => setImmediate(faults.block))),
   status: (code) => { answer = (response) => json(response, Number(code), { status: 'ERROR' }); },
   // Two bad answers, one good one, and so on.
   flap: () => {

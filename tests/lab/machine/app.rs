@@ -100,7 +100,7 @@ impl Machine {
         }
     }
 
-    /// Has the app do a fault once (see app/server.js: `crash`, `exit 0`, `block`, `status 500`,
+    /// Has the app do a fault once (see app/server.js: `crash`, `exit 0`, `block`, `block-answered`, `status 500`,
     /// `badjson`, `drip`, `await`, `slow 3000`, `unlisten`, `leak`, `heal`). A restarted app is
     /// sound again. Gives the moment just before the app was told.
     #[track_caller]

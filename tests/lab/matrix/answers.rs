@@ -26,7 +26,7 @@ fn port_closed(m: &Machine) -> Seen {
 }
 
 fn blocked(m: &Machine) -> Seen {
-    let at = broken_by(m, "block");
+    let at = broken_by(m, "block-answered");
     recovered(m, at)
 }
 
@@ -34,7 +34,7 @@ fn blocked_sigterm(m: &Machine) -> Seen {
     let mut app = AppSpec::new("web", 3000);
     app.sigterm_handler = true;
     watch(m, &app, "");
-    let at = m.fault("web", "block");
+    let at = m.fault("web", "block-answered");
     recovered(m, at)
 }
 
