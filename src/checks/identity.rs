@@ -45,8 +45,8 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The base name of argv\[0\]. It lies in the process's own memory. The kernel (since 4.17) reads it from there only where it is no
-/// mapped file, so that nobody's own file system is asked for it.
+/// The base name of argv\[0\]. It lies in the process's own memory. The kernel (since 4.17) reads it from
+/// there only where it is no mapped file, so that nobody's own file system is asked for it.
 pub(super) fn by_command_line(world: &World, pid: u32) -> Option<String> {
     let line = world.read_brief(&world.path(&format!("proc/{pid}/cmdline")), 4096).ok()?;
     let first = String::from_utf8_lossy(line.split(|b| *b == 0).next()?).into_owned();

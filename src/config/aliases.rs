@@ -5,7 +5,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::files::below;
+use crate::files::below;
 use crate::judge::UnitName;
 
 /// Where unit files lie, first match first (systemd.unit(5), "System Unit Search Path").

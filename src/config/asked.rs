@@ -11,12 +11,12 @@ use super::database::DatabaseSpec;
 use super::database_url::{self, Found, Place};
 use super::env_file::{self, Reader};
 use super::error::Notice;
-use super::files::below;
 use super::fragment::Gathered;
 use super::preflight::PreflightSpec;
 use super::settings::{Of, error};
 use super::unit_files::{self, Service};
 use super::value::Value;
+use crate::files::below;
 use crate::judge::{AppName, DatabaseTarget, PreflightTarget, Secret, Target};
 
 const USUAL_TIMEOUT: Duration = Duration::from_secs(3);

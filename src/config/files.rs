@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, ErrorKind, Notice};
 use super::origin::Origin;
 use super::raw::LineIndex;
+use crate::files::below;
 use crate::plain::command;
 
 /// Most that a file may hold, in bytes.
@@ -213,11 +214,6 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::NotADirectory => "not a directory".to_owned(),
         _ => error.to_string(),
     }
-}
-
-/// A path of the system below the root of a test.
-pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 #[cfg(test)]

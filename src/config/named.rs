@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::database_url::{self, Found, is_a_databases};
 use super::env_file::{self, Reader};
-use super::files::below;
 use super::unit_files;
+use crate::files::below;
 use crate::judge::{DatabasePlace, DatabaseProtocol, Secret, UnitName};
 
 /// A key that names a database.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::aliases::{DIRECTORIES, OTHERS};
-use super::files::below;
+use crate::files::below;
 use crate::judge::UnitName;
 
 /// The kernel takes 29 swaps; more are no host's.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::aliases::DIRECTORIES;
 use super::env_file::{self, OfUnit, read_bounded};
-use super::files::below;
 use super::list::is_key;
+use crate::files::below;
 use crate::judge::{Secret, UnitName};
 
 /// Most drop-ins of one unit that are read.

@@ -12,6 +12,7 @@ use super::request::Request;
 use super::result::{Ending, Helper, Report, now};
 use crate::checks::straggler::{Class, Spared, UnitFacts, classify, holders};
 use crate::checks::{Identity, World};
+use crate::files::below;
 use crate::judge::Target;
 use crate::systemd::{Bus, Execution, Setting};
 
@@ -91,7 +92,7 @@ fn files(request: &Request, target: &Target, start: Option<&Start>) -> Vec<Strin
                 continue;
             }
         };
-        let below = request.root.join(whole.strip_prefix("/").unwrap_or(&whole));
+        let below = below(&request.root, &whole);
         paths.push((file.display().to_string(), below));
     }
     if paths.is_empty() {

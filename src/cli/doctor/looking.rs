@@ -10,6 +10,7 @@ use super::access;
 use super::says::Says;
 use crate::checks::{first_answer, redirected_to, whole_health_check};
 use crate::config::{Member, Shown, env_file};
+use crate::files::below;
 use crate::judge::{ActiveState, Address, DatabasePlace, HttpTarget, Policy, Secret, Target};
 use crate::server::nginx::{Upstream, spells};
 use crate::server::{self, Asked, FoundApp, Listening, Server, usual_paths};
@@ -215,10 +216,6 @@ fn inexecutable(root: &Path, file: &Path) -> Option<Inexecutable> {
     }
     let mut others = BIN.iter().map(|folder| Path::new(folder).join(name));
     Some(Inexecutable::Missing(others.find(|other| below(root, other).exists())))
-}
-
-fn below(root: &Path, path: &Path) -> PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// What is the matter with the working directory, for the first of its commands that it matters to.

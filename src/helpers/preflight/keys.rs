@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{ABSENT, BLIND};
 use crate::config::env_file::{self, Reader};
+use crate::files::below;
 use crate::judge::Target;
 use crate::systemd::Setting;
 
@@ -100,8 +101,4 @@ fn of_unit(
         }
     }
     whole
-}
-
-fn below(root: &Path, path: &Path) -> std::path::PathBuf {
-    root.join(path.strip_prefix("/").unwrap_or(path))
 }
